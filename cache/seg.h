@@ -1,0 +1,110 @@
+/*
+ * seg.h - local bytes: append-only segment files, three streams, one store.
+ *
+ * A segment is a file DIR/seg/NNNNNNNN.{j,d,f} of frames.  Segment numbers are
+ * never reused, nothing in a segment is ever overwritten, and no other local
+ * file holds file bytes.  A frame is a header (magic, type, lengths, seq,
+ * XXH3), a record (metadata, may be empty) and data (may be empty):
+ *
+ *   DF_STREAM_JOURNAL  records, with data under 64 KiB inside; appended under
+ *                      the volume's lock, whose order is the journal's order
+ *   DF_STREAM_DATA     data of 64 KiB and more; appended concurrently, the
+ *                      write itself under no lock; data page-aligned; one XXH3
+ *                      for each 64 KiB, so that zeros after a power cut are
+ *                      DF_ECORRUPT, never bytes
+ *   DF_STREAM_FETCH    pieces that came from the server, uncompressed, findable
+ *                      by (pack, offset) through an index in memory
+ *
+ * Reads of what this process wrote are not verified again; of older segments
+ * every frame (or 64 KiB block) is verified at its first read.
+ *
+ * What may be evicted: whole segments, least recently read first, never one
+ * with dirty bytes (df_seg_dirty), a pin, or, for the journal, a seq at or
+ * above the floor.
+ *
+ * Threads: all functions may run concurrently.
+ * Errors:  -ENOSPC the disk is full, or would be over the limit
+ *          -ENOENT the segment was evicted
+ *          DF_ECORRUPT the checksum does not match
+ */
+#ifndef DF_CACHE_SEG_H
+#define DF_CACHE_SEG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/hash.h"
+
+#define DF_INLINE_MAX 65536 /* data below this goes into the journal */
+
+/* Where bytes are: segment number (0 = nowhere) and offset of the data. */
+struct df_loc {
+	uint32_t seg;
+	uint32_t off;
+};
+
+enum df_stream {
+	DF_STREAM_JOURNAL = 0,
+	DF_STREAM_DATA,
+	DF_STREAM_FETCH,
+	DF_STREAMS,
+};
+
+struct df_segs;
+
+/* Open or make DIR/seg.  limit: bytes on disk over all streams, a ceiling for
+ * data (records that release space may exceed it by 1 MiB, reserved on disk
+ * beforehand).  DF_EFORMAT, -EIO, -EACCES with a clear message in the log. */
+int df_segs_open(const char *dir, uint64_t limit, struct df_segs **out);
+void df_segs_free(struct df_segs *s);
+
+enum df_seg_flags {
+	DF_SEG_RESERVED = 1, /* may use the reserve (removals, acks) */
+};
+
+/* Journal: append one frame with a single pwritev.  *loc (may be NULL): where
+ * data landed.  seq grows by caller's choice, never falls. */
+int df_seg_append(struct df_segs *s, uint8_t type, uint64_t seq,
+		  const void *rec, size_t rec_len, const void *data,
+		  size_t data_len, unsigned flags, struct df_loc *loc);
+/* Data stream: len up to 4 MiB. */
+int df_seg_put(struct df_segs *s, const void *data, size_t len,
+	       struct df_loc *loc);
+/* Fetch stream, indexed by (pack, off). */
+int df_seg_put_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
+		     const void *data, size_t len, struct df_loc *loc);
+/* false: not here. */
+bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
+		       uint32_t off, struct df_loc *loc);
+
+/* Keep the segment readable until df_seg_unpin: its descriptor, or -errno. */
+int df_seg_pin(struct df_segs *s, uint32_t seg);
+void df_seg_unpin(struct df_segs *s, uint32_t seg);
+/* Verify (where due) and pin: descriptor to read len bytes at loc.off from. */
+int df_seg_pin_read(struct df_segs *s, struct df_loc loc, size_t len);
+/* pread with verification; 0 or -errno */
+int df_seg_read(struct df_segs *s, struct df_loc loc, void *out, size_t len);
+
+/* Bytes in seg that exist nowhere else, added or (delta < 0) taken away. */
+void df_seg_dirty(struct df_segs *s, uint32_t seg, int64_t delta);
+/* Journal frames below seq are folded durably: their segments may be evicted
+ * once clean. */
+void df_seg_set_floor(struct df_segs *s, uint64_t seq);
+/* Unlink clean segments until `need` more bytes fit under the limit and 64 MiB
+ * (or a tenth of the limit) of slack exist; true if they do now. */
+bool df_segs_evict(struct df_segs *s, uint64_t need);
+/* fdatasync what was appended so far to journal and data. */
+int df_segs_sync(struct df_segs *s);
+uint64_t df_segs_bytes(const struct df_segs *s);
+uint64_t df_segs_dirty_bytes(const struct df_segs *s);
+
+/* Call fn for every whole journal frame with seq >= from, in order.  A torn
+ * last frame is dropped (logged); fn's error ends the walk. */
+typedef int df_replay_fn(void *arg, uint8_t type, uint64_t seq,
+			 const void *rec, size_t rec_len, struct df_loc data,
+			 size_t data_len);
+int df_segs_replay(struct df_segs *s, uint64_t from, df_replay_fn *fn,
+		   void *arg);
+
+#endif
