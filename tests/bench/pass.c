@@ -10,15 +10,16 @@
  * OPENDIR, FLUSH and RELEASE declined, long timeouts, no xattrs unless asked.
  *
  * Every inode holds one O_PATH descriptor (a file made here: its O_RDWR one);
- * a second one is opened at the first read or write and kept.  The node id is
+ * a second one is opened at the first read or write and kept while the limit
+ * of descriptors allows.  The node id is
  * the address of the inode; the table by (device, inode) finds it again.
  *
  * New objects are made as the caller: the thread takes its fsuid and fsgid
  * and keeps the capabilities, which costs nothing while the caller stays the
  * same.  Permissions are the kernel's work (default_permissions).
  *
- * Threads: libfuse's pool.  The table has a lock, each inode has one for
- * opening its second descriptor and for its directory position.
+ * Threads: libfuse's pool.  The table has a lock, each inode has one for its
+ * directory position.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -59,6 +60,7 @@ static struct {
 	char *source;
 	double timeout;
 	int xattr;
+	_Atomic long budget; /* second descriptors that may still be kept */
 	struct node root;
 	struct node *table[TABLE_SIZE]; /* table_lock */
 	pthread_mutex_t table_lock;
@@ -167,41 +169,55 @@ static void node_put(fuse_ino_t ino, uint64_t count)
 		;
 	*p = n->next;
 	pthread_mutex_unlock(&pass.table_lock);
-	if (n->data >= 0 && n->data != n->fd)
+	if (n->data >= 0 && n->data != n->fd) {
 		close(n->data);
+		atomic_fetch_add(&pass.budget, 1);
+	}
 	close(n->fd);
 	pthread_mutex_destroy(&n->lock);
 	free(n);
 }
 
-/* The descriptor for reading and writing, opened once; or -errno. */
+/*
+ * A descriptor for reading and writing, or -errno; to be given back with
+ * data_done().  It is kept in the node while the budget lasts: beyond it (the
+ * hard limit of descriptors is low in some guests) a request opens and closes
+ * its own.
+ */
 static int data_fd(struct node *n, int flags)
 {
 	char name[32];
-	int fd = atomic_load(&n->data);
+	int fd = atomic_load(&n->data), none = -1;
 
 	if (fd >= 0)
 		return fd;
 	proc_name(name, sizeof(name), n->fd);
-	pthread_mutex_lock(&n->lock);
-	fd = n->data;
-	if (fd < 0) {
-		fd = open(name, flags | O_CLOEXEC);
-		/* a running program cannot be opened for writing */
-		if (fd < 0 && (errno == ETXTBSY || errno == EROFS))
-			fd = open(name, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			fd = -errno;
-		else
-			atomic_store(&n->data, fd);
-	}
-	pthread_mutex_unlock(&n->lock);
+	fd = open(name, flags | O_CLOEXEC);
+	/* a running program cannot be opened for writing */
+	if (fd < 0 && (errno == ETXTBSY || errno == EROFS))
+		fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (atomic_fetch_sub(&pass.budget, 1) <= 0 ||
+	    !atomic_compare_exchange_strong(&n->data, &none, fd))
+		atomic_fetch_add(&pass.budget, 1);
 	return fd;
+}
+
+static void data_done(struct node *n, int fd)
+{
+	if (fd >= 0 && fd != atomic_load(&n->data))
+		close(fd);
 }
 
 static int file_fd(fuse_ino_t ino)
 {
 	return data_fd(node_of(ino), O_RDWR);
+}
+
+static void file_done(fuse_ino_t ino, int fd)
+{
+	data_done(node_of(ino), fd);
 }
 
 /* Fill e from a descriptor, which it takes over; 0 or errno. */
@@ -344,9 +360,12 @@ static int set_attrs(fuse_ino_t ino, const struct stat *attr, int set)
 	if (set & FUSE_SET_ATTR_SIZE) {
 		int fd = file_fd(ino);
 
-		if (fd < 0)
-			errno = -fd;
-		if (fd < 0 || ftruncate(fd, attr->st_size) != 0)
+		int err = fd < 0 ? -fd :
+			  ftruncate(fd, attr->st_size) != 0 ? errno : 0;
+
+		file_done(ino, fd);
+		errno = err;
+		if (err)
 			return -1;
 	}
 	if (set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
@@ -499,6 +518,7 @@ static void pass_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_err(req, errno);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
+	file_done(ino, fd);
 }
 
 static void pass_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
@@ -518,6 +538,7 @@ static void pass_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 		fuse_reply_err(req, errno);
 	else
 		fuse_reply_write(req, (size_t)len);
+	file_done(ino, fd);
 }
 
 static void pass_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
@@ -530,6 +551,7 @@ static void pass_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 		fuse_reply_err(req, -fd);
 	else
 		reply_result(req, datasync ? fdatasync(fd) : fsync(fd));
+	file_done(ino, fd);
 }
 
 static int dir_fd(fuse_ino_t ino)
@@ -548,6 +570,7 @@ static void pass_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
 		fuse_reply_err(req, -fd);
 	else
 		reply_result(req, fsync(fd));
+	file_done(ino, fd);
 }
 
 /* One entry into the reply; its size, or 0 if it must be left out. */
@@ -589,6 +612,9 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	if (ask < 1024)
 		ask = 1024;
 	pthread_mutex_lock(&n->lock);
+	/* a descriptor that is not kept starts at the front */
+	if (fd != atomic_load(&n->data))
+		n->dir_pos = 0;
 	if (n->dir_pos == off || lseek(fd, off, SEEK_SET) >= 0)
 		got = getdents64(fd, in, ask < DIR_BUF ? ask : DIR_BUF);
 	n->dir_pos = -1;
@@ -605,11 +631,14 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		if (at == got)
 			n->dir_pos = pos;
 	}
+	if (fd != atomic_load(&n->data))
+		n->dir_pos = -1;
 	pthread_mutex_unlock(&n->lock);
 	if (got < 0)
-		fuse_reply_err(req, errno);
+		fuse_reply_err(req, EIO);
 	else
 		fuse_reply_buf(req, out, used);
+	data_done(n, fd);
 	free(out);
 }
 
@@ -647,6 +676,7 @@ static void pass_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		fuse_reply_err(req, -fd);
 	else
 		reply_result(req, fallocate(fd, mode, off, len));
+	file_done(ino, fd);
 }
 
 static void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
@@ -660,6 +690,7 @@ static void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_err(req, fd < 0 ? -fd : errno);
 	else
 		fuse_reply_lseek(req, at);
+	file_done(ino, fd);
 }
 
 static void pass_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
@@ -681,6 +712,8 @@ static void pass_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
 		fuse_reply_err(req, errno);
 	else
 		fuse_reply_write(req, (size_t)done);
+	file_done(in, from);
+	file_done(out, to);
 }
 
 static void pass_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
@@ -800,6 +833,8 @@ static int open_root(void)
 		lim.rlim_cur = lim.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &lim);
 	}
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0)
+		pass.budget = ((long)lim.rlim_cur - 2000) / 2;
 	umask(0);
 	pthread_mutex_init(&pass.root.lock, NULL);
 	pass.root.data = -1;
