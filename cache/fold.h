@@ -1,0 +1,130 @@
+/*
+ * fold.h - the newest value of every register, in SQLite, and the hot part of
+ * it in memory.
+ *
+ * One row an object (codec.h, local form) and one row a name.  Memory is the
+ * truth: what differs from SQLite is pinned there and written in large
+ * transactions by df_fold_flush, off the request path; everything else is a
+ * cache under a byte ceiling.  The journal covers what SQLite lacks.
+ *
+ * Names: for each (directory, name) the *candidates*: objects of which the
+ * registers say that they are there.  Nearly always one.  tree.c decides who
+ * is shown.
+ *
+ * Locks: everything here requires the volume's lock, but df_fold_write, which
+ *        requires that it is *not* held.  A read that misses memory asks SQLite
+ *        under the lock: 3 us from the page cache, and never the network.
+ * Errors: a SQLite error latches f->err (the volume turns failsafe).
+ */
+#ifndef DF_CACHE_FOLD_H
+#define DF_CACHE_FOLD_H
+
+#include <sqlite3.h>
+
+#include "cache/object.h"
+
+struct df_name {
+	df_nid parent;
+	uint64_t cookie; /* 63-bit key of the name; readdir's order */
+	char *name;      /* owned */
+	uint32_t n;      /* candidates */
+	df_nid one;      /* n == 1 */
+	df_nid *more;    /* owned; n > 1 */
+	uint32_t mem;
+	bool dirty, stored; /* stored: SQLite may have rows */
+	uint32_t flushing;  /* df_flush that hold it */
+	struct df_name *next_hash, *lru_prev, *lru_next;
+	struct df_name *dirty_prev, *dirty_next; /* in the parent's list */
+	struct df_name *flush_next;
+};
+
+struct df_fold;
+
+/* DF_EFORMAT: newer.  *fresh: there was none, or it was corrupt and has been
+ * set aside (then everything must be read from the table again). */
+int df_fold_open(const char *dir, uint64_t memory, struct df_segs *segs,
+		 struct df_fold **out, bool *fresh);
+void df_fold_free(struct df_fold *f);
+int df_fold_error(const struct df_fold *f);
+
+/* ---- objects */
+struct df_obj *df_fold_get(struct df_fold *f, df_nid nid);
+struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id);
+/* A new object (its id must not be there yet). */
+struct df_obj *df_fold_make(struct df_fold *f, const struct df_id *id);
+/* find or make */
+struct df_obj *df_fold_take(struct df_fold *f, const struct df_id *id);
+/* o was changed. */
+void df_fold_touch(struct df_fold *f, struct df_obj *o);
+/* Forget o for ever; frees it when SQLite has. */
+void df_fold_drop(struct df_fold *f, struct df_obj *o);
+/* A number nobody uses, from the same space as nids. */
+df_nid df_fold_new_nid(struct df_fold *f);
+/* Evict clean entries down to the ceiling.  No df_obj or df_name pointer
+ * survives this call. */
+void df_fold_trim(struct df_fold *f);
+
+/* ---- names */
+uint64_t df_name_cookie(const char *name);
+struct df_name *df_fold_name(struct df_fold *f, df_nid parent,
+			     const char *name);
+static inline df_nid df_name_cand(const struct df_name *n, uint32_t i)
+{
+	return n->n == 1 ? n->one : n->more[i];
+}
+bool df_name_has(const struct df_name *n, df_nid nid);
+void df_fold_add_cand(struct df_fold *f, struct df_name *n, df_nid nid);
+void df_fold_del_cand(struct df_fold *f, struct df_name *n, df_nid nid);
+
+/* Candidates of a directory after a cookie, in (cookie, name) order. */
+struct df_dirrow {
+	uint64_t cookie;
+	df_nid nid;
+	char name[DF_NAME_MAX + 1];
+};
+/* At most max rows into out; the number, or -errno. */
+int df_fold_list(struct df_fold *f, df_nid parent, uint64_t after,
+		 struct df_dirrow *out, int max);
+
+/* ---- rivals: names that need more than one probe (tree.c) */
+bool df_fold_has_rivals(struct df_fold *f, df_nid parent);
+void df_fold_set_rival(struct df_fold *f, df_nid parent, const char *name,
+		       bool on);
+/* i-th rival name of parent, NULL at the end */
+const char *df_fold_rival(struct df_fold *f, df_nid parent, uint32_t i);
+
+/* ---- folded rows of the log, and small values */
+bool df_fold_has_row(struct df_fold *f, const struct df_id *id);
+void df_fold_add_row(struct df_fold *f, const struct df_dep *row);
+/* All rows; caller frees. */
+struct df_dep *df_fold_rows(struct df_fold *f, size_t *n);
+void df_fold_forget_rows(struct df_fold *f); /* a checkpoint covers them */
+/* 64-bit values by name; written with the next flush. */
+uint64_t df_fold_meta(struct df_fold *f, const char *key, uint64_t fallback);
+void df_fold_set_meta(struct df_fold *f, const char *key, uint64_t value);
+
+/* ---- walking everything (checkpoint, restamp, start) */
+/* Calls fn for each stored or cached object; fn may change o. */
+int df_fold_each(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
+		 void *arg);
+/* Only objects with dirty registers or DF_OBJ_ORPHAN. */
+int df_fold_each_flagged(struct df_fold *f,
+			 int (*fn)(void *arg, struct df_obj *o), void *arg);
+
+/* ---- writing */
+struct df_flush; /* one transaction's worth, encoded */
+size_t df_fold_dirty(const struct df_fold *f); /* entries to write */
+/* Encode all dirty entries (NULL: nothing to do).  Takes the writer until
+ * df_fold_write of the same thread has ended. */
+struct df_flush *df_fold_begin(struct df_fold *f);
+/* Without the lock: run the transaction. */
+int df_fold_write(struct df_fold *f, struct df_flush *b);
+/* Under the lock again: release pins; b is freed. */
+void df_fold_end(struct df_fold *f, struct df_flush *b, int err);
+/* Everything, under the lock (start, stop, tests). */
+int df_fold_flush(struct df_fold *f);
+/* Journal records below this are in SQLite and on disk (after a WAL
+ * checkpoint; no lock). */
+int df_fold_checkpoint(struct df_fold *f);
+
+#endif

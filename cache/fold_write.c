@@ -1,0 +1,287 @@
+/* fold_write.c - what SQLite lacks, written in one transaction. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "cache/fold_int.h"
+
+struct df_flush {
+	struct df_buf blobs;
+	struct flush_obj {
+		struct df_obj *o; /* pinned by DF_OBJ_FLUSHING */
+		df_nid nid;
+		struct df_id id;
+		int flagged;
+		bool dead;
+		size_t off, len; /* in blobs */
+	} *objs;
+	size_t n_objs;
+	struct flush_name {
+		struct df_name *n; /* pinned by n->flushing */
+		df_nid parent;
+		uint64_t cookie;
+		char *name;  /* owned */
+		df_nid one;
+		df_nid *more; /* owned */
+		uint32_t n_cands;
+		bool stored;
+	} *names;
+	size_t n_names;
+	struct df_pending *pending;
+	size_t n_pending;
+	bool forget_rows;
+	uint64_t next_nid;
+};
+
+size_t df_fold_dirty(const struct df_fold *f)
+{
+	return f->n_dirty + f->n_dirty_names + f->n_pending;
+}
+
+static void take_objects(struct df_fold *f, struct df_flush *b)
+{
+	b->objs = df_xalloc(f->n_dirty * sizeof(*b->objs));
+	struct df_coder c;
+	df_coder_init(&c, true);
+	for (size_t i = 0; i < f->n_dirty; i++) {
+		struct df_obj *o = f->dirty[i];
+		struct flush_obj *t = &b->objs[b->n_objs++];
+		*t = (struct flush_obj){ .o = o, .nid = o->nid, .id = o->id,
+					 .off = b->blobs.len };
+		t->dead = o->flags & DF_OBJ_DEAD;
+		t->flagged = df_obj_dirty(o) || (o->flags & DF_OBJ_ORPHAN);
+		if (!t->dead) {
+			df_coder_reset(&c);
+			df_code_object(&c, &b->blobs, o);
+			df_fold_account(f, o);
+		}
+		t->len = b->blobs.len - t->off;
+		o->flags &= ~(uint32_t)DF_OBJ_FOLD_DIRTY;
+		o->flushing++;
+	}
+	f->n_dirty = 0;
+	df_coder_release(&c);
+}
+
+static void take_names(struct df_fold *f, struct df_flush *b)
+{
+	b->names = df_xalloc(f->n_dirty_names * sizeof(*b->names));
+	for (size_t i = 0; i < f->n_dirty_names; i++) {
+		struct df_name *n = f->dirty_names[i];
+		b->names[b->n_names++] = (struct flush_name){
+			.n = n, .parent = n->parent, .cookie = n->cookie,
+			.name = df_xstrdup(n->name), .one = n->one,
+			.more = n->n > 1 ? df_xdup(n->more, n->n *
+						   sizeof(*n->more)) : NULL,
+			.n_cands = n->n, .stored = n->stored,
+		};
+		n->dirty = false;
+		n->flushing++;
+		n->stored = true;
+	}
+	f->n_dirty_names = 0;
+}
+
+struct df_flush *df_fold_begin(struct df_fold *f)
+{
+	if (!df_fold_dirty(f) && !f->rows_forgotten)
+		return NULL;
+	pthread_mutex_lock(&f->writer);
+	struct df_flush *b = df_xalloc(sizeof(*b));
+	df_buf_init(&b->blobs, (size_t)1 << 30);
+	take_objects(f, b);
+	take_names(f, b);
+	df_fold_set_meta(f, "next_nid", f->next_nid);
+	b->pending = f->pending;
+	b->n_pending = f->n_pending;
+	f->pending = NULL;
+	f->n_pending = f->pending_size = 0;
+	b->forget_rows = f->rows_forgotten;
+	if (b->blobs.err)
+		f->err = df_fail(b->blobs.err, "encode the fold");
+	return b;
+}
+
+static int run(struct df_fold *f, enum df_stmt st)
+{
+	int rc = sqlite3_step(f->st[st]);
+
+	sqlite3_reset(f->st[st]);
+	return rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+static int write_objects(struct df_fold *f, struct df_flush *b)
+{
+	int err = 0;
+
+	/* Deletions first: an id may live on under a new number. */
+	for (size_t i = 0; i < b->n_objs && !err; i++)
+		if (b->objs[i].dead) {
+			sqlite3_bind_int64(f->st[ST_OBJ_DEL], 1,
+					   (sqlite3_int64)b->objs[i].nid);
+			err = run(f, ST_OBJ_DEL);
+		}
+	sqlite3_stmt *st = f->st[ST_OBJ_PUT];
+	for (size_t i = 0; i < b->n_objs && !err; i++) {
+		const struct flush_obj *t = &b->objs[i];
+		if (t->dead)
+			continue;
+		sqlite3_bind_int64(st, 1, (sqlite3_int64)t->nid);
+		sqlite3_bind_blob(st, 2, t->id.b, DF_ID_LEN, SQLITE_STATIC);
+		sqlite3_bind_int(st, 3, t->flagged);
+		sqlite3_bind_blob64(st, 4, b->blobs.data + t->off, t->len,
+				    SQLITE_STATIC);
+		err = run(f, ST_OBJ_PUT);
+	}
+	return err;
+}
+
+static void bind_name(sqlite3_stmt *st, const struct flush_name *n)
+{
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)n->parent);
+	sqlite3_bind_int64(st, 2, (sqlite3_int64)n->cookie);
+	sqlite3_bind_blob(st, 3, n->name, (int)strlen(n->name), SQLITE_STATIC);
+}
+
+static int write_names(struct df_fold *f, struct df_flush *b)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < b->n_names && !err; i++) {
+		const struct flush_name *n = &b->names[i];
+		if (n->stored) {
+			bind_name(f->st[ST_ENT_DEL], n);
+			err = run(f, ST_ENT_DEL);
+		}
+		for (uint32_t k = 0; k < n->n_cands && !err; k++) {
+			bind_name(f->st[ST_ENT_PUT], n);
+			sqlite3_bind_int64(f->st[ST_ENT_PUT], 4,
+					   (sqlite3_int64)(n->n_cands == 1 ?
+						   n->one : n->more[k]));
+			err = run(f, ST_ENT_PUT);
+		}
+	}
+	return err;
+}
+
+static int write_pending(struct df_fold *f, const struct df_pending *p)
+{
+	sqlite3_stmt *st = f->st[p->stmt];
+
+	if (p->stmt == ST_ROW_PUT) {
+		sqlite3_bind_blob(st, 1, p->row.id.b, DF_ID_LEN,
+				  SQLITE_STATIC);
+		sqlite3_bind_int64(st, 2, (sqlite3_int64)p->row.epoch);
+	} else if (p->stmt == ST_META_PUT) {
+		sqlite3_bind_text(st, 1, p->text, -1, SQLITE_STATIC);
+		sqlite3_bind_int64(st, 2, (sqlite3_int64)p->value);
+	} else {
+		sqlite3_bind_int64(st, 1, (sqlite3_int64)p->parent);
+		sqlite3_bind_blob(st, 2, p->text, (int)strlen(p->text),
+				  SQLITE_STATIC);
+	}
+	return run(f, p->stmt);
+}
+
+int df_fold_write(struct df_fold *f, struct df_flush *b)
+{
+	int err = sqlite3_exec(f->wr, "BEGIN IMMEDIATE", NULL, NULL, NULL) ==
+				  SQLITE_OK ?
+			  0 : -EIO;
+
+	if (!err && b->forget_rows)
+		err = sqlite3_exec(f->wr, "DELETE FROM log", NULL, NULL,
+				   NULL) == SQLITE_OK ? 0 : -EIO;
+	if (!err)
+		err = write_objects(f, b);
+	if (!err)
+		err = write_names(f, b);
+	for (size_t i = 0; i < b->n_pending && !err; i++)
+		err = write_pending(f, &b->pending[i]);
+	if (!err && sqlite3_exec(f->wr, "COMMIT", NULL, NULL, NULL) !=
+			    SQLITE_OK)
+		err = -EIO;
+	if (err) {
+		err = df_fold_sql_error(f, f->wr, "write");
+		sqlite3_exec(f->wr, "ROLLBACK", NULL, NULL, NULL);
+	}
+	pthread_mutex_unlock(&f->writer);
+	return err;
+}
+
+static void release_name(struct df_fold *f, struct df_name *n)
+{
+	if (--n->flushing || n->dirty)
+		return;
+	struct df_obj *p = df_fold_get(f, n->parent);
+	if (!p)
+		return;
+	if (n->dirty_prev)
+		n->dirty_prev->dirty_next = n->dirty_next;
+	else
+		p->dirty_names = n->dirty_next;
+	if (n->dirty_next)
+		n->dirty_next->dirty_prev = n->dirty_prev;
+	n->dirty_prev = n->dirty_next = NULL;
+	p->n_dirty_names--;
+	if (!n->n)
+		n->stored = false;
+}
+
+void df_fold_end(struct df_fold *f, struct df_flush *b, int err)
+{
+	for (size_t i = 0; i < b->n_names; i++) {
+		struct df_name *n = b->names[i].n;
+		if (err)
+			df_fold_touch_name(f, n);
+		release_name(f, n);
+		free(b->names[i].name);
+		free(b->names[i].more);
+	}
+	for (size_t i = 0; i < b->n_objs; i++) {
+		struct df_obj *o = b->objs[i].o;
+		o->flushing--;
+		if (err) {
+			df_fold_touch(f, o);
+		} else if (b->objs[i].dead && !o->flushing) {
+			df_fold_unlink_obj(f, o);
+			df_obj_free(o, NULL);
+		}
+	}
+	for (size_t i = 0; i < b->n_pending; i++)
+		free(b->pending[i].text);
+	if (b->forget_rows && !err)
+		f->rows_forgotten = false;
+	free(b->pending);
+	free(b->objs);
+	free(b->names);
+	df_buf_release(&b->blobs);
+	free(b);
+}
+
+int df_fold_flush(struct df_fold *f)
+{
+	struct df_flush *b = df_fold_begin(f);
+
+	if (!b)
+		return f->err;
+	int err = df_fold_write(f, b);
+	df_fold_end(f, b, err);
+	return err;
+}
+
+int df_fold_checkpoint(struct df_fold *f)
+{
+	int log = 0, done = 0;
+
+	pthread_mutex_lock(&f->writer);
+	/* PASSIVE syncs the WAL and the database, and waits for nobody. */
+	int rc = sqlite3_wal_checkpoint_v2(f->wr, NULL,
+					   SQLITE_CHECKPOINT_PASSIVE, &log,
+					   &done);
+	pthread_mutex_unlock(&f->writer);
+	if (rc != SQLITE_OK)
+		return -EIO;
+	return log == done ? 0 : -EAGAIN;
+}

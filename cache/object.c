@@ -1,0 +1,442 @@
+/* object.c - see object.h. */
+#include "cache/object.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "cache/rules.h"
+
+struct df_obj *df_obj_new(const struct df_id *id)
+{
+	struct df_obj *o = df_xalloc(sizeof(*o));
+
+	o->id = *id;
+	return o;
+}
+
+void df_obj_free(struct df_obj *o, struct df_segs *segs)
+{
+	if (!o)
+		return;
+	for (uint32_t i = 0; i < o->n_links; i++)
+		free(o->links[i].name);
+	for (uint32_t i = 0; i < o->n_xattrs; i++) {
+		free(o->xattrs[i].name);
+		free(o->xattrs[i].value);
+	}
+	free(o->links);
+	free(o->xattrs);
+	free(o->a.target);
+	free(o->place.name);
+	free(o->place.from_name);
+	free(o->e_name);
+	df_heads_release(&o->heads, segs);
+	df_vv_release(&o->gone);
+	free(o);
+}
+
+static size_t ver_mem(const struct df_ver *v)
+{
+	return sizeof(*v) + 64 + v->vv.n * sizeof(struct df_stamp) +
+	       v->ext.n * sizeof(struct df_ext) +
+	       v->n_pieces * sizeof(struct df_append);
+}
+
+uint32_t df_obj_mem(const struct df_obj *o)
+{
+	size_t sum = sizeof(*o) + 32;
+
+	for (uint32_t i = 0; i < o->n_links; i++)
+		sum += sizeof(*o->links) + 32;
+	for (uint32_t i = 0; i < o->n_xattrs; i++)
+		sum += sizeof(*o->xattrs) + 48 + o->xattrs[i].len;
+	for (uint32_t i = 0; i < o->heads.n; i++)
+		sum += ver_mem(o->heads.v[i]);
+	return (uint32_t)DF_MIN(sum, UINT32_MAX);
+}
+
+/* Newest stamp wins; ties by greater bytes, which cmp says. */
+static bool newer(struct df_stamp st, struct df_stamp old, int cmp)
+{
+	int c = df_stamp_cmp(st, old);
+
+	return c > 0 || (c == 0 && cmp > 0);
+}
+
+struct df_link *df_obj_link(const struct df_obj *o, df_nid parent,
+			    const char *name)
+{
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (o->links[i].parent == parent &&
+		    !strcmp(o->links[i].name, name))
+			return &o->links[i];
+	return NULL;
+}
+
+bool df_obj_join_link(struct df_obj *o, df_nid parent, const char *name,
+		      struct df_stamp st, bool there, bool dirty)
+{
+	struct df_link *l = df_obj_link(o, parent, name);
+
+	if (!l) {
+		o->links = df_xrealloc(o->links, o->n_links + 1,
+				       sizeof(*o->links));
+		l = &o->links[o->n_links++];
+		*l = (struct df_link){ .parent = parent,
+				       .name = df_xstrdup(name) };
+	} else if (!newer(st, l->st, (int)there - (int)l->there)) {
+		l->pub |= !dirty;
+		return false;
+	}
+	l->st = st;
+	l->there = there;
+	l->dirty = dirty;
+	l->pub |= !dirty;
+	return true;
+}
+
+static int str_cmp(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "");
+}
+
+static int place_cmp(const struct df_place *a, const struct df_place *b)
+{
+	int c = (int)a->there - (int)b->there;
+
+	/* Parents tie-break through names only: equal stamps come from one
+	 * operation of one writer, so this never decides between writers. */
+	if (!c)
+		c = str_cmp(a->name, b->name);
+	return c ? c : str_cmp(a->from_name, b->from_name);
+}
+
+bool df_obj_join_place(struct df_obj *o, const struct df_place *p, bool dirty)
+{
+	struct df_place *old = &o->place;
+
+	if (old->st.time && !newer(p->st, old->st, place_cmp(p, old))) {
+		old->pub |= !dirty;
+		return false;
+	}
+	struct df_place fresh = *p;
+	fresh.name = df_xstrdup(p->name);
+	fresh.from_name = df_xstrdup(p->from_name);
+	fresh.dirty = dirty;
+	fresh.pub = old->pub | !dirty;
+	free(old->name);
+	free(old->from_name);
+	*old = fresh;
+	return true;
+}
+
+bool df_obj_join_version(struct df_obj *o, struct df_ver *v, bool dirty,
+			 struct df_segs *segs)
+{
+	bool changed = df_heads_join(&o->heads, v, segs);
+
+	if (dirty && changed)
+		o->flags |= DF_OBJ_CONTENT_DIRTY;
+	if (!dirty)
+		o->flags |= DF_OBJ_CONTENT_PUB;
+	return changed;
+}
+
+bool df_obj_join_gone(struct df_obj *o, const struct df_vv *vv, bool dirty)
+{
+	bool changed = !df_vv_covers_all(&o->gone, vv);
+
+	df_vv_join(&o->gone, vv);
+	if (dirty && changed)
+		o->flags |= DF_OBJ_GONE_DIRTY;
+	if (!dirty)
+		o->flags |= DF_OBJ_GONE_PUB;
+	return changed;
+}
+
+static int attr_cmp(const struct df_attrs *a, const struct df_attrs *b, int f)
+{
+	int64_t x = 0, y = 0;
+
+	switch (f) {
+	case DF_A_TYPE:
+		x = (int64_t)a->type << 32 | a->rdev;
+		y = (int64_t)b->type << 32 | b->rdev;
+		break;
+	case DF_A_MODE:
+		x = a->mode, y = b->mode;
+		break;
+	case DF_A_UID:
+		x = a->uid, y = b->uid;
+		break;
+	case DF_A_GID:
+		x = a->gid, y = b->gid;
+		break;
+	case DF_A_BTIME:
+		x = a->btime_ns, y = b->btime_ns;
+		break;
+	case DF_A_MTIME:
+		x = a->mtime_ns, y = b->mtime_ns;
+		break;
+	default:
+		return str_cmp(a->target, b->target);
+	}
+	return x < y ? -1 : x > y;
+}
+
+static void attr_copy(struct df_attrs *to, const struct df_attrs *from, int f)
+{
+	to->st[f] = from->st[f];
+	switch (f) {
+	case DF_A_TYPE:
+		to->type = from->type;
+		to->rdev = from->rdev;
+		break;
+	case DF_A_MODE:
+		to->mode = from->mode;
+		break;
+	case DF_A_UID:
+		to->uid = from->uid;
+		break;
+	case DF_A_GID:
+		to->gid = from->gid;
+		break;
+	case DF_A_BTIME:
+		to->btime_ns = from->btime_ns;
+		break;
+	case DF_A_MTIME:
+		to->mtime_ns = from->mtime_ns;
+		break;
+	default:
+		free(to->target);
+		to->target = from->target ? df_xstrdup(from->target) : NULL;
+	}
+}
+
+bool df_obj_join_attrs(struct df_obj *o, const struct df_attrs *from,
+		       unsigned mask, bool dirty)
+{
+	bool changed = false;
+
+	for (int f = 0; f < DF_A_FIELDS; f++) {
+		uint8_t bit = (uint8_t)(1u << f);
+		if (!(mask & bit))
+			continue;
+		if (!dirty)
+			o->a.pub |= bit;
+		if (o->a.st[f].time && !newer(from->st[f], o->a.st[f],
+					      attr_cmp(from, &o->a, f)))
+			continue;
+		attr_copy(&o->a, from, f);
+		if (dirty)
+			o->a.dirty |= bit;
+		else
+			o->a.dirty &= (uint8_t)~bit;
+		changed = true;
+	}
+	return changed;
+}
+
+struct df_xattr *df_obj_xattr(const struct df_obj *o, const char *name)
+{
+	for (uint32_t i = 0; i < o->n_xattrs; i++)
+		if (!strcmp(o->xattrs[i].name, name))
+			return &o->xattrs[i];
+	return NULL;
+}
+
+static int xattr_cmp(const struct df_xattr *x, bool there, const void *value,
+		     uint32_t len)
+{
+	if (x->there != there)
+		return there ? 1 : -1;
+	uint32_t n = DF_MIN(len, x->len);
+	int c = n ? memcmp(value, x->value, n) : 0;
+	return c ? c : (len > x->len) - (len < x->len);
+}
+
+bool df_obj_join_xattr(struct df_obj *o, const char *name, struct df_stamp st,
+		       bool there, const void *value, uint32_t len, bool dirty)
+{
+	struct df_xattr *x = df_obj_xattr(o, name);
+
+	if (!x) {
+		o->xattrs = df_xrealloc(o->xattrs, o->n_xattrs + 1,
+					sizeof(*o->xattrs));
+		x = &o->xattrs[o->n_xattrs++];
+		*x = (struct df_xattr){ .name = df_xstrdup(name) };
+	} else if (!newer(st, x->st, xattr_cmp(x, there, value, len))) {
+		x->pub |= !dirty;
+		return false;
+	}
+	free(x->value);
+	x->value = df_xdup(value, len);
+	x->len = len;
+	x->st = st;
+	x->there = there;
+	x->dirty = dirty;
+	x->pub |= !dirty;
+	return true;
+}
+
+bool df_obj_revived(const struct df_obj *o)
+{
+	if (df_rule_off(DF_RULE_GONE))
+		return false;
+	for (uint32_t i = 0; i < o->heads.n; i++)
+		if (!df_vv_covers(&o->gone, o->heads.v[i]->dot))
+			return true;
+	return false;
+}
+
+static uint32_t newest_link(const struct df_obj *o)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i < o->n_links; i++) {
+		const struct df_link *l = &o->links[i], *b = &o->links[best];
+		int c = df_stamp_cmp(l->st, b->st);
+		if (c > 0 || (c == 0 && strcmp(l->name, b->name) > 0))
+			best = i;
+	}
+	return best;
+}
+
+void df_obj_eff(const struct df_obj *o, struct df_eff *e)
+{
+	uint32_t n = 0;
+
+	*e = (struct df_eff){ .i = &e->one };
+	if (!o->heads.n || df_obj_is_dir(o))
+		return;
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (o->links[i].there) {
+			e->one = i;
+			n++;
+		}
+	if (n == 0 && o->n_links && df_obj_revived(o)) {
+		e->one = newest_link(o);
+		e->revived = true;
+		n = 1;
+	}
+	e->n = n;
+	if (n < 2)
+		return;
+	e->i = df_xrealloc(NULL, n, sizeof(*e->i));
+	n = 0;
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (o->links[i].there)
+			e->i[n++] = i;
+}
+
+void df_eff_release(struct df_eff *e)
+{
+	if (e->n > 1)
+		free(e->i);
+	e->n = 0;
+}
+
+bool df_obj_dirty(const struct df_obj *o)
+{
+	if ((o->flags & (DF_OBJ_CONTENT_DIRTY | DF_OBJ_GONE_DIRTY)) ||
+	    o->a.dirty || o->place.dirty)
+		return true;
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (o->links[i].dirty)
+			return true;
+	for (uint32_t i = 0; i < o->n_xattrs; i++)
+		if (o->xattrs[i].dirty)
+			return true;
+	return false;
+}
+
+bool df_obj_published(const struct df_obj *o)
+{
+	if ((o->flags & (DF_OBJ_CONTENT_PUB | DF_OBJ_GONE_PUB)) || o->a.pub ||
+	    o->place.pub)
+		return true;
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (o->links[i].pub)
+			return true;
+	return false;
+}
+
+void df_obj_mark_cut(struct df_obj *o)
+{
+	if (o->flags & DF_OBJ_CONTENT_DIRTY)
+		o->flags |= DF_OBJ_CONTENT_PUB;
+	if (o->flags & DF_OBJ_GONE_DIRTY)
+		o->flags |= DF_OBJ_GONE_PUB;
+	o->flags &= ~(uint32_t)(DF_OBJ_CONTENT_DIRTY | DF_OBJ_GONE_DIRTY |
+				DF_OBJ_WHOLE);
+	o->a.pub |= o->a.dirty;
+	o->a.dirty = 0;
+	o->place.pub |= o->place.dirty;
+	o->place.dirty = false;
+	for (uint32_t i = 0; i < o->n_links; i++) {
+		o->links[i].pub |= o->links[i].dirty;
+		o->links[i].dirty = false;
+	}
+	for (uint32_t i = 0; i < o->n_xattrs; i++) {
+		o->xattrs[i].pub |= o->xattrs[i].dirty;
+		o->xattrs[i].dirty = false;
+	}
+	for (uint32_t i = 0; i < o->heads.n; i++)
+		o->heads.v[i]->flags |= DF_VER_CUT;
+}
+
+static void copy_names(struct df_obj *c, const struct df_obj *o)
+{
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (o->links[i].dirty)
+			df_obj_join_link(c, o->links[i].parent,
+					 o->links[i].name, o->links[i].st,
+					 o->links[i].there, true);
+	if (o->place.dirty)
+		df_obj_join_place(c, &o->place, true);
+	for (uint32_t i = 0; i < o->n_xattrs; i++) {
+		const struct df_xattr *x = &o->xattrs[i];
+		if (x->dirty)
+			df_obj_join_xattr(c, x->name, x->st, x->there,
+					  x->value, x->len, true);
+	}
+}
+
+struct df_obj *df_obj_copy_dirty(const struct df_obj *o, struct df_segs *segs)
+{
+	struct df_obj *c = df_obj_new(&o->id);
+
+	c->nid = o->nid;
+	c->flags = o->flags;
+	c->ctime_ns = o->ctime_ns;
+	copy_names(c, o);
+	df_obj_join_attrs(c, &o->a, o->a.dirty, true);
+	c->flags = o->flags;
+	if (o->flags & DF_OBJ_CONTENT_DIRTY) {
+		c->heads.v = df_xrealloc(NULL, o->heads.n,
+					 sizeof(*c->heads.v));
+		for (uint32_t i = 0; i < o->heads.n; i++)
+			c->heads.v[i] = df_ver_copy(o->heads.v[i], segs);
+		c->heads.n = o->heads.n;
+	}
+	if (o->flags & DF_OBJ_GONE_DIRTY)
+		c->gone = df_vv_copy(&o->gone);
+	return c;
+}
+
+void df_obj_drop_unpublished(struct df_obj *o)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < o->n_links; i++) {
+		struct df_link *l = &o->links[i];
+		if (!l->there && !l->pub)
+			free(l->name);
+		else
+			o->links[n++] = *l;
+	}
+	o->n_links = n;
+}
+
