@@ -172,10 +172,4 @@ unsigned df_fault_calls(const char *name)
 	return n;
 }
 
-#else
-
-/* ISO C wants a declaration in every file. */
-extern const char df_fault_absent;
-const char df_fault_absent = 0;
-
 #endif

@@ -99,8 +99,15 @@ int df_segs_sync(struct df_segs *s);
 uint64_t df_segs_bytes(const struct df_segs *s);
 uint64_t df_segs_dirty_bytes(const struct df_segs *s);
 
-/* Call fn for every whole journal frame with seq >= from, in order.  A torn
- * last frame is dropped (logged); fn's error ends the walk. */
+/* What replay says of frames that must have been here (seq >= from) and are
+ * not: a missing segment, damaged bytes between whole frames.  rec is NULL,
+ * seq the last one before the gap.  Logged as well. */
+#define DF_FRAME_LOST 0 /* not a type that can be appended */
+
+/* Call fn for every whole journal frame with seq >= from, in order; before the
+ * first append of this process.  A torn last frame is dropped (logged).  Where
+ * only the data of a frame is damaged, fn gets the record, data_len, and a
+ * `data` of {0, 0}.  fn's error ends the walk. */
 typedef int df_replay_fn(void *arg, uint8_t type, uint64_t seq,
 			 const void *rec, size_t rec_len, struct df_loc data,
 			 size_t data_len);
