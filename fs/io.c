@@ -1,0 +1,226 @@
+/*
+ * io.c - bytes: READ, WRITE, FSYNC and what else works on a file's content.
+ *
+ * OPEN is declined, and with it FLUSH and RELEASE: a WRITE says by itself
+ * whether its descriptor appends.  An O_SYNC or O_DSYNC write needs nothing
+ * here: the kernel follows it with an FSYNC before write(2) returns, and by
+ * then holds no page that an invalidation could wait for.
+ */
+#include "fs/fs.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fs/park.h"
+
+/* Reads from here on go from the file to the kernel without passing through
+ * us; below, the system calls of splice cost more than the copy. */
+#define IO_SPLICE_MIN (128u << 10)
+#define IO_SPLICE_SRC 16
+#define IO_SYNC_MS 60000
+/* The answer to COPY_FILE_RANGE has 32 bits; the kernel asks again. */
+#define IO_COPY_MAX ((uint64_t)1 << 31)
+
+void df_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, ENOSYS);
+}
+
+static bool io_can_splice(const struct df_read *r)
+{
+	if (r->len < IO_SPLICE_MIN || r->n > IO_SPLICE_SRC)
+		return false;
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->src[i].fd < 0)
+			return false;
+	return true;
+}
+
+static void io_reply_splice(fuse_req_t req, const struct df_read *r)
+{
+	struct {
+		struct fuse_bufvec vec;
+		struct fuse_buf more[IO_SPLICE_SRC - 1];
+	} v = { .vec = { .count = r->n } };
+	struct fuse_buf *b = v.vec.buf;
+
+	for (unsigned i = 0; i < r->n; i++) {
+		b[i].size = r->src[i].len;
+		b[i].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
+		b[i].fd = r->src[i].fd;
+		b[i].pos = (off_t)r->src[i].pos;
+	}
+	fuse_reply_data(req, &v.vec, 0);
+}
+
+static int io_gather(const struct df_read *r, char *out)
+{
+	for (unsigned i = 0; i < r->n; i++) {
+		const struct df_src *s = &r->src[i];
+		ssize_t n;
+
+		if (s->fd < 0) {
+			memset(out, 0, s->len);
+		} else {
+			n = df_pread_all(s->fd, out, s->len, (off_t)s->pos);
+			if (n < 0)
+				return (int)n;
+			/* The volume promised them: zeros would be a lie. */
+			if ((uint64_t)n < s->len)
+				return -EIO;
+		}
+		out += s->len;
+	}
+	return 0;
+}
+
+void df_fs_reply_read(fuse_req_t req, const struct df_read *r, char *scratch)
+{
+	DF_FREE char *own = NULL;
+	int err;
+
+	if (io_can_splice(r)) {
+		io_reply_splice(req, r);
+		return;
+	}
+	if (!scratch) {
+		own = malloc(r->len ? r->len : 1);
+		scratch = own;
+	}
+	if (!scratch) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	err = io_gather(r, scratch);
+	if (err)
+		df_fs_reply(req, df_fail(err, "cached bytes cannot be read"));
+	else
+		fuse_reply_buf(req, scratch, r->len);
+}
+
+void df_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		struct fuse_file_info *fi)
+{
+	struct df_vol *v = df_fs_of(req)->vol;
+	struct df_park *park = df_park_get(req, 0);
+	char *scratch = df_fs_scratch();
+	struct df_read r;
+	int err;
+
+	(void)fi;
+	if (!park || !scratch) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	size = DF_MIN(size, (size_t)DF_FS_MAX_WRITE);
+	err = df_vol_read(v, ino, (uint64_t)off, size, &r, df_park_read_done,
+			  park);
+	if (err == DF_EPARKED) {
+		df_park_hold(park);
+	} else if (err) {
+		df_fs_reply(req, err);
+	} else {
+		df_fs_reply_read(req, &r, scratch);
+		df_vol_read_done(v, &r);
+	}
+}
+
+void df_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
+		 off_t off, struct fuse_file_info *fi)
+{
+	struct df_park *park = df_park_get(req, len);
+	unsigned flags = 0;
+	int err;
+
+	if (!park) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	/* Pages of a shared mapping go to their place, whatever the flags of
+	 * the descriptor that the kernel writes them back with. */
+	if (fi->flags & O_APPEND && !fi->writepage)
+		flags |= DF_WRITE_APPEND;
+	if (df_fs_self->kill_suid)
+		flags |= DF_WRITE_KILL_SUID;
+	err = df_vol_write(df_fs_of(req)->vol, ino, (uint64_t)off, data, len,
+			   flags, df_park_done, park);
+	if (err == DF_EPARKED)
+		df_park_hold(park);
+	else if (err)
+		df_fs_reply(req, err);
+	else
+		fuse_reply_write(req, len);
+}
+
+/* Also FSYNCDIR. */
+void df_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+		 struct fuse_file_info *fi)
+{
+	struct df_fs *fs = df_fs_of(req);
+	struct df_park *park = df_park_get(req, 0);
+	int64_t ms = fs->conf.sync_timeout_ms;
+	int err;
+
+	(void)datasync; /* size and place are registers like all others */
+	(void)fi;
+	if (!park) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	err = df_vol_sync(fs->vol, ino, false, ms ? ms : IO_SYNC_MS,
+			  df_park_done, park);
+	if (err == DF_EPARKED)
+		df_park_hold(park);
+	else
+		df_fs_reply(req, err);
+}
+
+void df_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
+		     off_t len, struct fuse_file_info *fi)
+{
+	(void)fi;
+	df_fs_reply(req, df_vol_fallocate(df_fs_of(req)->vol, ino, mode,
+					  (uint64_t)off, (uint64_t)len));
+}
+
+void df_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		 struct fuse_file_info *fi)
+{
+	uint64_t out;
+	int err = df_vol_lseek(df_fs_of(req)->vol, ino, (uint64_t)off, whence,
+			       &out);
+
+	(void)fi;
+	if (err)
+		df_fs_reply(req, err);
+	else
+		fuse_reply_lseek(req, (off_t)out);
+}
+
+void df_op_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
+		      struct fuse_file_info *in_fi, fuse_ino_t out,
+		      off_t out_off, struct fuse_file_info *out_fi, size_t len,
+		      int flags)
+{
+	uint64_t copied;
+	int err;
+
+	(void)in_fi;
+	(void)out_fi;
+	if (flags) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	err = df_vol_copy_range(df_fs_of(req)->vol, in, (uint64_t)in_off, out,
+				(uint64_t)out_off,
+				DF_MIN((uint64_t)len, IO_COPY_MAX), &copied);
+	if (err)
+		df_fs_reply(req, err);
+	else
+		fuse_reply_write(req, copied);
+}
