@@ -1,0 +1,450 @@
+/*
+ * named_tree.c - scenarios by name: names, attributes, conflicts; see sim.h.
+ * No faults and full sight unless the scenario asks for them.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "tests/sim/sim.h"
+
+#define A (w->nodes[0])
+#define B (w->nodes[1])
+
+static void two(struct world *w)
+{
+	w->table.everything = true;
+	while (w->n_nodes < 2)
+		node_new(w);
+}
+
+/* Everything goes everywhere. */
+static void meet(struct world *w)
+{
+	for (unsigned round = 0; round < 3; round++)
+		for (unsigned i = 0; i < w->n_nodes; i++) {
+			w->now_ms += 2000;
+			node_push(w->nodes[i]);
+			node_poll(w->nodes[i], true);
+		}
+}
+
+static void agree(struct world *w)
+{
+	struct node *probe;
+	struct flat a, x;
+
+	meet(w);
+	flat_read(w, A, &a);
+	for (unsigned i = 1; i < w->n_nodes; i++) {
+		flat_read(w, w->nodes[i], &x);
+		flat_same(w, &a, &x, CMP_SHAPE | CMP_TIMES | CMP_LINKS,
+			  "n%u and n%u differ", A->uid, w->nodes[i]->uid);
+		flat_release(&x);
+	}
+	probe = node_probe(w, NULL);
+	flat_read(w, probe, &x);
+	flat_same(w, &a, &x, CMP_SHAPE | CMP_TIMES | CMP_LINKS,
+		  "a new mount differs (n%u | new)", A->uid);
+	flat_release(&x);
+	node_free(probe);
+	flat_release(&a);
+}
+
+/* text NULL: path must not be there. */
+static void shows(struct node *nd, const char *path, const char *text)
+{
+	struct flat f;
+	struct ent *e;
+
+	flat_read(nd->w, nd, &f);
+	e = flat_find(&f, path);
+	if (text && !e)
+		fail(nd->w, "n%u does not show %s", nd->uid, path);
+	if (!text && e)
+		fail(nd->w, "n%u shows %s", nd->uid, path);
+	if (text && strcmp(e->text, text))
+		fail(nd->w, "n%u shows %s: \"%s\", not \"%s\"", nd->uid, path,
+		     e->text, text);
+	flat_release(&f);
+}
+
+/* How many names begin so; the last one's text goes to *text. */
+static unsigned names(struct node *nd, const char *prefix, char **text)
+{
+	struct flat f;
+	unsigned n = 0;
+
+	flat_read(nd->w, nd, &f);
+	for (size_t i = 0; i < f.n; i++) {
+		if (strncmp(f.e[i].path, prefix, strlen(prefix)))
+			continue;
+		n++;
+		if (text) {
+			free(*text);
+			*text = df_strf("%s", f.e[i].text);
+		}
+	}
+	flat_release(&f);
+	return n;
+}
+
+static void run_symlinks(struct world *w)
+{
+	char *text = NULL, to[DF_SYMLINK_MAX + 1];
+
+	two(w);
+	memset(to, 'x', DF_SYMLINK_MAX);
+	to[DF_SYMLINK_MAX] = 0;
+	do_symlink(A, "/long", to);
+	do_symlink(A, "/l", "left");
+	do_symlink(B, "/l", "right");
+	agree(w);
+	shows(A, "/long", to);
+	shows(A, "/l", "right"); /* the newer has the name */
+	must(w, names(A, "/l.conflict-", &text) == 1);
+	must(w, !strcmp(text, "left"));
+	do_unlink(A, "/l"); /* takes nothing else with it */
+	must(w, names(A, "/l.conflict-", NULL) == 1);
+	shows(A, "/l", NULL);
+	agree(w);
+	shows(B, "/l", NULL);
+	must(w, names(B, "/l.conflict-", NULL) == 1);
+	do_create(A, "/l", "t0000001");
+	do_rename(A, "/long", "/l", 0);
+	agree(w);
+	shows(B, "/l", to);
+	free(text);
+}
+
+static void run_exchange(struct world *w)
+{
+	two(w);
+	do_create(A, "/a", "t0000001");
+	do_mkdir(A, "/d");
+	do_create(A, "/d/b", "t0000002");
+	do_mkdir(A, "/e");
+	do_create(A, "/e/c", "t0000003");
+	agree(w);
+	do_rename(A, "/a", "/d/b", RENAME_EXCHANGE);
+	shows(A, "/a", "t0000002");
+	shows(A, "/d/b", "t0000001");
+	do_rename(A, "/d", "/e", RENAME_EXCHANGE);
+	agree(w);
+	shows(B, "/e/b", "t0000001");
+	shows(B, "/d/c", "t0000003");
+	do_rename(B, "/a", "/e", RENAME_EXCHANGE); /* file with directory */
+	agree(w);
+	shows(A, "/e", "t0000002");
+	shows(A, "/a/b", "t0000001");
+	/* both at once, cut off from each other */
+	do_rename(A, "/e", "/d/c", RENAME_EXCHANGE);
+	do_rename(B, "/e", "/a/b", RENAME_EXCHANGE);
+	agree(w);
+	must(w, names(A, "/", NULL) >= 5);
+}
+
+static void run_xattrs(struct world *w)
+{
+	static char big[DF_XATTR_VALUE_MAX], got[DF_XATTR_VALUE_MAX];
+	df_nid nid;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	do_setxattr(A, "/f", "one");
+	agree(w);
+	do_setxattr(A, "/f", "two");
+	w->now_ms += 100000; /* whatever the skew: B is later */
+	node_poll(B, true);
+	do_setxattr(B, "/f", "three");
+	nid = at_path(A, "/f");
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)rng_next(&w->rng);
+	must_be(w, df_vol_setxattr(A->v, nid, "user.big", big, sizeof(big), 0),
+		0, "setxattr of 64 KiB");
+	must_be(w, df_vol_setxattr(A->v, nid, "user.x", "n", 1, 1), -EEXIST,
+		"XATTR_CREATE of one that is there");
+	must_be(w, df_vol_removexattr(A->v, nid, "user.no"), -ENODATA,
+		"removexattr of none");
+	let_go(A, nid);
+	agree(w);
+	nid = at_path(B, "/f");
+	must(w, df_vol_getxattr(B->v, nid, "user.big", got, sizeof(got)) ==
+			sizeof(got));
+	must(w, !memcmp(got, big, sizeof(got)));
+	must(w, df_vol_getxattr(B->v, nid, "user.x", got, sizeof(got)) > 0);
+	must(w, df_vol_getxattr(B->v, nid, "user.x", got, 1) == -ERANGE);
+	let_go(B, nid);
+	do_setxattr(B, "/f", "");
+	agree(w);
+	nid = at_path(A, "/f");
+	must(w, df_vol_getxattr(A->v, nid, "user.x", got, 64) == -ENODATA);
+	must(w, df_vol_listxattr(A->v, nid, got, sizeof(got)) ==
+			(ssize_t)sizeof("user.big"));
+	let_go(A, nid);
+}
+
+/* What was made and removed between two cuts is not sent; what was published
+ * and is removed is. */
+static void run_made_and_removed(struct world *w)
+{
+	char path[256];
+	size_t rows;
+
+	two(w);
+	do_create(A, "/kept", "t0000001");
+	do_mkdir(A, "/dir");
+	agree(w);
+	for (int i = 0; i < 100; i++) {
+		snprintf(path, sizeof(path), "/dir/%0200d", i);
+		do_create(A, path, "t0000002");
+		do_unlink(A, path);
+	}
+	do_mkdir(A, "/dir/sub");
+	do_rmdir(A, "/dir/sub");
+	rows = w->table.n_rows;
+	node_push(A);
+	for (size_t i = rows; i < w->table.n_rows; i++) {
+		const struct df_row *row = &w->table.row[i].row;
+
+		/* times of /dir may go: 100 names are 20 kB */
+		if (row->body_len > 1000)
+			fail(w, "%zu bytes sent for what is not there",
+			     row->body_len);
+		must(w, !memmem(row->body, row->body_len, "0000000000", 10));
+	}
+	agree(w);
+	must(w, names(B, "/dir/", NULL) == 0);
+	do_unlink(A, "/kept");
+	agree(w);
+	shows(B, "/kept", NULL);
+}
+
+/* One record is in the older copy, one in the newer; names as promised. */
+static void run_conflict_names(struct world *w)
+{
+	char *text = NULL, path[300], *p;
+	struct flat f;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+	do_replace(A, "/f", "t0000002");
+	w->now_ms += 1000000;
+	do_replace(B, "/f", "t0000003");
+	agree(w);
+	must(w, names(A, "/f", &text) == 2);
+	flat_read(w, A, &f);
+	for (size_t i = 0; i < f.n; i++) {
+		unsigned node, day, hour;
+		int used = 0;
+
+		p = strstr(f.e[i].path, ".conflict-");
+		if (!p)
+			continue;
+		if (sscanf(p, ".conflict-%8x-%8uT%6uZ%n", &node, &day, &hour,
+			   &used) != 3 || p[used])
+			fail(w, "a conflict copy is called %s", f.e[i].path);
+		must(w, !strcmp(f.e[i].text, "t0000002") ||
+				!strcmp(f.e[i].text, "t0000003"));
+	}
+	flat_release(&f);
+	/* 255 bytes that end in the middle of a character once cut */
+	memset(path, 0, sizeof(path));
+	path[0] = '/';
+	path[1] = 'x';
+	for (int i = 2; i < 256; i += 2)
+		memcpy(path + i, "\xc3\xa9", 2);
+	do_create(A, path, "t0000004");
+	do_create(B, path, "t0000005");
+	agree(w);
+	path[20] = 0;
+	must(w, names(A, path, NULL) == 2);
+	flat_read(w, A, &f);
+	for (size_t i = 0; i < f.n; i++) {
+		p = strstr(f.e[i].path, ".conflict-");
+		must(w, strlen(f.e[i].path) <= 256);
+		if (p && f.e[i].path[1] == 'x') /* x and whole characters */
+			must(w, (p - f.e[i].path - 2) % 2 == 0);
+	}
+	flat_release(&f);
+	free(text);
+}
+
+static void run_edit_unseen(struct world *w)
+{
+	two(w);
+	do_mkdir(A, "/d");
+	do_create(A, "/d/f", "t0000001");
+	do_create(A, "/d/g", "t0000002");
+	agree(w);
+	do_unlink(A, "/d/f");
+	do_unlink(A, "/d/g");
+	do_rmdir(A, "/d");
+	do_replace(B, "/d/f", "t0000003");
+	agree(w);
+	shows(A, "/d/f", "t0000003"); /* the remover had not seen this */
+	shows(A, "/d/g", NULL);
+	do_unlink(A, "/d/f");
+	do_rmdir(A, "/d");
+	agree(w);
+	must(w, names(B, "/", NULL) == 0);
+	do_mkdir(A, "/e");
+	agree(w);
+	do_rmdir(A, "/e");
+	do_create(B, "/e/new", "t0000004");
+	agree(w);
+	shows(A, "/e/new", "t0000004"); /* removed here, filled there */
+}
+
+static void run_unlinked_open(struct world *w)
+{
+	df_nid nid;
+	size_t got;
+	char buf[2 * TOK];
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+	nid = at_path(A, "/f");
+	do_unlink(A, "/f");
+	node_as(A);
+	must_be(w, df_vol_write(A->v, nid, TOK, "t0000002", TOK, 0, NULL,
+				NULL), 0, "write to an unlinked file");
+	must_be(w, read_bytes(A->v, nid, 0, buf, sizeof(buf), &got), 0,
+		"read of an unlinked file");
+	must(w, got == sizeof(buf) && !memcmp(buf, "t0000001t0000002", got));
+	agree(w);
+	must(w, names(B, "/", NULL) == 0);
+	node_as(A);
+	must_be(w, read_bytes(A->v, nid, 0, buf, sizeof(buf), &got), 0,
+		"read of an unlinked file");
+	must(w, got == sizeof(buf) && !memcmp(buf, "t0000001t0000002", got));
+	let_go(A, nid);
+	do_create(A, "/f", "t0000003"); /* the name is free */
+	agree(w);
+	shows(B, "/f", "t0000003");
+}
+
+/* Written before the removal was folded, through a descriptor: unseen edit. */
+static void run_removed_while_open(struct world *w)
+{
+	df_nid nid;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+	nid = at_path(B, "/f");
+	do_unlink(A, "/f");
+	node_push(A);
+	node_as(B);
+	must_be(w, df_vol_write(B->v, nid, TOK, "t0000002", TOK, 0, NULL,
+				NULL), 0, "write");
+	node_poll(B, true);
+	let_go(B, nid);
+	agree(w);
+	shows(A, "/f", "t0000001t0000002");
+}
+
+static void run_hidden_equal(struct world *w)
+{
+	df_nid nid;
+
+	two(w);
+	do_create(A, "/out", "");
+	do_create(B, "/out", "");
+	nid = at_path(A, "/out");
+	agree(w);
+	must(w, names(A, "/out", NULL) == 1); /* equal: no conflict */
+	node_as(A);
+	must_be(w, df_vol_write(A->v, nid, 0, "t0000001", TOK, 0, NULL, NULL),
+		0, "write");
+	let_go(A, nid);
+	agree(w);
+	/* whichever had the name: the bytes are there, under one of two */
+	must(w, names(A, "/out", NULL) <= 2);
+	do_append(A, "/out", "t0000002");
+	agree(w);
+	must(w, names(B, "/out", NULL) <= 2);
+}
+
+static void run_moved_into_each_other(struct world *w)
+{
+	two(w);
+	do_mkdir(A, "/p");
+	do_mkdir(A, "/q");
+	do_create(A, "/p/f", "t0000001");
+	do_create(A, "/q/g", "t0000002");
+	agree(w);
+	do_rename(A, "/p", "/q/p", 0);
+	do_rename(B, "/q", "/p/q", 0);
+	agree(w);
+	must(w, names(A, "/", NULL) == 4); /* one move was taken back */
+	if (at_path(A, "/p/q/g"))
+		shows(A, "/p/f", "t0000001");
+	else
+		shows(A, "/q/p/f", "t0000001");
+}
+
+static void run_hard_links(struct world *w)
+{
+	struct flat f;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	do_link(A, "/f", "/g");
+	agree(w);
+	do_append(B, "/g", "t0000002");
+	do_unlink(A, "/f");
+	agree(w);
+	shows(A, "/g", "t0000001t0000002");
+	do_link(A, "/g", "/h");
+	do_link(B, "/g", "/i");
+	agree(w);
+	flat_read(w, A, &f);
+	for (size_t i = 0; i < f.n; i++)
+		must(w, f.e[i].nlink == 3 && f.e[i].ino == f.e[0].ino);
+	must(w, f.n == 3);
+	flat_release(&f);
+}
+
+/* A node id falls back at a fork: both hold the same, nothing is twice. */
+static void run_fork(struct world *w)
+{
+	struct node *twin;
+
+	two(w);
+	do_append(A, "/log", "t0000001");
+	agree(w);
+	do_append(A, "/log", "t0000002");
+	do_create(A, "/new", "t0000003");
+	twin = node_fork(A);
+	do_append(A, "/log", "t0000004");
+	do_append(twin, "/log", "t0000005");
+	agree(w);
+	must(w, names(B, "/new", NULL) == 1);
+	must(w, names(B, "/log", NULL) == 1);
+	flat_read(w, B, &w->nodes[1]->at_cut);
+	flat_check_twice(w, &B->at_cut, "the end");
+	must(w, flat_find(&B->at_cut, "/log")->size == 4 * TOK);
+}
+
+const struct named named_tree[] = {
+	{ "symlinks", run_symlinks },
+	{ "exchange", run_exchange },
+	{ "xattrs", run_xattrs },
+	{ "made-and-removed", run_made_and_removed },
+	{ "conflict-names", run_conflict_names },
+	{ "edit-unseen", run_edit_unseen },
+	{ "unlinked-open", run_unlinked_open },
+	{ "removed-while-open", run_removed_while_open },
+	{ "hidden-equal", run_hidden_equal },
+	{ "moved-into-each-other", run_moved_into_each_other },
+	{ "hard-links", run_hard_links },
+	{ "fork", run_fork },
+	{ NULL, NULL },
+};

@@ -1,0 +1,25 @@
+# The simulation: several nodes on the real cache code, without FUSE and network.
+SEEDS ?= 200
+FIRST ?= 0
+SIM_JOBS ?= 2
+SIM_OBJ := $(patsubst %.c,$(O)/sim-obj/%.o,$(CACHE_SRC) $(wildcard tests/sim/*.c))
+.PHONY: sim check-sim sim-rules
+
+$(O)/sim-obj/%.o: %.c packaging/VERSION
+	@mkdir -p $(@D); echo "  CC   $< (sim)"
+	$(Q)$(CC) $(ALL_CPPFLAGS) -DDF_SIM $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# ids come from the seed: the product's random bytes are tests/sim's
+$(O)/sim: $(SIM_OBJ) $(call obj,$(BACK_SRC) $(BASE_SRC))
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,--wrap=df_random $^ $(LIBS) -o $@
+
+sim: $(O)/sim                    ## simulated volumes: SEEDS=n FIRST=s
+	$(Q)$< --seeds $(SEEDS) --first $(FIRST) --jobs $(SIM_JOBS)
+
+check-sim: $(O)/sim              ## named scenarios and 200 random seeds
+	$(Q)$< --named --jobs $(SIM_JOBS)
+	$(Q)$< --seeds 200 --jobs $(SIM_JOBS)
+
+sim-rules: $(O)/sim              ## each merge rule off in turn must be noticed
+	$(Q)$< --rules --seeds $(SEEDS) --jobs $(SIM_JOBS)

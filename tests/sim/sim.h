@@ -1,0 +1,274 @@
+/*
+ * sim.h - a whole volume in one process: several nodes on the real cache code,
+ * one table in memory, virtual time, and everything decided by one seed.
+ *
+ *	sim.c     command line, one child process for each seed
+ *	world.c   nodes, clocks, the schedule of a run
+ *	remote.c  the table: rows that arrive late, doubled, lost; packs
+ *	flat.c    what a node shows, as a list of paths; edits and comparisons
+ *	deeds.c   random operations, each with the effect it must have
+ *	check.c   prefix, convergence, order of arrival, nothing lost, ...
+ *	named*.c  scenarios by name, for what random schedules leave out
+ *
+ * Contents are tokens of TOK bytes, each written once in a run (but for
+ * "same0000"), so that "lost" and "twice" can be seen in bytes.
+ *
+ * A failed check prints seed, step and trace and ends the process: every run
+ * is a process of its own.  Single-threaded; nothing here is thread-safe.
+ */
+#ifndef DF_TESTS_SIM_SIM_H
+#define DF_TESTS_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "cache/step.h"
+#include "cache/volume.h"
+
+#define TOK 8
+#define MAX_NODES 6
+#define MAX_OPENED 8
+#define DELAY_MS 25000 /* a row is visible to everybody after this */
+#define SHOW_MAX 4096  /* longer texts are shown by their ends and size */
+
+/* ---- random numbers: splitmix64, one stream for each purpose */
+struct rng {
+	uint64_t s;
+};
+uint64_t rng_next(struct rng *r);
+uint32_t rng_below(struct rng *r, uint32_t n); /* n > 0 */
+bool rng_chance(struct rng *r, unsigned percent);
+uint64_t rng_mix(uint64_t a, uint64_t b, uint64_t c);
+
+/* ---- sets of small numbers (tokens, rows) */
+struct set {
+	uint8_t *in; /* owned */
+	size_t size;
+};
+void set_add(struct set *s, size_t i);
+bool set_has(const struct set *s, size_t i);
+void set_join(struct set *s, const struct set *other);
+void set_release(struct set *s);
+
+/* ---- what a node shows */
+struct ent {
+	char *path;     /* owned; "/a/b" */
+	char kind;      /* 'd', 'f', 'l' */
+	uint32_t mode;  /* permissions */
+	uint64_t ino;
+	uint64_t size;
+	int64_t mtime_ns; /* of files */
+	uint32_t nlink;
+	char *text;     /* owned; token text, link target, or ends of it */
+	char *xattr;    /* owned; value of user.x, "" = none */
+	df_nid nid;     /* 0 in copies: holds one lookup when not */
+};
+struct flat {
+	struct ent *e; /* owned; in no order */
+	size_t n, size;
+	struct df_vol *v; /* whose lookups these are; NULL in copies */
+};
+
+struct world;
+struct node;
+
+void flat_read(struct world *w, struct node *nd, struct flat *out);
+void flat_copy(const struct flat *in, struct flat *out);
+void flat_release(struct flat *f);
+struct ent *flat_find(const struct flat *f, const char *path);
+struct ent *flat_by_ino(const struct flat *f, uint64_t ino, size_t from);
+/* Make path in f like e (which may be an entry of f). */
+void flat_put(struct flat *f, const char *path, const struct ent *e);
+void flat_del(struct flat *f, const char *path);
+/* Everything at and below from is at and below to. */
+void flat_move(struct flat *f, const char *from, const char *to);
+void flat_swap(struct flat *f, const char *p, const char *q);
+bool flat_has_below(const struct flat *f, const char *path);
+void ent_set_text(struct ent *e, const char *text);
+void ent_set_xattr(struct ent *e, const char *value);
+/* true if path is below (not at) dir; "" is the root */
+bool path_below(const char *path, const char *dir);
+
+enum flat_cmp {
+	CMP_SHAPE = 0, /* kind, text, mode, xattr */
+	CMP_TIMES = 1, /* and modification times of files */
+	CMP_LINKS = 2, /* and which names are one object */
+};
+/* Fails with `what` and the first differences. */
+void flat_same(struct world *w, const struct flat *a, const struct flat *b,
+	       unsigned how, const char *what, ...)
+	__attribute__((format(printf, 5, 6)));
+/* No token twice in one text. */
+void flat_check_twice(struct world *w, const struct flat *f, const char *at);
+/* Add the tokens that f shows to s. */
+void flat_tokens(const struct flat *f, struct set *s);
+void text_tokens(const char *text, struct set *s);
+void flat_print(const struct flat *f);
+
+/* ---- the table */
+struct wrow {
+	struct df_row row;     /* owned copy */
+	int64_t made_ms;
+	unsigned tries;        /* attempts that reached the table */
+	bool kept;             /* at least one copy is or was in the log */
+	bool checked;
+	struct set tokens;     /* what its writer answers for */
+};
+struct copy {
+	size_t row; /* index of wrow */
+	uint64_t sent;
+};
+struct wpack {
+	struct df_id id;
+	uint8_t *data; /* owned */
+	size_t len;
+};
+/* One in a hundred, for each attempt. */
+struct faults {
+	unsigned lost_answer, not_applied, not_kept, doubled;
+};
+struct table {
+	struct wrow *row; /* owned, never removed */
+	size_t n_rows, rows_size;
+	struct copy *log; /* owned: what is in T__log now */
+	size_t n_log, log_size;
+	struct wpack *pack; /* owned */
+	size_t n_packs, packs_size;
+	struct faults faults;
+	bool offline;      /* for everybody */
+	bool everything;   /* every row is visible to everybody */
+	uint64_t asked_after, gave; /* last rows_after: for the named tests */
+};
+
+/* A handle on the table for one node; only: show exactly these rows, kept or
+ * not, and take none (NULL: the usual). */
+struct df_remote *sim_remote_new(struct world *w, struct node *nd,
+				 const struct set *only);
+void table_init(struct world *w);
+void table_release(struct table *t);
+ssize_t table_find(const struct table *t, const struct df_id *id);
+/* The rows that row r and what it names stand on; false: one is unknown. */
+bool table_past(const struct table *t, size_t r, struct set *out);
+bool row_visible(const struct world *w, const struct node *nd, size_t row);
+size_t table_pack_bytes(const struct table *t);
+
+/* ---- nodes and the world */
+struct node {
+	struct world *w;
+	struct df_vol *v;  /* owned; NULL between kill and open */
+	unsigned uid;      /* never reused; visibility hangs on it */
+	char *dir;         /* owned: its cache directory */
+	int64_t skew_ms;
+	bool must_notice;  /* a fork that nobody has noticed */
+	unsigned paused;   /* until this step */
+	df_nid opened[MAX_OPENED];
+	unsigned n_opened;
+	/* what it answers for and has not cut; what the noted row holds */
+	struct set pending, noted;
+	struct flat at_cut; /* what it showed at the last cut */
+	bool noted_valid; /* the noted row was never tried yet */
+	bool in_flight;   /* a row is noted and not acknowledged */
+	bool held_at_cut;
+};
+
+struct world {
+	uint64_t seed;
+	unsigned step, steps;
+	int64_t now_ms;     /* true time */
+	struct rng rng;     /* schedule and operations */
+	struct rng random;  /* what the product calls getrandom for */
+	struct node *now;   /* whose clock is read */
+	struct node *nodes[MAX_NODES];
+	unsigned n_nodes, next_uid;
+	struct table table;
+	unsigned n_tokens;
+	struct set released; /* tokens overwritten or removed on purpose */
+	const char *tmp;     /* directory of this run */
+	bool slow;           /* this run also jumps days and deletes rows */
+	bool big;            /* this run also writes files over 16 MiB */
+	bool settle;         /* local effects are as asked (rule settle) */
+	struct df_buf trace;
+	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
+		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted;
+};
+
+void world_init(struct world *w, uint64_t seed, unsigned steps,
+		const char *tmp);
+void world_release(struct world *w);
+void world_run(struct world *w);
+void world_quiesce(struct world *w);
+struct node *node_new(struct world *w); /* a new mount, in w->nodes */
+void node_open(struct node *nd, const struct set *only);
+void node_kill(struct node *nd);   /* SIGKILL; the disk stays */
+void node_free(struct node *nd);   /* and the disk is thrown away */
+void node_restart(struct node *nd);
+struct node *node_fork(struct node *nd);
+void node_as(struct node *nd);     /* its clock from now on */
+/* A mount that is no part of the world and shows what `only` holds (NULL:
+ * everything). */
+struct node *node_probe(struct world *w, const struct set *only);
+void node_drop(struct world *w, struct node *nd); /* killed for good */
+int node_cut(struct node *nd);
+int node_send(struct node *nd);
+int node_poll(struct node *nd, bool full);
+void node_fold(struct node *nd);
+/* cut and send until nothing is left; fails after a few rounds */
+void node_push(struct node *nd);
+
+unsigned token_new(struct world *w);
+void token_text(unsigned tok, char out[TOK + 1]);
+
+void trace(struct world *w, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void fail(struct world *w, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+/* Fails, with the text of the condition, unless cond. */
+#define must(w, cond)                                                     \
+	do {                                                              \
+		if (!(cond))                                              \
+			fail(w, "%s:%d: not so: %s", __func__, __LINE__,  \
+			     #cond);                                      \
+	} while (0)
+void must_be(struct world *w, int got, int want, const char *what);
+
+/* ---- deeds.c */
+void deed_random(struct world *w, struct node *nd);
+/* Operations by path, for the named scenarios; they fail the run on error. */
+void do_create(struct node *nd, const char *path, const char *text);
+void do_write(struct node *nd, const char *path, uint64_t off,
+	      const void *data, size_t len);
+void do_replace(struct node *nd, const char *path, const char *text);
+void do_append(struct node *nd, const char *path, const char *text);
+void do_mkdir(struct node *nd, const char *path);
+void do_unlink(struct node *nd, const char *path);
+void do_rmdir(struct node *nd, const char *path);
+void do_rename(struct node *nd, const char *from, const char *to,
+	       unsigned flags);
+void do_symlink(struct node *nd, const char *path, const char *target);
+void do_link(struct node *nd, const char *from, const char *to);
+void do_setxattr(struct node *nd, const char *path, const char *value);
+void do_truncate(struct node *nd, const char *path, uint64_t size);
+/* Node of a path with a lookup counted, 0 if it is not there. */
+df_nid at_path(struct node *nd, const char *path);
+void let_go(struct node *nd, df_nid nid);
+int make_file(struct node *nd, df_nid dir, const char *name, int open_flags,
+	      mode_t mode, struct df_entry *e);
+int read_bytes(struct df_vol *v, df_nid nid, uint64_t off, void *buf,
+	       size_t len, size_t *got);
+
+/* ---- check.c */
+/* Called when a row is first put: is its past what its writer shows? */
+void check_prefix(struct world *w, size_t row, const struct flat *shown);
+void check_end(struct world *w);
+
+/* ---- named.c */
+struct named {
+	const char *name;
+	void (*run)(struct world *w);
+};
+extern const struct named named_tree[], named_bytes[];
+
+#endif
