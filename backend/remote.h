@@ -21,12 +21,14 @@
  *   -EROFS        these credentials may not write
  *   DF_ECORRUPT   an answer that is not what was stored (hash, base64, type)
  *   DF_EFORMAT    a format row newer than this program
+ *   -EKEYREJECTED the server's certificate is not trusted; sending stops
  *   -ECANCELED    stop() was called
  * The retrying of transient errors up to the deadline happens inside.
  */
 #ifndef DF_BACKEND_REMOTE_H
 #define DF_BACKEND_REMOTE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -71,6 +73,8 @@ struct df_rows {
 	struct df_row *row; /* owned */
 	size_t n, size;
 	uint64_t last_n;    /* feed: pass as `after` next time */
+	uint64_t last_sent; /* greatest `sent` of the page, refused rows
+			     * included: pass as `after` for the next page */
 	size_t refused;     /* malformed or wrong hash: left out, counted */
 	bool more;          /* the page was full */
 };
@@ -88,8 +92,9 @@ struct df_idepoch_list {
 
 /* What the server proved it can do (format row; merge-rules E10). */
 struct df_caps {
-	bool ours;     /* unique ids, feed in commit order, read-your-write */
-	bool feed;     /* rows_wait() works */
+	atomic_bool ours; /* unique ids and read-your-write; set by the first
+			   * operation that reads the format row */
+	atomic_bool feed; /* rows_feed() works; cleared if it ceases to */
 };
 
 /* What an acknowledged insert brought back. */
@@ -98,7 +103,20 @@ struct df_ack {
 	bool already;           /* a unique id said: it is there already */
 };
 
-struct df_view_row; /* one file of the view: backend/filesview.h */
+/* One file of the view, and a page of foreign rows: backend/filesview.h. */
+struct df_view_row;
+struct df_view_page;
+
+/* What `deeplake status` shows of the connection. */
+struct df_remote_health {
+	uint64_t requests, retries, faults, connects;
+	uint64_t bytes_out, bytes_in;
+	unsigned in_flight, max_in_flight;
+	int err;              /* 0, or the trouble now (codes above) */
+	char text[256];       /* it in words; "" = none */
+	int64_t since_ms;     /* CLOCK_REALTIME of its begin */
+	int64_t last_ok_ms;   /* of the last good answer; 0 = never */
+};
 
 struct df_remote;
 
@@ -147,9 +165,16 @@ struct df_remote_ops {
 	/* The files view; NULL where there is none (view=off, sim). */
 	int (*view_apply)(struct df_remote *r, const struct df_view_row *rows,
 			  size_t n, int64_t timeout_ms);
+	/* One page of rows that somebody else put into T, by path: the first
+	 * with path > after (NULL: from the start).  NULL op as above. */
+	int (*view_foreign)(struct df_remote *r, const char *after,
+			    unsigned limit, int64_t timeout_ms,
+			    struct df_view_page *out);
 
 	/* Re-read credentials; called now and then while DF_EAUTH. */
 	int (*reload)(struct df_remote *r);
+	/* Counters and trouble; NULL where there are none (sim). */
+	void (*health)(struct df_remote *r, struct df_remote_health *out);
 	/* Drop all connections (after a sleep they are dead). */
 	void (*reset)(struct df_remote *r);
 	/* Make every blocked and later operation return -ECANCELED. */
@@ -161,11 +186,11 @@ struct df_remote_ops {
 struct df_remote {
 	const struct df_remote_ops *ops;
 	struct df_caps caps;
-	size_t pack_max;     /* bytes of a raw pack that the server takes now;
+	_Atomic size_t pack_max; /* bytes of a raw pack that the server takes;
 			      * starts at 4 MiB, halves down to 128 KiB */
-	int64_t latency_ms;  /* median of the last requests */
+	_Atomic int64_t latency_ms; /* median of the last requests */
 	char where[256];     /* "https://host/ workspace/T" for messages */
-	bool read_only;      /* these credentials may not write */
+	atomic_bool read_only; /* these credentials may not write */
 };
 
 #endif

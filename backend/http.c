@@ -1,0 +1,912 @@
+/*
+ * http.c - see http.h.
+ *
+ * A job lives on the stack of the thread that submitted it:
+ *
+ *	QUEUED --(I/O thread: a slot is free)--> RUNNING --> DONE
+ *	   \--(submitter: its time is up)------------------> DONE
+ *
+ * While RUNNING only the I/O thread touches the job and its easy handle; DONE
+ * is set under the lock, and is the last touch before the submitter goes on.
+ * curl handles are reused through `idle_easy`: a handle's set-up is cheap, its
+ * connection lives in the multi handle's cache anyway.
+ */
+#include "backend/http.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/lock.h"
+#include "base/log.h"
+
+#define PARALLEL_BULK 3
+#define PARALLEL_ALL 4     /* bulk and urgent together */
+#define PARALLEL_FEED 1
+#define CONNECT_MS 10000
+#define QUIET_S 30         /* slower than QUIET_RATE for so long = dead */
+#define QUIET_RATE 64      /* bytes/s */
+#define CONN_IDLE_S 50     /* below the 60 to 75 s of usual servers */
+#define LATENCIES 15
+#define SMALL_BYTES 65536  /* only such requests count as latency */
+#define IDLE_POLL_MS 60000
+#define BW_CHUNK 16384
+
+enum job_state { JOB_UNKNOWN = 0, JOB_QUEUED, JOB_RUNNING, JOB_DONE };
+
+struct job {
+	struct df_http *http;
+	const struct df_http_req *req;
+	struct df_http_answer *a;
+	struct job *next;      /* lock while queued, then the I/O thread's */
+	enum job_state state;  /* lock */
+	struct df_cond done;   /* state is JOB_DONE */
+	int64_t deadline_ns;   /* df_deadline_ms() */
+	int64_t start_ns;
+	CURL *easy;
+	struct curl_slist *headers;
+	size_t body_at;        /* with a bandwidth limit: sent so far */
+	bool paused, too_big;
+	char error[CURL_ERROR_SIZE];
+};
+
+struct df_http {
+	char *base, *ca_file, *user_agent; /* fixed */
+	uint64_t bwlimit;                  /* fixed */
+
+	struct df_lock lock;
+	struct job *queue, **queue_end;    /* lock */
+	char *auth, *org;                  /* lock; header lines; auth wiped */
+	bool stop, reset, started;         /* lock */
+	pthread_t thread;                  /* lock; valid when started */
+	CURLM *multi;        /* lock for wake-ups; else the I/O thread's */
+	unsigned n_bulk, n_urgent, n_feed; /* lock; running */
+	struct df_http_stats stats;        /* lock */
+	int64_t latency[LATENCIES];        /* lock; ring */
+	unsigned n_latency;                /* lock; ever */
+
+	/* the I/O thread's */
+	struct job *running;
+	CURL *idle_easy[PARALLEL_ALL + PARALLEL_FEED];
+	unsigned n_idle_easy;
+	double bw_tokens;
+	int64_t bw_ns;
+};
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void init_curl(void)
+{
+	if (curl_global_init(CURL_GLOBAL_DEFAULT))
+		abort(); /* no memory at the very start */
+}
+
+/* ---- life */
+
+/* Where distributions keep the trusted certificates; a bundle built on one may
+ * run on another. */
+static const char *system_ca(void)
+{
+	static const char *const known[] = {
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/ca-bundle.pem",
+		"/etc/ssl/cert.pem",
+	};
+
+	for (size_t i = 0; i < DF_ARRAY_LEN(known); i++)
+		if (access(known[i], R_OK) == 0)
+			return known[i];
+	return NULL;
+}
+
+static int check_url(const char *url, char **base)
+{
+	CURLU *u = curl_url();
+	char *scheme = NULL, *host = NULL, *user = NULL, *query = NULL;
+	char *whole = NULL;
+	int err = -EINVAL;
+
+	if (!u)
+		return -ENOMEM;
+	const char *why = "is not a URL like https://host";
+	if (curl_url_set(u, CURLUPART_URL, url, 0) ||
+	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	    curl_url_get(u, CURLUPART_HOST, &host, 0))
+		goto out;
+	why = "must begin with https:// or http://";
+	if (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)
+		goto out;
+	why = "must not hold a user name or query; put the token into the "
+	      "credentials file";
+	if (!curl_url_get(u, CURLUPART_USER, &user, 0) ||
+	    !curl_url_get(u, CURLUPART_QUERY, &query, 0))
+		goto out;
+	err = -ENOMEM;
+	if (curl_url_get(u, CURLUPART_URL, &whole, 0))
+		goto out;
+	*base = strdup(whole);
+	if (!*base)
+		goto out;
+	for (size_t n = strlen(*base); n && (*base)[n - 1] == '/'; n--)
+		(*base)[n - 1] = 0;
+	err = 0;
+out:
+	if (err == -EINVAL)
+		df_log_error("the API URL %s", why);
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(user);
+	curl_free(query);
+	curl_free(whole);
+	curl_url_cleanup(u);
+	return err;
+}
+
+int df_http_new(const struct df_http_conf *conf, struct df_http **out)
+{
+	const char *ca = conf->ca_file ? conf->ca_file : getenv("SSL_CERT_FILE");
+	const char *agent = conf->user_agent ? conf->user_agent :
+					       "deeplakefs/" DF_VERSION;
+
+	pthread_once(&curl_once, init_curl);
+	if (!ca || !*ca)
+		ca = system_ca();
+	else if (access(ca, R_OK))
+		return df_fail(-errno, "certificates %s", ca);
+	struct df_http *h = calloc(1, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	df_lock_init(&h->lock);
+	h->queue_end = &h->queue;
+	h->bwlimit = conf->bwlimit;
+	int err = check_url(conf->base_url, &h->base);
+	if (!err && (!(h->user_agent = strdup(agent)) ||
+		     (ca && !(h->ca_file = strdup(ca)))))
+		err = -ENOMEM;
+	if (err) {
+		df_http_free(h);
+		return err;
+	}
+	*out = h;
+	return 0;
+}
+
+const char *df_http_base(const struct df_http *h)
+{
+	return h->base;
+}
+
+static void wipe_free(char *s)
+{
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+int df_http_set_auth(struct df_http *h, const char *token, const char *org)
+{
+	char *auth = NULL, *org_line = NULL;
+
+	/* A line break in either would end the header. */
+	if ((token && strpbrk(token, "\r\n")) || (org && strpbrk(org, "\r\n")))
+		return df_fail(-EINVAL, "token or organization id");
+	if (token && !(auth = df_strf("Authorization: Bearer %s", token)))
+		return -ENOMEM;
+	if (org && !(org_line = df_strf("X-Activeloop-Org-Id: %s", org))) {
+		wipe_free(auth);
+		return -ENOMEM;
+	}
+	df_lock(&h->lock);
+	char *old_auth = h->auth, *old_org = h->org;
+	h->auth = auth;
+	h->org = org_line;
+	df_unlock(&h->lock);
+	wipe_free(old_auth);
+	free(old_org);
+	return 0;
+}
+
+void df_http_answer_release(struct df_http_answer *a)
+{
+	df_buf_release(&a->body);
+}
+
+/* ---- the bandwidth limit: one bucket for all transfers, both directions.
+ * A transfer may overdraw it by one chunk and is paused until it is paid. */
+
+static void bw_refill(struct df_http *h)
+{
+	int64_t now = df_deadline_ms(0);
+	double most = DF_MAX((double)h->bwlimit / 8, (double)BW_CHUNK);
+
+	if (h->bw_ns)
+		h->bw_tokens += (double)(now - h->bw_ns) / 1e9 *
+				(double)h->bwlimit;
+	h->bw_tokens = DF_MIN(h->bw_tokens, most);
+	h->bw_ns = now;
+}
+
+static bool bw_blocked(struct job *j)
+{
+	if (!j->http->bwlimit)
+		return false;
+	bw_refill(j->http);
+	if (j->http->bw_tokens > 0)
+		return false;
+	return j->paused = true;
+}
+
+/* Let paused transfers go on; ms until there is something to do. */
+static int bw_resume(struct df_http *h)
+{
+	bool any = false;
+
+	for (struct job *j = h->running; j; j = j->next)
+		any |= j->paused;
+	if (!any)
+		return IDLE_POLL_MS;
+	bw_refill(h);
+	if (h->bw_tokens <= 0)
+		return 1 + (int)DF_MIN(-h->bw_tokens * 1000 /
+					       (double)h->bwlimit, 1000.0);
+	for (struct job *j = h->running; j; j = j->next) {
+		if (!j->paused)
+			continue;
+		j->paused = false;
+		curl_easy_pause(j->easy, CURLPAUSE_CONT);
+	}
+	return 0;
+}
+
+/* ---- curl callbacks, on the I/O thread */
+
+static size_t on_body(char *data, size_t size, size_t n, void *arg)
+{
+	struct job *j = arg;
+	struct df_buf *b = &j->a->body;
+	curl_off_t whole = -1;
+
+	if (bw_blocked(j))
+		return CURL_WRITEFUNC_PAUSE;
+	n *= size;
+	if (!b->len &&
+	    !curl_easy_getinfo(j->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T,
+			       &whole) && whole > 0) {
+		if ((uint64_t)whole > b->ceiling) {
+			j->too_big = true;
+			return 0;
+		}
+		if (df_buf_reserve(b, (size_t)whole + 1))
+			return 0;
+	}
+	df_buf_put(b, data, n);
+	if (b->err) {
+		j->too_big = b->err == -EFBIG;
+		return 0;
+	}
+	j->http->bw_tokens -= j->http->bwlimit ? (double)n : 0;
+	return n;
+}
+
+/* Only used with a bandwidth limit. */
+static size_t on_send(char *out, size_t size, size_t n, void *arg)
+{
+	struct job *j = arg;
+	size_t left = j->req->body_len - j->body_at;
+
+	if (left && bw_blocked(j))
+		return CURL_READFUNC_PAUSE;
+	n = DF_MIN(DF_MIN(n * size, left), (size_t)BW_CHUNK);
+	if (n)
+		memcpy(out, (const char *)j->req->body + j->body_at, n);
+	j->body_at += n;
+	j->http->bw_tokens -= (double)n;
+	return n;
+}
+
+/* curl repeats a request whose kept-alive connection turned out dead. */
+static int on_seek(void *arg, curl_off_t at, int origin)
+{
+	struct job *j = arg;
+
+	if (origin != SEEK_SET || at < 0 || (size_t)at > j->req->body_len)
+		return CURL_SEEKFUNC_FAIL;
+	j->body_at = (size_t)at;
+	return CURL_SEEKFUNC_OK;
+}
+
+/* ---- one transfer */
+
+static bool add_header(struct job *j, const char *line)
+{
+	struct curl_slist *all = curl_slist_append(j->headers, line);
+
+	if (all)
+		j->headers = all;
+	return all != NULL;
+}
+
+static bool make_headers(struct job *j)
+{
+	struct df_http *h = j->http;
+
+	df_lock(&h->lock);
+	bool ok = (!h->auth || add_header(j, h->auth)) &&
+		  (!h->org || add_header(j, h->org));
+	df_unlock(&h->lock);
+	ok = ok && add_header(j, "Expect:") &&
+	     add_header(j, "Accept: application/json") &&
+	     add_header(j, "X-Deeplake-Client: deeplakefs");
+	if (ok && j->req->body)
+		ok = add_header(j, "Content-Type: application/json");
+	return ok;
+}
+
+static void free_headers(struct job *j)
+{
+	for (struct curl_slist *s = j->headers; s; s = s->next)
+		explicit_bzero(s->data, strlen(s->data));
+	curl_slist_free_all(j->headers);
+	j->headers = NULL;
+}
+
+static void set_limits(struct job *j)
+{
+	CURL *e = j->easy;
+	int64_t left = (j->deadline_ns - df_deadline_ms(0)) / DF_NS_PER_MS;
+
+	left = DF_MAX(left, 1);
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)left);
+	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+			 (long)DF_MIN(left, CONNECT_MS));
+	curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)QUIET_RATE);
+	curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME,
+			 (long)(QUIET_S + j->req->quiet_ms / 1000));
+	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)CONN_IDLE_S);
+	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
+	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L << 10);
+	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
+}
+
+static void set_security(struct job *j)
+{
+	CURL *e = j->easy;
+
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (j->http->ca_file)
+		curl_easy_setopt(e, CURLOPT_CAINFO, j->http->ca_file);
+	/* One stream a connection: a pack never delays a commit by HTTP/2's
+	 * shared window, and a lost connection costs one request. */
+	curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
+			 (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(e, CURLOPT_USERAGENT, j->http->user_agent);
+	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+}
+
+static void set_body(struct job *j)
+{
+	CURL *e = j->easy;
+	const struct df_http_req *req = j->req;
+
+	if (!req->body) {
+		curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, req->method);
+		return;
+	}
+	curl_easy_setopt(e, CURLOPT_POST, 1L);
+	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+			 (curl_off_t)req->body_len);
+	if (!j->http->bwlimit) {
+		curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->body);
+		return;
+	}
+	curl_easy_setopt(e, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(e, CURLOPT_READDATA, j);
+	curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(e, CURLOPT_SEEKDATA, j);
+}
+
+static enum df_http_fault start_transfer(struct df_http *h, struct job *j)
+{
+	struct df_http_answer *a = j->a;
+	char *url = df_strf("%s%s", h->base, j->req->path);
+
+	j->easy = h->n_idle_easy ? h->idle_easy[--h->n_idle_easy] :
+				   curl_easy_init();
+	if (!url || !j->easy || !make_headers(j)) {
+		free(url);
+		return DF_FAULT_LOCAL;
+	}
+	set_limits(j);
+	set_security(j);
+	set_body(j);
+	CURLcode rc = curl_easy_setopt(j->easy, CURLOPT_URL, url);
+	free(url);
+	curl_easy_setopt(j->easy, CURLOPT_HTTPHEADER, j->headers);
+	curl_easy_setopt(j->easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(j->easy, CURLOPT_WRITEDATA, j);
+	curl_easy_setopt(j->easy, CURLOPT_ERRORBUFFER, j->error);
+	curl_easy_setopt(j->easy, CURLOPT_PRIVATE, j);
+	a->body.ceiling = j->req->answer_max ? j->req->answer_max :
+					       DF_HTTP_ANSWER_MAX;
+	a->body.ceiling = DF_MIN(a->body.ceiling, DF_HTTP_ANSWER_CEILING);
+	j->start_ns = df_deadline_ms(0);
+	if (rc || curl_multi_add_handle(h->multi, j->easy))
+		return DF_FAULT_LOCAL;
+	j->next = h->running;
+	h->running = j;
+	return DF_FAULT_NONE;
+}
+
+static enum df_http_fault fault_of(const struct job *j, CURLcode rc)
+{
+	switch (rc) {
+	case CURLE_OK:
+		return DF_FAULT_NONE;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_INVALIDCERTSTATUS:
+		return DF_FAULT_TLS;
+	case CURLE_COULDNT_RESOLVE_HOST:
+	case CURLE_COULDNT_RESOLVE_PROXY:
+	case CURLE_COULDNT_CONNECT:
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_PROXY:
+		return DF_FAULT_CONNECT;
+	case CURLE_OPERATION_TIMEDOUT:
+		return DF_FAULT_TIMEOUT;
+	case CURLE_WRITE_ERROR:
+		return j->too_big ? DF_FAULT_TOO_BIG : DF_FAULT_LOCAL;
+	case CURLE_OUT_OF_MEMORY:
+	case CURLE_URL_MALFORMAT:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_FAILED_INIT:
+		return DF_FAULT_LOCAL;
+	default:
+		return DF_FAULT_CUT;
+	}
+}
+
+/* A header's value, or NULL; valid until the next call for this handle. */
+static const char *header(CURL *easy, const char *name)
+{
+	struct curl_header *h;
+
+	if (curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &h))
+		return NULL;
+	return h->value;
+}
+
+static int64_t parse_retry_after(const char *text, int64_t server_ms)
+{
+	char *end;
+
+	if (!text)
+		return -1;
+	errno = 0;
+	long s = strtol(text, &end, 10);
+	if (end != text && !*end && !errno && s >= 0)
+		return DF_MIN((int64_t)s, DF_DAY_MS / 1000) * 1000;
+	time_t at = curl_getdate(text, NULL);
+	if (at < 0)
+		return -1;
+	if (!server_ms)
+		server_ms = df_clock_real_ns() / DF_NS_PER_MS;
+	int64_t wait = (int64_t)at * 1000 - server_ms;
+	return DF_MIN(DF_MAX(wait, 0), DF_DAY_MS);
+}
+
+static bool looks_html(CURL *easy, const struct df_buf *b)
+{
+	const char *type = NULL;
+	size_t at = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type);
+	if (type && strncasecmp(type, "text/html", 9) == 0)
+		return true;
+	while (at < b->len && strchr(" \t\r\n", b->data[at]) && b->data[at])
+		at++;
+	return at < b->len && b->data[at] == '<';
+}
+
+static void read_result(struct job *j, CURLcode rc)
+{
+	struct df_http_answer *a = j->a;
+	long sent = 0;
+
+	a->fault = fault_of(j, rc);
+	curl_easy_getinfo(j->easy, CURLINFO_RESPONSE_CODE, &a->status);
+	curl_easy_getinfo(j->easy, CURLINFO_REQUEST_SIZE, &sent);
+	a->sent = sent > 0;
+	a->took_ms = (df_deadline_ms(0) - j->start_ns) / DF_NS_PER_MS;
+	const char *date = header(j->easy, "Date");
+	time_t at = date ? curl_getdate(date, NULL) : -1;
+	a->date_ms = at > 0 ? (int64_t)at * 1000 : 0;
+	a->retry_after_ms = parse_retry_after(header(j->easy, "Retry-After"),
+					      a->date_ms);
+	a->html = looks_html(j->easy, &a->body);
+	if (a->fault)
+		snprintf(a->error, sizeof(a->error), "%s",
+			 *j->error ? j->error : curl_easy_strerror(rc));
+}
+
+/* ---- the I/O thread */
+
+static unsigned *slots_locked(struct df_http *h, enum df_http_class class)
+{
+	df_lock_assert(&h->lock);
+	if (class == DF_HTTP_FEED)
+		return &h->n_feed;
+	return class == DF_HTTP_URGENT ? &h->n_urgent : &h->n_bulk;
+}
+
+static bool slot_free_locked(struct df_http *h, enum df_http_class class)
+{
+	unsigned n = h->n_bulk + h->n_urgent;
+
+	df_lock_assert(&h->lock);
+	if (class == DF_HTTP_FEED)
+		return h->n_feed < PARALLEL_FEED;
+	return n < (class == DF_HTTP_URGENT ? PARALLEL_ALL : PARALLEL_BULK);
+}
+
+static void unqueue_locked(struct df_http *h, struct job *j)
+{
+	struct job **at = &h->queue;
+
+	df_lock_assert(&h->lock);
+	while (*at && *at != j)
+		at = &(*at)->next;
+	if (!*at)
+		return;
+	*at = j->next;
+	if (h->queue_end == &j->next)
+		h->queue_end = at;
+	j->next = NULL;
+	h->stats.queued--;
+}
+
+static struct job *take_job(struct df_http *h)
+{
+	static const enum df_http_class order[] = { DF_HTTP_FEED,
+						    DF_HTTP_URGENT,
+						    DF_HTTP_BULK };
+	struct job *j = NULL;
+
+	df_lock(&h->lock);
+	for (size_t i = 0; i < DF_ARRAY_LEN(order) && !j; i++) {
+		if (!slot_free_locked(h, order[i]))
+			continue;
+		for (j = h->queue; j && j->req->class != order[i]; j = j->next)
+			;
+	}
+	if (j) {
+		unqueue_locked(h, j);
+		j->state = JOB_RUNNING;
+		++*slots_locked(h, j->req->class);
+		h->stats.requests++;
+		h->stats.in_flight++;
+		h->stats.max_in_flight = DF_MAX(h->stats.max_in_flight,
+						h->stats.in_flight);
+	}
+	df_unlock(&h->lock);
+	return j;
+}
+
+static void note_latency_locked(struct df_http *h, const struct job *j)
+{
+	df_lock_assert(&h->lock);
+	if (j->a->fault || j->req->class == DF_HTTP_FEED ||
+	    j->req->body_len > SMALL_BYTES || j->a->body.len > SMALL_BYTES)
+		return;
+	h->latency[h->n_latency++ % LATENCIES] = j->a->took_ms;
+}
+
+/* Give the answer to the submitter; j is gone afterwards. */
+static void finish_job(struct df_http *h, struct job *j)
+{
+	curl_off_t out = 0;
+	long connects = 0;
+
+	if (j->easy) {
+		curl_easy_getinfo(j->easy, CURLINFO_NUM_CONNECTS, &connects);
+		curl_easy_getinfo(j->easy, CURLINFO_SIZE_UPLOAD_T, &out);
+		curl_multi_remove_handle(h->multi, j->easy);
+		curl_easy_reset(j->easy);
+		if (h->n_idle_easy < DF_ARRAY_LEN(h->idle_easy))
+			h->idle_easy[h->n_idle_easy++] = j->easy;
+		else
+			curl_easy_cleanup(j->easy);
+	}
+	free_headers(j);
+	df_lock(&h->lock);
+	--*slots_locked(h, j->req->class);
+	h->stats.in_flight--;
+	h->stats.faults += j->a->fault != DF_FAULT_NONE;
+	h->stats.connects += (uint64_t)DF_MAX(connects, 0);
+	h->stats.bytes_out += (uint64_t)DF_MAX(out, 0);
+	h->stats.bytes_in += j->a->body.len;
+	note_latency_locked(h, j);
+	j->state = JOB_DONE;
+	df_cond_signal(&j->done);
+	df_unlock(&h->lock);
+}
+
+static void remove_running(struct df_http *h, struct job *j)
+{
+	struct job **at = &h->running;
+
+	while (*at != j)
+		at = &(*at)->next;
+	*at = j->next;
+	j->next = NULL;
+}
+
+static void end_all(struct df_http *h, enum df_http_fault fault,
+		    const char *why)
+{
+	while (h->running) {
+		struct job *j = h->running;
+		remove_running(h, j);
+		read_result(j, CURLE_ABORTED_BY_CALLBACK);
+		j->a->fault = fault;
+		snprintf(j->a->error, sizeof(j->a->error), "%s", why);
+		finish_job(h, j);
+	}
+}
+
+static void fail_queue(struct df_http *h)
+{
+	df_lock(&h->lock);
+	while (h->queue) {
+		struct job *j = h->queue;
+		unqueue_locked(h, j);
+		j->a->fault = DF_FAULT_STOPPED;
+		j->state = JOB_DONE;
+		df_cond_signal(&j->done);
+	}
+	df_unlock(&h->lock);
+}
+
+static CURLM *new_multi(void)
+{
+	CURLM *m = curl_multi_init();
+
+	if (!m)
+		return NULL;
+	curl_multi_setopt(m, CURLMOPT_MAXCONNECTS,
+			  (long)(PARALLEL_ALL + PARALLEL_FEED));
+	curl_multi_setopt(m, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+	return m;
+}
+
+/* The connection cache lives in the multi handle: a new one has none. */
+static void reset_connections(struct df_http *h)
+{
+	end_all(h, DF_FAULT_CUT, "connections were reset");
+	CURLM *fresh = new_multi();
+	if (!fresh)
+		return;
+	df_lock(&h->lock);
+	CURLM *old = h->multi;
+	h->multi = fresh;
+	df_unlock(&h->lock);
+	curl_multi_cleanup(old);
+}
+
+static void collect_done(struct df_http *h)
+{
+	CURLMsg *m;
+	int left;
+
+	while ((m = curl_multi_info_read(h->multi, &left))) {
+		char *arg = NULL;
+		CURLcode rc = m->data.result;
+
+		if (m->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &arg);
+		struct job *j = (struct job *)(void *)arg;
+		remove_running(h, j);
+		read_result(j, rc);
+		finish_job(h, j);
+	}
+}
+
+static void start_jobs(struct df_http *h)
+{
+	struct job *j;
+
+	while ((j = take_job(h))) {
+		j->a->fault = start_transfer(h, j);
+		if (j->a->fault)
+			finish_job(h, j);
+	}
+}
+
+static void *io_thread(void *arg)
+{
+	struct df_http *h = arg;
+	int running = 0;
+
+	for (;;) {
+		df_lock(&h->lock);
+		bool stop = h->stop, reset = h->reset;
+		h->reset = false;
+		df_unlock(&h->lock);
+		if (stop)
+			break;
+		if (reset)
+			reset_connections(h);
+		start_jobs(h);
+		CURLMcode rc = curl_multi_perform(h->multi, &running);
+		collect_done(h);
+		if (!rc)
+			rc = curl_multi_poll(h->multi, NULL, 0, bw_resume(h),
+					     NULL);
+		if (rc) {
+			df_log_error("http: %s", curl_multi_strerror(rc));
+			reset_connections(h);
+		}
+	}
+	end_all(h, DF_FAULT_STOPPED, "stopping");
+	fail_queue(h);
+	return NULL;
+}
+
+static int start_thread_locked(struct df_http *h)
+{
+	sigset_t all, old;
+
+	df_lock_assert(&h->lock);
+	if (h->started)
+		return 0;
+	if (!h->multi)
+		h->multi = new_multi();
+	if (!h->multi)
+		return -ENOMEM;
+	/* No signals here, SIGPIPE of TLS writes included. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	int err = pthread_create(&h->thread, NULL, io_thread, h);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		return -err;
+	pthread_setname_np(h->thread, "df-http");
+	h->started = true;
+	return 0;
+}
+
+/* ---- the caller's side */
+
+static void trace(const struct df_http_req *req, const struct df_http_answer *a)
+{
+	if (a->fault)
+		df_log_debug("http: %s: %s after %lld ms (%zu bytes out)",
+			     req->what, a->error, (long long)a->took_ms,
+			     req->body_len);
+	else
+		df_log_debug("http: %s: %ld in %lld ms (%zu bytes out, %zu in)",
+			     req->what, a->status, (long long)a->took_ms,
+			     req->body_len, a->body.len);
+}
+
+static void wait_done_locked(struct df_http *h, struct job *j)
+{
+	df_lock_assert(&h->lock);
+	while (j->state == JOB_QUEUED)
+		if (!df_cond_wait_until(&j->done, &h->lock, j->deadline_ns) &&
+		    j->state == JOB_QUEUED) {
+			unqueue_locked(h, j);
+			j->state = JOB_DONE;
+			j->a->fault = DF_FAULT_TIMEOUT;
+			snprintf(j->a->error, sizeof(j->a->error),
+				 "no free connection in time");
+		}
+	/* curl keeps the deadline from here on. */
+	while (j->state != JOB_DONE)
+		df_cond_wait(&j->done, &h->lock);
+}
+
+void df_http_do(struct df_http *h, const struct df_http_req *req,
+		struct df_http_answer *a)
+{
+	struct job j = { .http = h, .req = req, .a = a };
+
+	*a = (struct df_http_answer){ .retry_after_ms = -1 };
+	j.deadline_ns = df_deadline_ms(DF_MAX(req->timeout_ms, 1));
+	df_cond_init(&j.done);
+	df_lock(&h->lock);
+	if (h->stop) {
+		a->fault = DF_FAULT_STOPPED;
+	} else if (start_thread_locked(h)) {
+		a->fault = DF_FAULT_LOCAL;
+		snprintf(a->error, sizeof(a->error), "cannot start a thread");
+	} else {
+		j.state = JOB_QUEUED;
+		*h->queue_end = &j;
+		h->queue_end = &j.next;
+		h->stats.queued++;
+		curl_multi_wakeup(h->multi);
+		wait_done_locked(h, &j);
+	}
+	df_unlock(&h->lock);
+	df_cond_release(&j.done);
+	trace(req, a);
+}
+
+void df_http_reset(struct df_http *h)
+{
+	df_lock(&h->lock);
+	if (h->started) {
+		h->reset = true;
+		curl_multi_wakeup(h->multi);
+	}
+	df_unlock(&h->lock);
+}
+
+void df_http_stop(struct df_http *h)
+{
+	df_lock(&h->lock);
+	bool join = h->started && !h->stop;
+	h->stop = true;
+	if (join)
+		curl_multi_wakeup(h->multi);
+	df_unlock(&h->lock);
+	if (join)
+		pthread_join(h->thread, NULL);
+}
+
+void df_http_free(struct df_http *h)
+{
+	if (!h)
+		return;
+	while (h->n_idle_easy)
+		curl_easy_cleanup(h->idle_easy[--h->n_idle_easy]);
+	if (h->multi)
+		curl_multi_cleanup(h->multi);
+	df_lock_release(&h->lock);
+	wipe_free(h->auth);
+	free(h->org);
+	free(h->base);
+	free(h->ca_file);
+	free(h->user_agent);
+	free(h);
+}
+
+static int cmp_i64(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+void df_http_stats(struct df_http *h, struct df_http_stats *out)
+{
+	int64_t v[LATENCIES];
+
+	df_lock(&h->lock);
+	*out = h->stats;
+	size_t n = DF_MIN(h->n_latency, (unsigned)LATENCIES);
+	memcpy(v, h->latency, sizeof(v));
+	df_unlock(&h->lock);
+	qsort(v, n, sizeof(v[0]), cmp_i64);
+	out->latency_ms = n ? v[n / 2] : 0;
+}
