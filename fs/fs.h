@@ -44,6 +44,8 @@ struct df_fs {
 	struct df_fs_conf conf;
 	dev_t dev;           /* of the mounted filesystem; 0 = not known yet */
 	int stop_fd;         /* eventfd: stop asked for, or a worker ended */
+	char prime_name[33];  /* see prime.c; set before the flag */
+	atomic_bool priming;
 	uint64_t init_unique; /* the INIT being answered, else 0 */
 	uint32_t init_flags;  /* what the kernel offered in it */
 
@@ -147,6 +149,12 @@ void df_fs_patch_init(struct df_fs *fs, struct fuse_out_header *out, void *body,
 		      size_t len);
 /* Receive and answer INIT on this thread; 0 or -errno. */
 int df_fs_handshake(struct df_fs *fs);
+
+/* prime.c: a file that is not there, for the time of df_fs_prime() */
+#define DF_FS_PRIME_NID (UINT64_C(1) << 62) /* no volume counts so far */
+void df_fs_prime(struct df_fs *fs);
+/* Is this LOOKUP for it?  Then it is answered. */
+bool df_fs_prime_lookup(fuse_req_t req, df_nid parent, const char *name);
 
 /* loop.c */
 extern const struct fuse_lowlevel_ops df_fs_ops;

@@ -309,6 +309,7 @@ static int mount_hello(struct df_fs *fs)
 	}
 	fs->dev = st.st_dev;
 	mount_readahead(fs);
+	df_fs_prime(fs);
 	if (fs->conf.ready)
 		fs->conf.ready(fs->conf.ready_arg);
 	return 0;

@@ -32,6 +32,8 @@ void df_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fuse_entry_param p;
 	int err;
 
+	if (df_fs_prime_lookup(req, parent, name))
+		return;
 	e.entry_timeout = 0;
 	err = df_vol_lookup(df_fs_of(req)->vol, parent, name, &e);
 	if (err == -ENOENT && e.entry_timeout > 0) {
@@ -46,7 +48,8 @@ void df_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 void df_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
-	df_vol_forget(df_fs_of(req)->vol, ino, n);
+	if (ino != DF_FS_PRIME_NID)
+		df_vol_forget(df_fs_of(req)->vol, ino, n);
 	fuse_reply_none(req);
 }
 
@@ -55,7 +58,8 @@ void df_op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f)
 	struct df_vol *v = df_fs_of(req)->vol;
 
 	for (size_t i = 0; i < n; i++)
-		df_vol_forget(v, f[i].ino, f[i].nlookup);
+		if (f[i].ino != DF_FS_PRIME_NID)
+			df_vol_forget(v, f[i].ino, f[i].nlookup);
 	fuse_reply_none(req);
 }
 
