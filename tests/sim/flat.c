@@ -504,8 +504,10 @@ void flat_same(struct world *w, const struct flat *a, const struct flat *b,
 
 	flat_copy(a, &x);
 	flat_copy(b, &y);
-	qsort(x.e, x.n, sizeof(*x.e), by_path);
-	qsort(y.e, y.n, sizeof(*y.e), by_path);
+	if (x.n)
+		qsort(x.e, x.n, sizeof(*x.e), by_path);
+	if (y.n)
+		qsort(y.e, y.n, sizeof(*y.e), by_path);
 	df_buf_init(&out, 0);
 	if (compare(&x, &y, how, &out)) {
 		va_start(ap, what);
