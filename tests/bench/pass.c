@@ -278,7 +278,6 @@ static void pass_init(void *data, struct fuse_conn_info *conn)
 	conn->want |= conn->capable & (FUSE_CAP_EXPLICIT_INVAL_DATA |
 				       FUSE_CAP_CACHE_SYMLINKS |
 				       FUSE_CAP_PARALLEL_DIROPS |
-				       FUSE_CAP_EXPORT_SUPPORT |
 				       FUSE_CAP_READDIRPLUS);
 	conn->max_background = 64;
 }
