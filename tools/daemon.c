@@ -1,0 +1,282 @@
+/* daemon.c - see daemon.h. */
+#include "tools/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cache/volume.h"
+#include "fs/mount.h"
+#include "tools/control.h"
+#include "tools/drain.h"
+#include "tools/mounted.h"
+#include "tools/registry.h"
+#include "tools/runfile.h"
+
+struct daemon {
+	const struct df_daemon_conf *conf;
+	int report_fd;
+	struct df_vol *vol;
+	struct df_fs *fs;
+	struct df_control *control;
+	char *runfile;
+};
+
+static volatile sig_atomic_t term_signals;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	term_signals = term_signals + 1;
+}
+
+/* False: nobody reads it any more. */
+static bool report(struct daemon *d, int err)
+{
+	struct df_daemon_report r = { err };
+	bool heard = true;
+
+	if (d->report_fd >= 0) {
+		heard = df_write_all(d->report_fd, &r, sizeof(r)) == 0;
+		close(d->report_fd);
+	}
+	d->report_fd = -1;
+	return heard;
+}
+
+/* From here on nothing of the command that started us is held open. */
+static int detach_stdio(const struct df_conf *opt)
+{
+	int err = df_log_open(opt->log_file, "deeplake");
+
+	if (err)
+		return df_fail(err, "log file %s", opt->log_file);
+	DF_CLOSE int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		return df_fail(-errno, "/dev/null");
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (dup2(null, fd) < 0)
+			return df_fail(-errno, "/dev/null");
+	return 0;
+}
+
+static void on_ready(void *arg)
+{
+	struct daemon *d = arg;
+	int err = 0;
+
+	df_control_set_state(d->control, DF_STATE_MOUNTED);
+	if (!d->conf->foreground)
+		err = detach_stdio(d->conf->opt);
+	if (!report(d, err) || err) {
+		df_log_warn("%s: the command that mounted it has ended: "
+			    "unmounting", d->conf->path);
+		df_fs_stop(d->fs);
+		return;
+	}
+	df_log_info("%s: table %s mounted", d->conf->path, d->conf->table);
+}
+
+static int open_volume(struct daemon *d, int64_t deadline_ns)
+{
+	const struct df_daemon_conf *c = d->conf;
+	const struct df_conf *o = c->opt;
+	struct df_vol_conf vc = {
+		.cache_dir = c->cache_dir,
+		.table = c->table,
+		.subdir = c->subdir,
+		.cache_size = o->cache_size,
+		.memory = o->memory,
+		.free_bytes = o->free_size,
+		.flush_delay_ms = o->flush_delay,
+		.read_timeout_ms = o->read_timeout,
+		.read_only = o->read_only,
+		.fsync_local = o->fsync == DF_FSYNC_LOCAL,
+		.view = o->view,
+		.view_text_max = o->view_text_max,
+		.atime = o->noatime ? DF_ATIME_NOATIME : DF_ATIME_RELATIME,
+		.uid = o->uid == UINT64_MAX ? getuid() : (uid_t)o->uid,
+		.gid = o->gid == UINT64_MAX ? getgid() : (gid_t)o->gid,
+		.umask = (mode_t)o->umask,
+	};
+	struct df_remote *remote = NULL;
+	int64_t left = (deadline_ns - df_clock_mono_ns()) / DF_NS_PER_MS;
+
+	int err = df_table_open(&c->account->table, &remote);
+	if (!err)
+		err = df_vol_open(&vc, &remote, DF_MAX(left, 100), &d->vol);
+	if (remote) {
+		remote->ops->stop(remote);
+		remote->ops->free(remote);
+	}
+	return err;
+}
+
+/* Make the table first if asked; without the server a cache that knows the
+ * volume will do, so that is left to open_volume(). */
+static int create_table(const struct df_daemon_conf *c, int64_t timeout_ms)
+{
+	struct df_table_made made;
+
+	if (!c->create)
+		return 0;
+	int err = df_table_create(&c->account->table, timeout_ms, &made);
+	if (err == DF_EOFFLINE || err == -EAGAIN)
+		err = 0;
+	return err;
+}
+
+static int open_mount(struct daemon *d)
+{
+	const struct df_daemon_conf *c = d->conf;
+	const struct df_conf *o = c->opt;
+	struct df_fs_conf fc = {
+		.mountpoint = c->path,
+		.fsname = c->table,
+		.allow_other = o->allow_other,
+		.read_only = o->read_only,
+		.noexec = o->noexec,
+		.suid = o->suid,
+		.dev = o->dev,
+		.noatime = o->noatime,
+		.threads = (unsigned)o->threads,
+		.sync_timeout_ms = o->sync_timeout,
+		.ready = on_ready,
+		.ready_arg = d,
+	};
+
+	return df_fs_open(&fc, d->vol, &d->fs);
+}
+
+/* Let commands find us by the device number of the mount. */
+static void write_runfile(struct daemon *d)
+{
+	const struct df_daemon_conf *c = d->conf;
+	DF_FREE char *path = strdup(c->path), *table = strdup(c->table);
+	DF_FREE char *cache_dir = strdup(c->cache_dir);
+	struct df_runfile r = { path, table, cache_dir, getpid() };
+	struct df_mounted_list list;
+
+	int err = df_mounted_read(&list);
+	const struct df_mounted *m =
+		err ? NULL : df_mounted_at(&list, c->path);
+	if (m && path && table && cache_dir)
+		err = df_runfile_write(m->dev, &r, &d->runfile);
+	df_mounted_release(&list);
+	if (err || !d->runfile)
+		df_log_warn("%s: no run file: %s; umount and status need "
+			    "-o cache_dir=%s", c->path, df_strerror(err),
+			    c->cache_dir);
+}
+
+static int start(struct daemon *d)
+{
+	const struct df_daemon_conf *c = d->conf;
+	int64_t timeout_ms = c->opt->mount_timeout;
+	int64_t deadline = df_clock_mono_ns() + timeout_ms * DF_NS_PER_MS;
+	struct df_control_conf cc = {
+		.cache_dir = c->cache_dir,
+		.path = c->path,
+		.table = c->table,
+		.subdir = c->subdir,
+		.workspace = c->account->table.workspace,
+		.server = c->account->table.api_url,
+	};
+
+	int err = create_table(c, timeout_ms);
+	if (!err)
+		err = open_volume(d, deadline);
+	if (err)
+		return err;
+	err = df_vol_start(d->vol);
+	if (err)
+		return err;
+	cc.vol = d->vol;
+	err = df_control_start(&cc, &d->control);
+	if (err)
+		return err;
+	err = open_mount(d);
+	if (!err)
+		write_runfile(d);
+	return err;
+}
+
+static bool drain_tick(void *arg)
+{
+	struct daemon *d = arg;
+
+	return !df_control_handover(d->control) && !term_signals;
+}
+
+/* The mount has gone: send the rest.  True if all is in the table. */
+static bool drain(struct daemon *d)
+{
+	struct sigaction sa = { .sa_handler = on_term };
+
+	/* Asked to end while sending: end now, the journal has it. */
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGINT, &sa, NULL);
+	df_control_set_state(d->control, DF_STATE_DRAINING);
+	int err = df_drain(d->vol, d->conf->opt->umount_timeout, drain_tick, d);
+	int stop = df_vol_stop(d->vol, err ? 0 : 1000);
+	bool remote = !err && !stop;
+	if (remote)
+		df_log_info("%s: unmounted, everything is in the table",
+			    d->conf->path);
+	else
+		df_log_warn("%s: unmounted, but not everything is in the "
+			    "table (%s); the rest is kept in %s and is sent "
+			    "by the next mount", d->conf->path,
+			    df_strerror(err ? err : stop), d->conf->cache_dir);
+	return remote;
+}
+
+static void prepare_process(void)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	sigaction(SIGPIPE, &ignore, NULL);
+	umask(077);
+	prctl(PR_SET_NAME, "deeplake");
+#ifdef NDEBUG
+	/* no core file, no ptrace by other processes of the user: the token is
+	 * in memory */
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
+int df_daemon_run(const struct df_daemon_conf *conf, int report_fd)
+{
+	struct daemon d = { .conf = conf, .report_fd = report_fd };
+	int status = DF_EXIT_OK;
+
+	prepare_process();
+	df_log_set_level((enum df_log_level)conf->opt->log_level);
+	int err = start(&d);
+	if (err) {
+		if (d.vol)
+			df_vol_stop(d.vol, 0);
+		status = df_exit_of(err);
+	} else {
+		err = df_fs_serve(d.fs);
+		bool remote = drain(&d);
+		df_control_finish(d.control, remote);
+		status = !remote ? DF_EXIT_NOT_REMOTE : df_exit_of(err);
+		df_registry_set_pid(conf->path, 0, getpid());
+	}
+	df_runfile_remove(&d.runfile);
+	df_control_stop(d.control);
+	df_fs_free(d.fs);
+	df_vol_free(d.vol);
+	report(&d, err ? err : -EIO);
+	return status;
+}
