@@ -120,9 +120,12 @@ static int mount_check(const char *path)
 	}
 	if (!S_ISDIR(st.st_mode))
 		return df_fail(-ENOTDIR, "mount point %s", path);
-	if (access("/dev/fuse", F_OK))
-		return df_fail(-errno, "/dev/fuse: is the fuse kernel module "
-			       "loaded, and the device in this container?");
+	if (access("/dev/fuse", R_OK | W_OK))
+		return df_fail(-errno, "/dev/fuse cannot be opened: %s",
+			       errno == EACCES || errno == EPERM
+				       ? "root allows it with chmod 666"
+				       : "load the fuse module, or add the "
+					 "device to this container");
 	return 0;
 }
 
