@@ -421,7 +421,7 @@ static void set_body(struct job *j)
 	curl_easy_setopt(e, CURLOPT_SEEKDATA, j);
 }
 
-static enum df_http_fault start_transfer(struct df_http *h, struct job *j)
+static enum df_net_fault start_transfer(struct df_http *h, struct job *j)
 {
 	struct df_http_answer *a = j->a;
 	char *url = df_strf("%s%s", h->base, j->req->path);
@@ -430,7 +430,7 @@ static enum df_http_fault start_transfer(struct df_http *h, struct job *j)
 				   curl_easy_init();
 	if (!url || !j->easy || !make_headers(j)) {
 		free(url);
-		return DF_FAULT_LOCAL;
+		return DF_NET_LOCAL;
 	}
 	set_limits(j);
 	set_security(j);
@@ -447,40 +447,40 @@ static enum df_http_fault start_transfer(struct df_http *h, struct job *j)
 	a->body.ceiling = DF_MIN(a->body.ceiling, DF_HTTP_ANSWER_CEILING);
 	j->start_ns = df_deadline_ms(0);
 	if (rc || curl_multi_add_handle(h->multi, j->easy))
-		return DF_FAULT_LOCAL;
+		return DF_NET_LOCAL;
 	j->next = h->running;
 	h->running = j;
-	return DF_FAULT_NONE;
+	return DF_NET_NONE;
 }
 
-static enum df_http_fault fault_of(const struct job *j, CURLcode rc)
+static enum df_net_fault fault_of(const struct job *j, CURLcode rc)
 {
 	switch (rc) {
 	case CURLE_OK:
-		return DF_FAULT_NONE;
+		return DF_NET_NONE;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CERTPROBLEM:
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_ISSUER_ERROR:
 	case CURLE_SSL_INVALIDCERTSTATUS:
-		return DF_FAULT_TLS;
+		return DF_NET_TLS;
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_RESOLVE_PROXY:
 	case CURLE_COULDNT_CONNECT:
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_PROXY:
-		return DF_FAULT_CONNECT;
+		return DF_NET_CONNECT;
 	case CURLE_OPERATION_TIMEDOUT:
-		return DF_FAULT_TIMEOUT;
+		return DF_NET_TIMEOUT;
 	case CURLE_WRITE_ERROR:
-		return j->too_big ? DF_FAULT_TOO_BIG : DF_FAULT_LOCAL;
+		return j->too_big ? DF_NET_TOO_BIG : DF_NET_LOCAL;
 	case CURLE_OUT_OF_MEMORY:
 	case CURLE_URL_MALFORMAT:
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_FAILED_INIT:
-		return DF_FAULT_LOCAL;
+		return DF_NET_LOCAL;
 	default:
-		return DF_FAULT_CUT;
+		return DF_NET_CUT;
 	}
 }
 
@@ -639,7 +639,7 @@ static void finish_job(struct df_http *h, struct job *j)
 	df_lock(&h->lock);
 	--*slots_locked(h, j->req->class);
 	h->stats.in_flight--;
-	h->stats.faults += j->a->fault != DF_FAULT_NONE;
+	h->stats.faults += j->a->fault != DF_NET_NONE;
 	h->stats.connects += (uint64_t)DF_MAX(connects, 0);
 	h->stats.bytes_out += (uint64_t)DF_MAX(out, 0);
 	h->stats.bytes_in += j->a->body.len;
@@ -659,7 +659,7 @@ static void remove_running(struct df_http *h, struct job *j)
 	j->next = NULL;
 }
 
-static void end_all(struct df_http *h, enum df_http_fault fault,
+static void end_all(struct df_http *h, enum df_net_fault fault,
 		    const char *why)
 {
 	while (h->running) {
@@ -678,7 +678,7 @@ static void fail_queue(struct df_http *h)
 	while (h->queue) {
 		struct job *j = h->queue;
 		unqueue_locked(h, j);
-		j->a->fault = DF_FAULT_STOPPED;
+		j->a->fault = DF_NET_STOPPED;
 		j->state = JOB_DONE;
 		df_cond_signal(&j->done);
 	}
@@ -700,7 +700,7 @@ static CURLM *new_multi(void)
 /* The connection cache lives in the multi handle: a new one has none. */
 static void reset_connections(struct df_http *h)
 {
-	end_all(h, DF_FAULT_CUT, "connections were reset");
+	end_all(h, DF_NET_CUT, "connections were reset");
 	CURLM *fresh = new_multi();
 	if (!fresh)
 		return;
@@ -766,7 +766,7 @@ static void *io_thread(void *arg)
 			reset_connections(h);
 		}
 	}
-	end_all(h, DF_FAULT_STOPPED, "stopping");
+	end_all(h, DF_NET_STOPPED, "stopping");
 	fail_queue(h);
 	return NULL;
 }
@@ -816,7 +816,7 @@ static void wait_done_locked(struct df_http *h, struct job *j)
 		    j->state == JOB_QUEUED) {
 			unqueue_locked(h, j);
 			j->state = JOB_DONE;
-			j->a->fault = DF_FAULT_TIMEOUT;
+			j->a->fault = DF_NET_TIMEOUT;
 			snprintf(j->a->error, sizeof(j->a->error),
 				 "no free connection in time");
 		}
@@ -835,9 +835,9 @@ void df_http_do(struct df_http *h, const struct df_http_req *req,
 	df_cond_init(&j.done);
 	df_lock(&h->lock);
 	if (h->stop) {
-		a->fault = DF_FAULT_STOPPED;
+		a->fault = DF_NET_STOPPED;
 	} else if (start_thread_locked(h)) {
-		a->fault = DF_FAULT_LOCAL;
+		a->fault = DF_NET_LOCAL;
 		snprintf(a->error, sizeof(a->error), "cannot start a thread");
 	} else {
 		j.state = JOB_QUEUED;

@@ -55,19 +55,19 @@ struct df_http_req {
 };
 
 /* What became of a request that got no whole answer. */
-enum df_http_fault {
-	DF_FAULT_NONE = 0,  /* `status` is valid and the body whole */
-	DF_FAULT_CONNECT,   /* name, connect or TLS handshake failed */
-	DF_FAULT_TLS,       /* the certificate is not trusted */
-	DF_FAULT_TIMEOUT,   /* out of time or too slow */
-	DF_FAULT_CUT,       /* connection lost, answer cut or malformed */
-	DF_FAULT_TOO_BIG,   /* answer over answer_max */
-	DF_FAULT_STOPPED,   /* df_http_stop() */
-	DF_FAULT_LOCAL,     /* no memory, bad URL */
+enum df_net_fault {
+	DF_NET_NONE = 0,  /* `status` is valid and the body whole */
+	DF_NET_CONNECT,   /* name, connect or TLS handshake failed */
+	DF_NET_TLS,       /* the certificate is not trusted */
+	DF_NET_TIMEOUT,   /* out of time or too slow */
+	DF_NET_CUT,       /* connection lost, answer cut or malformed */
+	DF_NET_TOO_BIG,   /* answer over answer_max */
+	DF_NET_STOPPED,   /* df_http_stop() */
+	DF_NET_LOCAL,     /* no memory, bad URL */
 };
 
 struct df_http_answer {
-	enum df_http_fault fault;
+	enum df_net_fault fault;
 	bool sent;              /* some of the request left this machine */
 	long status;            /* HTTP status; 0 without one */
 	struct df_buf body;     /* owned */
@@ -90,9 +90,9 @@ int df_http_set_auth(struct df_http *h, const char *token, const char *org);
 void df_http_do(struct df_http *h, const struct df_http_req *req,
 		struct df_http_answer *a);
 void df_http_answer_release(struct df_http_answer *a);
-/* Drop every connection; requests under way end with DF_FAULT_CUT. */
+/* Drop every connection; requests under way end with DF_NET_CUT. */
 void df_http_reset(struct df_http *h);
-/* Every request, now and later, ends with DF_FAULT_STOPPED. */
+/* Every request, now and later, ends with DF_NET_STOPPED. */
 void df_http_stop(struct df_http *h);
 /* Only after stop, and when no df_http_do() is running. */
 void df_http_free(struct df_http *h);

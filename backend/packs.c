@@ -7,6 +7,7 @@
 #include "backend/tablei.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fault.h"
 #include "base/log.h"
 
 /* Raw bytes of one ranged read: 6 MiB of base64, a multiple of 3. */
@@ -210,6 +211,8 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 	struct df_stmt s;
 	int err = df_table_ready(t, deadline);
 
+	if (!err)
+		err = df_fault("pack.put");
 	if (err)
 		return err;
 	df_stmt_init(&s, 0);
@@ -222,8 +225,8 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 	err = df_api_sql(t->api, &s, &call, &a);
 	df_stmt_release(&s);
 	df_answer_release(&a);
-	if (err == -EEXIST)
-		return 0;
+	if (!err || err == -EEXIST)
+		return df_fault("pack.acked");
 	if (err == -EFBIG && len > DF_PACK_MIN)
 		shrink(t, len);
 	else if (err == -EFBIG)

@@ -106,17 +106,17 @@ static const struct rule by_status[] = {
 	  { MAY, true, -EAGAIN, "server error" } },
 };
 
-/* Index: enum df_http_fault.  A connection that was lost before a byte left is
+/* Index: enum df_net_fault.  A connection that was lost before a byte left is
  * told apart below. */
 static const struct df_verdict by_fault[] = {
-	[DF_FAULT_CONNECT] = { NOT, true, DF_EOFFLINE, "cannot connect" },
-	[DF_FAULT_TLS] = { NOT, false, -EKEYREJECTED,
+	[DF_NET_CONNECT] = { NOT, true, DF_EOFFLINE, "cannot connect" },
+	[DF_NET_TLS] = { NOT, false, -EKEYREJECTED,
 			   "the server's certificate is not trusted" },
-	[DF_FAULT_TIMEOUT] = { MAY, true, -EAGAIN, "no answer in time" },
-	[DF_FAULT_CUT] = { MAY, true, -EAGAIN, "connection lost" },
-	[DF_FAULT_TOO_BIG] = { MAY, false, -EOVERFLOW, "answer too big" },
-	[DF_FAULT_STOPPED] = { MAY, false, -ECANCELED, "stopping" },
-	[DF_FAULT_LOCAL] = { NOT, false, -ENOMEM, "no memory or bad request" },
+	[DF_NET_TIMEOUT] = { MAY, true, -EAGAIN, "no answer in time" },
+	[DF_NET_CUT] = { MAY, true, -EAGAIN, "connection lost" },
+	[DF_NET_TOO_BIG] = { MAY, false, -EOVERFLOW, "answer too big" },
+	[DF_NET_STOPPED] = { MAY, false, -ECANCELED, "stopping" },
+	[DF_NET_LOCAL] = { NOT, false, -ENOMEM, "no memory or bad request" },
 };
 
 static bool body_matches(const struct rule *r, const struct df_http_answer *a)

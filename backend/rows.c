@@ -7,6 +7,7 @@
 #include "backend/tablei.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -317,7 +318,11 @@ int df_rows_put(struct df_remote *r, const struct df_row *row, uint64_t sent,
 	if (row->n_deps > DF_DEPS_MAX || row->body_len > DF_BODY_MAX)
 		return df_fail(-EFBIG, "log row of %zu deps, %zu bytes",
 			       row->n_deps, row->body_len);
-	return err ? err : put_row(t, row, sent, deadline, ack);
+	if (!err)
+		err = df_fault("row.put");
+	if (!err)
+		err = put_row(t, row, sent, deadline, ack);
+	return err ? err : df_fault("row.acked");
 }
 
 /* Run a SELECT of log rows and decode it. */
