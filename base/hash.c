@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -50,19 +51,33 @@ void df_sha_free(struct df_sha *s)
 	free(s);
 }
 
-/* One context a thread: EVP_MD_fetch and context set-up cost more than
- * hashing a small file. */
+static pthread_key_t sha_key;
+static pthread_once_t sha_once = PTHREAD_ONCE_INIT;
+
+static void free_sha(void *s)
+{
+	df_sha_free(s);
+}
+
+static void make_sha_key(void)
+{
+	if (pthread_key_create(&sha_key, free_sha))
+		abort(); /* keys are used up: a programming error */
+}
+
+/* One context a thread, until it ends: EVP_MD_fetch and context set-up cost
+ * more than hashing a small file. */
 static struct df_sha *thread_sha(void)
 {
-	static _Thread_local struct df_sha *s;
-
-	if (!s) {
-		s = df_sha_new();
-		if (!s)
-			abort(); /* 200 bytes at thread start */
-	} else {
+	pthread_once(&sha_once, make_sha_key);
+	struct df_sha *s = pthread_getspecific(sha_key);
+	if (s) {
 		df_sha_reset(s);
+		return s;
 	}
+	s = df_sha_new();
+	if (!s || pthread_setspecific(sha_key, s))
+		abort(); /* 200 bytes at thread start */
 	return s;
 }
 

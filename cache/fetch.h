@@ -24,7 +24,11 @@ struct df_fetch *df_fetch_new(struct df_remote *remote, struct df_segs *segs,
 			      unsigned threads);
 /* Make n pieces local (copied from p); done(arg, err) when all are or one
  * failed: DF_EOFFLINE, -ETIMEDOUT, -ENOENT (pack missing), DF_ECORRUPT,
- * -ENOSPC, -EINTR (cancelled), -ECANCELED (stopped). */
+ * -ENOSPC, -EINTR (cancelled), -ECANCELED (stopped), DF_EAUTH and others of
+ * remote.h as they come.  An absent pack is waited for 10 s once (rows may show
+ * before packs), then -ENOENT at once.  A request that this returns an error
+ * for never calls done.  Where a row lies about a length, DF_ECORRUPT; read
+ * with df_seg_has_piece() behind it. */
 int df_fetch_get(struct df_fetch *f, const struct df_piece *p, size_t n,
 		 int64_t timeout_ms, void (*done)(void *arg, int err),
 		 void *arg);
@@ -33,7 +37,9 @@ bool df_fetch_cancel(struct df_fetch *f, void *arg);
 /* These will probably be asked for soon (readahead); best effort. */
 void df_fetch_hint(struct df_fetch *f, const struct df_piece *p, size_t n);
 uint64_t df_fetch_bytes(const struct df_fetch *f); /* received, for status */
-void df_fetch_stop(struct df_fetch *f); /* all waiters end, threads join */
+/* All waiters end with -ECANCELED; returns when the requests under way have
+ * ended, so call the stop() of the remote first. */
+void df_fetch_stop(struct df_fetch *f);
 void df_fetch_free(struct df_fetch *f);
 
 #endif

@@ -359,7 +359,8 @@ static int give_place(struct df_segs *s, struct seg *g, uint32_t off,
 		if (g->stream == DF_STREAM_FETCH)
 			err = df_segindex_set(s->index, &e->pack, e->piece_off,
 					      (struct df_loc){ g->no,
-							       e->data_off });
+							       e->data_off },
+					      e->data_len);
 	} else if (g->end == df_frame_end(f, off)) {
 		s->bytes -= g->end - off;
 		g->end = off;

@@ -77,6 +77,10 @@ int df_seg_put_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
 /* false: not here. */
 bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
 		       uint32_t off, struct df_loc *loc);
+/* The same, if it is len bytes long.  For readers: a row may say of a piece
+ * what is not true, and what lies behind a shorter one is another's. */
+bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack,
+		      uint32_t off, size_t len, struct df_loc *loc);
 
 /* Keep the segment readable until df_seg_unpin: its descriptor, or -errno. */
 int df_seg_pin(struct df_segs *s, uint32_t seg);
@@ -94,6 +98,9 @@ void df_seg_set_floor(struct df_segs *s, uint64_t seq);
 /* Unlink clean segments until `need` more bytes fit under the limit and 64 MiB
  * (or a tenth of the limit) of slack exist; true if they do now. */
 bool df_segs_evict(struct df_segs *s, uint64_t need);
+/* Would `bytes` more fit under the limit (evicting if need be) and on the disk,
+ * the reserve left alone?  One caller at a time (the volume's lock). */
+bool df_seg_room(struct df_segs *s, uint64_t bytes);
 /* fdatasync what was appended so far to journal and data. */
 int df_segs_sync(struct df_segs *s);
 uint64_t df_segs_bytes(const struct df_segs *s);

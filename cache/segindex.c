@@ -11,11 +11,13 @@ struct slot {
 	uint32_t pack; /* number in packs + 1; 0 = empty */
 	uint32_t off;
 	struct df_loc loc; /* seg 0 = taken out; the slot stays for probing */
+	uint32_t len;
 };
 
 struct df_segindex {
 	bool (*alive)(void *arg, uint32_t seg);
 	void *arg;
+	uint64_t key;
 	struct slot *slot;  /* owned; n_slots is a power of two */
 	uint32_t n_slots, used;
 	struct df_id *pack; /* owned; by number */
@@ -25,33 +27,30 @@ struct df_segindex {
 };
 
 /* Pack ids are hashes, but an attacker may choose them: mix with a number
- * that differs in every process, or lookups could be made to crawl. */
-static uint64_t mix(uint64_t x)
+ * that nobody knows, or lookups could be made to crawl. */
+static uint64_t mix(uint64_t x, uint64_t key)
 {
-	static uint64_t key;
-
-	while (!key)
-		df_random(&key, sizeof(key));
 	x = (x ^ key) * UINT64_C(0x9e3779b97f4a7c15);
 	x ^= x >> 32;
 	x *= UINT64_C(0xd6e8feb86659fd93);
 	return x ^ (x >> 32);
 }
 
-static uint64_t id_hash(const struct df_id *id)
+static uint64_t id_hash(const struct df_id *id, uint64_t key)
 {
 	uint64_t a, b;
 
 	memcpy(&a, id->b, 8);
 	memcpy(&b, id->b + 8, 8);
-	return mix(mix(a) ^ b);
+	return mix(mix(a, key) ^ b, key);
 }
 
 static uint32_t find_pack(const struct df_segindex *x, const struct df_id *id)
 {
 	uint32_t mask = x->n_by_id - 1;
 
-	for (uint32_t i = (uint32_t)id_hash(id) & mask;; i = (i + 1) & mask) {
+	for (uint32_t i = (uint32_t)id_hash(id, x->key) & mask;;
+	     i = (i + 1) & mask) {
 		uint32_t no = x->by_id[i];
 		if (!no)
 			return NO_PACK;
@@ -60,10 +59,10 @@ static uint32_t find_pack(const struct df_segindex *x, const struct df_id *id)
 	}
 }
 
-static void link_pack(uint32_t *by_id, uint32_t n, const struct df_id *id,
+static void link_pack(const struct df_segindex *x, uint32_t *by_id, uint32_t n,
 		      uint32_t no)
 {
-	uint32_t i = (uint32_t)id_hash(id) & (n - 1);
+	uint32_t i = (uint32_t)id_hash(&x->pack[no], x->key) & (n - 1);
 
 	while (by_id[i])
 		i = (i + 1) & (n - 1);
@@ -82,7 +81,7 @@ static int grow_packs(struct df_segindex *x)
 	if (!by_id)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < x->n_packs; i++)
-		link_pack(by_id, 2 * size, &pack[i], i);
+		link_pack(x, by_id, 2 * size, i);
 	free(x->by_id);
 	x->by_id = by_id;
 	x->n_by_id = 2 * size;
@@ -103,18 +102,20 @@ static int add_pack(struct df_segindex *x, const struct df_id *id,
 	}
 	*no = x->n_packs++;
 	x->pack[*no] = *id;
-	link_pack(x->by_id, x->n_by_id, id, *no);
+	link_pack(x, x->by_id, x->n_by_id, *no);
 	return 0;
 }
 
-static struct slot *find_slot(struct slot *slot, uint32_t n, uint32_t pack,
+static struct slot *find_slot(const struct df_segindex *x, uint32_t pack,
 			      uint32_t off)
 {
-	uint32_t i = (uint32_t)mix((uint64_t)pack << 32 | off) & (n - 1);
+	uint32_t mask = x->n_slots - 1;
+	uint32_t i = (uint32_t)mix((uint64_t)pack << 32 | off, x->key) & mask;
 
-	while (slot[i].pack && (slot[i].pack != pack || slot[i].off != off))
-		i = (i + 1) & (n - 1);
-	return &slot[i];
+	while (x->slot[i].pack &&
+	       (x->slot[i].pack != pack || x->slot[i].off != off))
+		i = (i + 1) & mask;
+	return &x->slot[i];
 }
 
 static bool slot_alive(const struct df_segindex *x, const struct slot *s)
@@ -141,7 +142,7 @@ static int rebuild(struct df_segindex *x)
 		const struct slot *s = &x->slot[i];
 		if (slot_alive(x, s))
 			err = df_segindex_set(y, &x->pack[s->pack - 1], s->off,
-					      s->loc);
+					      s->loc, s->len);
 	}
 	if (!err) {
 		struct df_segindex old = *x;
@@ -160,6 +161,7 @@ struct df_segindex *df_segindex_new(bool (*alive)(void *arg, uint32_t seg),
 	if (x) {
 		x->alive = alive;
 		x->arg = arg;
+		df_random(&x->key, sizeof(x->key));
 	}
 	return x;
 }
@@ -175,7 +177,7 @@ void df_segindex_free(struct df_segindex *x)
 }
 
 int df_segindex_set(struct df_segindex *x, const struct df_id *pack,
-		    uint32_t off, struct df_loc loc)
+		    uint32_t off, struct df_loc loc, uint32_t len)
 {
 	uint32_t no;
 	int err = 0;
@@ -186,9 +188,9 @@ int df_segindex_set(struct df_segindex *x, const struct df_id *pack,
 		err = add_pack(x, pack, &no);
 	if (err)
 		return err;
-	struct slot *s = find_slot(x->slot, x->n_slots, no + 1, off);
+	struct slot *s = find_slot(x, no + 1, off);
 	x->used += !s->pack;
-	*s = (struct slot){ no + 1, off, loc };
+	*s = (struct slot){ no + 1, off, loc, len };
 	return 0;
 }
 
@@ -199,17 +201,19 @@ static struct slot *lookup(const struct df_segindex *x,
 
 	if (no == NO_PACK)
 		return NULL;
-	struct slot *s = find_slot(x->slot, x->n_slots, no + 1, off);
+	struct slot *s = find_slot(x, no + 1, off);
 	return s->pack && s->loc.seg ? s : NULL;
 }
 
 bool df_segindex_get(const struct df_segindex *x, const struct df_id *pack,
-		     uint32_t off, struct df_loc *loc)
+		     uint32_t off, struct df_loc *loc, uint32_t *len)
 {
 	const struct slot *s = lookup(x, pack, off);
 
-	if (s)
+	if (s) {
 		*loc = s->loc;
+		*len = s->len;
+	}
 	return s;
 }
 
@@ -221,4 +225,3 @@ void df_segindex_del(struct df_segindex *x, const struct df_id *pack,
 	if (s && s->loc.seg == loc.seg && s->loc.off == loc.off)
 		s->loc = (struct df_loc){ 0, 0 };
 }
-

@@ -2,7 +2,7 @@
  * segindex.h - which pieces are in the fetch stream: (pack, offset) to place.
  *
  * Two open-addressed tables: pack ids to small numbers, and (number, offset)
- * to a df_loc, 16 bytes a piece.  Pieces whose segment was evicted are not
+ * to place and length, 20 bytes a piece.  Pieces whose segment was evicted are not
  * taken out one by one: a lookup finds their segment gone, and the next
  * growth leaves them out (`alive`).
  *
@@ -25,10 +25,10 @@ struct df_segindex *df_segindex_new(bool (*alive)(void *arg, uint32_t seg),
 void df_segindex_free(struct df_segindex *x);
 /* Add or replace; 0 or -ENOMEM. */
 int df_segindex_set(struct df_segindex *x, const struct df_id *pack,
-		    uint32_t off, struct df_loc loc);
+		    uint32_t off, struct df_loc loc, uint32_t len);
 /* The place may be in a segment that is gone. */
 bool df_segindex_get(const struct df_segindex *x, const struct df_id *pack,
-		     uint32_t off, struct df_loc *loc);
+		     uint32_t off, struct df_loc *loc, uint32_t *len);
 /* Take the piece out if it is (still) at loc. */
 void df_segindex_del(struct df_segindex *x, const struct df_id *pack,
 		     uint32_t off, struct df_loc loc);

@@ -159,14 +159,31 @@ void df_seg_unpin(struct df_segs *s, uint32_t no)
 		close(spare);
 }
 
-bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
-		       uint32_t off, struct df_loc *loc)
+/* Where the piece is and how long; false: not here. */
+static bool find_piece(struct df_segs *s, const struct df_id *pack,
+		       uint32_t off, struct df_loc *loc, uint32_t *len)
 {
 	df_lock(&s->lock);
-	bool found = df_segindex_get(s->index, pack, off, loc) &&
+	bool found = df_segindex_get(s->index, pack, off, loc, len) &&
 		     seg_find_locked(s, loc->seg);
 	df_unlock(&s->lock);
 	return found;
+}
+
+bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
+		       uint32_t off, struct df_loc *loc)
+{
+	uint32_t len;
+
+	return find_piece(s, pack, off, loc, &len);
+}
+
+bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack,
+		      uint32_t off, size_t len, struct df_loc *loc)
+{
+	uint32_t is;
+
+	return find_piece(s, pack, off, loc, &is) && is == len;
 }
 
 void df_seg_dirty(struct df_segs *s, uint32_t no, int64_t delta)

@@ -226,7 +226,8 @@ static int index_pieces(struct df_segs *s, struct seg *g)
 				    g->frames_end, &e))
 			continue; /* the frame will be fetched again */
 		err = df_segindex_set(s->index, &e.pack, e.piece_off,
-				      (struct df_loc){ g->no, e.data_off });
+				      (struct df_loc){ g->no, e.data_off },
+				      e.data_len);
 	}
 	df_unlock(&s->lock);
 	df_buf_release(&list);

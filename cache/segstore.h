@@ -95,6 +95,9 @@ struct df_segs {
 	unsigned n_open;                /* lock */
 	bool dir_unsynced;              /* lock */
 
+	int64_t room_asked_ns; /* the volume's lock: segroom.c */
+	uint64_t room_bytes;
+
 	uint64_t last_seq; /* journal */
 	bool scanned;      /* journal: last_seq is known */
 	uint32_t last_no;  /* journal: newest journal segment; 0 = none */
