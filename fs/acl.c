@@ -199,9 +199,11 @@ int df_acl_inherit(struct df_vol *v, df_nid parent, mode_t *mode,
 
 	out->some = false;
 	err = acl_load(v, parent, ACL_DEFAULT, &out->default_acl);
+	if (err == 0)
+		*mode &= ~cred->umask;
+	cred->umask = 0;
 	if (err <= 0)
 		return err;
-	cred->umask = 0;
 	out->access = out->default_acl;
 	df_acl_mask_create(&out->access, mode);
 	df_acl_mode(&out->access, &same);

@@ -48,8 +48,9 @@ void df_acl_from_mode(struct df_acl *acl, mode_t mode);
 /* Restrict acl to what the creator asked for and *mode to what acl allows. */
 void df_acl_mask_create(struct df_acl *acl, mode_t *mode);
 
-/* Before an object of *mode is made in parent: with a default ACL there,
- * *mode is what it leaves, the umask does not count, and *out is filled. */
+/* Before an object of *mode is made in parent: *mode becomes what the parent's
+ * default ACL leaves of it, and *out is filled; without one, what the umask
+ * leaves.  cred->umask is used up. */
 int df_acl_inherit(struct df_vol *v, df_nid parent, mode_t *mode,
 		   struct df_cred *cred, struct df_acl_new *out);
 int df_acl_apply(struct df_vol *v, df_nid nid, const struct df_acl_new *acl);

@@ -41,7 +41,7 @@ void df_fs_entry_param(const struct df_entry *e, struct fuse_entry_param *p)
 	p->entry_timeout = e->entry_timeout;
 }
 
-void df_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void df_fuse_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct df_attr a;
 	struct stat st;
@@ -99,8 +99,8 @@ static int attr_chown_kills(struct df_fs *fs, df_nid nid, unsigned *mask)
 	return err;
 }
 
-void df_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
-		   int to_set, struct fuse_file_info *fi)
+void df_fuse_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
+		     int to_set, struct fuse_file_info *fi)
 {
 	struct df_fs *fs = df_fs_of(req);
 	struct df_attr in = {
@@ -131,7 +131,7 @@ void df_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 	fuse_reply_attr(req, st, timeout);
 }
 
-void df_op_statfs(fuse_req_t req, fuse_ino_t ino)
+void df_fuse_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct df_statfs s;
 	struct statvfs st;

@@ -18,7 +18,7 @@ struct dir_fill {
 	bool plus;
 };
 
-void df_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void df_fuse_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)fi;
@@ -97,15 +97,15 @@ static void dir_read(fuse_req_t req, df_nid nid, size_t size, off_t off,
 		dir_forget(v, &f);
 }
 
-void df_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		   struct fuse_file_info *fi)
+void df_fuse_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		     struct fuse_file_info *fi)
 {
 	(void)fi;
 	dir_read(req, ino, size, off, false);
 }
 
-void df_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi)
+void df_fuse_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			 struct fuse_file_info *fi)
 {
 	(void)fi;
 	dir_read(req, ino, size, off, true);

@@ -1,8 +1,9 @@
 /*
  * fs.h - what the files of fs/ share.  Nobody outside includes it.
  *
- * A request is read by a worker (loop.c), decoded by libfuse, answered by an
- * op_* function below from the volume, on the same thread and without waiting.
+ * A request is read by a worker (loop.c), decoded by libfuse, answered by a
+ * df_fuse_* function below from the volume, on the same thread and without
+ * waiting.
  * Where the volume parks (DF_EPARKED), park.c keeps the request until the
  * volume's completion answers it.
  */
@@ -82,68 +83,67 @@ void df_fs_cred(fuse_req_t req, struct df_cred *cred);
 /* attr.c */
 void df_fs_stat(const struct df_attr *a, struct stat *st);
 void df_fs_entry_param(const struct df_entry *e, struct fuse_entry_param *p);
-void df_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void df_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
-		   int to_set, struct fuse_file_info *fi);
-void df_op_statfs(fuse_req_t req, fuse_ino_t ino);
+void df_fuse_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void df_fuse_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
+		     int to_set, struct fuse_file_info *fi);
+void df_fuse_statfs(fuse_req_t req, fuse_ino_t ino);
 
 /* name.c */
-void df_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
-void df_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);
-void df_op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f);
-void df_op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
-		  mode_t mode, struct fuse_file_info *fi);
-void df_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
-		 mode_t mode, dev_t rdev);
-void df_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
-		 mode_t mode);
-void df_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
-		   const char *name);
-void df_op_readlink(fuse_req_t req, fuse_ino_t ino);
-void df_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
-		const char *name);
-void df_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
-void df_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
-void df_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
-		  fuse_ino_t new_parent, const char *new_name, unsigned flags);
+void df_fuse_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void df_fuse_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n);
+void df_fuse_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f);
+void df_fuse_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+		    mode_t mode, struct fuse_file_info *fi);
+void df_fuse_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+		   mode_t mode, dev_t rdev);
+void df_fuse_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+		   mode_t mode);
+void df_fuse_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+		     const char *name);
+void df_fuse_readlink(fuse_req_t req, fuse_ino_t ino);
+void df_fuse_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
+		  const char *name);
+void df_fuse_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void df_fuse_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void df_fuse_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		    fuse_ino_t new_parent, const char *new_name, unsigned flags);
 
 /* dir.c */
-void df_op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void df_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		   struct fuse_file_info *fi);
-void df_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi);
+void df_fuse_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void df_fuse_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		     struct fuse_file_info *fi);
+void df_fuse_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			 struct fuse_file_info *fi);
 
 /* io.c */
-void df_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void df_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		struct fuse_file_info *fi);
-void df_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
-		 off_t off, struct fuse_file_info *fi);
-void df_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
-		 struct fuse_file_info *fi);
-void df_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
-		     off_t len, struct fuse_file_info *fi);
-void df_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-		 struct fuse_file_info *fi);
-void df_op_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
-		      struct fuse_file_info *in_fi, fuse_ino_t out,
-		      off_t out_off, struct fuse_file_info *out_fi, size_t len,
-		      int flags);
+void df_fuse_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void df_fuse_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		  struct fuse_file_info *fi);
+void df_fuse_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
+		   off_t off, struct fuse_file_info *fi);
+void df_fuse_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+		   struct fuse_file_info *fi);
+void df_fuse_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
+		       off_t len, struct fuse_file_info *fi);
+void df_fuse_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		   struct fuse_file_info *fi);
+void df_fuse_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
+			struct fuse_file_info *in_fi, fuse_ino_t out, off_t out_off,
+			struct fuse_file_info *out_fi, size_t len, int flags);
 /* Answer a READ with what the volume gave; does not release r.  scratch as
  * from df_fs_scratch(), or NULL: memory is taken for the time of the call. */
 void df_fs_reply_read(fuse_req_t req, const struct df_read *r, char *scratch);
 
 /* xattr.c */
-void df_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
-		    size_t size);
-void df_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
-		    const char *value, size_t size, int flags);
-void df_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
-void df_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+void df_fuse_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		      size_t size);
+void df_fuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		      const char *value, size_t size, int flags);
+void df_fuse_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void df_fuse_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 /* init.c: what is agreed with the kernel */
-void df_op_init(void *userdata, struct fuse_conn_info *conn);
+void df_fuse_init(void *userdata, struct fuse_conn_info *conn);
 /* Change the answer to INIT where libfuse 3.14 has no word for it. */
 void df_fs_patch_init(struct df_fs *fs, struct fuse_out_header *out, void *body,
 		      size_t len);

@@ -18,7 +18,7 @@
 
 #include "base/log.h"
 
-void df_op_init(void *userdata, struct fuse_conn_info *conn)
+void df_fuse_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const unsigned wanted =
 		FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |

@@ -24,7 +24,7 @@
 /* The answer to COPY_FILE_RANGE has 32 bits; the kernel asks again. */
 #define IO_COPY_MAX ((uint64_t)1 << 31)
 
-void df_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+void df_fuse_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)fi;
@@ -103,8 +103,8 @@ void df_fs_reply_read(fuse_req_t req, const struct df_read *r, char *scratch)
 		fuse_reply_buf(req, scratch, r->len);
 }
 
-void df_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		struct fuse_file_info *fi)
+void df_fuse_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		  struct fuse_file_info *fi)
 {
 	struct df_vol *v = df_fs_of(req)->vol;
 	struct df_park *park = df_park_get(req, 0);
@@ -130,8 +130,8 @@ void df_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 }
 
-void df_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
-		 off_t off, struct fuse_file_info *fi)
+void df_fuse_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
+		   off_t off, struct fuse_file_info *fi)
 {
 	struct df_park *park = df_park_get(req, len);
 	unsigned flags = 0;
@@ -158,8 +158,8 @@ void df_op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
 }
 
 /* Also FSYNCDIR. */
-void df_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
-		 struct fuse_file_info *fi)
+void df_fuse_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+		   struct fuse_file_info *fi)
 {
 	struct df_fs *fs = df_fs_of(req);
 	struct df_park *park = df_park_get(req, 0);
@@ -180,16 +180,16 @@ void df_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 		df_fs_reply(req, err);
 }
 
-void df_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
-		     off_t len, struct fuse_file_info *fi)
+void df_fuse_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
+		       off_t len, struct fuse_file_info *fi)
 {
 	(void)fi;
 	df_fs_reply(req, df_vol_fallocate(df_fs_of(req)->vol, ino, mode,
 					  (uint64_t)off, (uint64_t)len));
 }
 
-void df_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
-		 struct fuse_file_info *fi)
+void df_fuse_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+		   struct fuse_file_info *fi)
 {
 	uint64_t out;
 	int err = df_vol_lseek(df_fs_of(req)->vol, ino, (uint64_t)off, whence,
@@ -202,10 +202,9 @@ void df_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		fuse_reply_lseek(req, (off_t)out);
 }
 
-void df_op_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
-		      struct fuse_file_info *in_fi, fuse_ino_t out,
-		      off_t out_off, struct fuse_file_info *out_fi, size_t len,
-		      int flags)
+void df_fuse_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
+			struct fuse_file_info *in_fi, fuse_ino_t out, off_t out_off,
+			struct fuse_file_info *out_fi, size_t len, int flags)
 {
 	uint64_t copied;
 	int err;

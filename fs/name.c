@@ -26,7 +26,7 @@ static void name_reply(fuse_req_t req, int err, const struct df_entry *e)
 		df_vol_forget(fs->vol, e->nid, 1);
 }
 
-void df_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+void df_fuse_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct df_entry e;
 	struct fuse_entry_param p;
@@ -46,14 +46,14 @@ void df_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	name_reply(req, err, &e);
 }
 
-void df_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+void df_fuse_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
 	if (ino != DF_FS_PRIME_NID)
 		df_vol_forget(df_fs_of(req)->vol, ino, n);
 	fuse_reply_none(req);
 }
 
-void df_op_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f)
+void df_fuse_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f)
 {
 	struct df_vol *v = df_fs_of(req)->vol;
 
@@ -95,8 +95,8 @@ static int name_make(fuse_req_t req, df_nid parent, const char *name,
 	return err;
 }
 
-void df_op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
-		  mode_t mode, struct fuse_file_info *fi)
+void df_fuse_create(fuse_req_t req, fuse_ino_t parent, const char *name,
+		    mode_t mode, struct fuse_file_info *fi)
 {
 	struct df_fs *fs = df_fs_of(req);
 	struct df_entry e;
@@ -120,8 +120,8 @@ void df_op_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		df_vol_forget(fs->vol, e.nid, 1);
 }
 
-void df_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
-		 mode_t mode, dev_t rdev)
+void df_fuse_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+		   mode_t mode, dev_t rdev)
 {
 	struct df_entry e;
 	int err;
@@ -132,8 +132,8 @@ void df_op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 	name_reply(req, err, &e);
 }
 
-void df_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
-		 mode_t mode)
+void df_fuse_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
+		   mode_t mode)
 {
 	struct df_entry e;
 	int err;
@@ -143,8 +143,8 @@ void df_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 	name_reply(req, err, &e);
 }
 
-void df_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
-		   const char *name)
+void df_fuse_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+		     const char *name)
 {
 	struct df_cred cred;
 	struct df_entry e;
@@ -156,7 +156,7 @@ void df_op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 	name_reply(req, err, &e);
 }
 
-void df_op_readlink(fuse_req_t req, fuse_ino_t ino)
+void df_fuse_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	char target[DF_SYMLINK_MAX + 1];
 	int err = df_vol_readlink(df_fs_of(req)->vol, ino, target);
@@ -167,8 +167,8 @@ void df_op_readlink(fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_readlink(req, target);
 }
 
-void df_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
-		const char *name)
+void df_fuse_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
+		  const char *name)
 {
 	struct df_entry e;
 	int err = df_vol_link(df_fs_of(req)->vol, ino, parent, name, &e);
@@ -176,18 +176,18 @@ void df_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 	name_reply(req, err, &e);
 }
 
-void df_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+void df_fuse_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	df_fs_reply(req, df_vol_unlink(df_fs_of(req)->vol, parent, name));
 }
 
-void df_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+void df_fuse_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	df_fs_reply(req, df_vol_rmdir(df_fs_of(req)->vol, parent, name));
 }
 
-void df_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
-		  fuse_ino_t new_parent, const char *new_name, unsigned flags)
+void df_fuse_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		    fuse_ino_t new_parent, const char *new_name, unsigned flags)
 {
 	df_fs_reply(req, df_vol_rename(df_fs_of(req)->vol, parent, name,
 				       new_parent, new_name, flags));

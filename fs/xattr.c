@@ -37,8 +37,8 @@ static void xattr_reply(fuse_req_t req, ssize_t n, const char *buf)
 		fuse_reply_xattr(req, (size_t)n);
 }
 
-void df_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
-		    size_t size)
+void df_fuse_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		      size_t size)
 {
 	char *buf = size ? df_fs_scratch() : NULL;
 	ssize_t n = xattr_check(name);
@@ -51,8 +51,8 @@ void df_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 	xattr_reply(req, n, buf);
 }
 
-void df_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
-		    const char *value, size_t size, int flags)
+void df_fuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+		      const char *value, size_t size, int flags)
 {
 	struct df_vol *v = df_fs_of(req)->vol;
 	int err = xattr_check(name);
@@ -66,7 +66,7 @@ void df_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 	df_fs_reply(req, err);
 }
 
-void df_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+void df_fuse_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	int err = xattr_check(name);
 
@@ -90,7 +90,7 @@ static size_t xattr_hide(char *list, size_t len)
 	return out;
 }
 
-void df_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+void df_fuse_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct df_vol *v = df_fs_of(req)->vol;
 	char *list = df_fs_scratch();
