@@ -204,10 +204,17 @@ static int data_fd(struct node *n, int flags)
 	return fd;
 }
 
-static void data_done(struct node *n, int fd)
+/*
+ * Before the reply: after it the kernel may forget the node.  Returns the
+ * errno of the request's own call, 0 if that did not fail.
+ */
+static int data_done(struct node *n, int fd, bool failed)
 {
+	int err = failed ? errno : 0;
+
 	if (fd >= 0 && fd != atomic_load(&n->data))
 		close(fd);
+	return err;
 }
 
 static int file_fd(fuse_ino_t ino)
@@ -215,9 +222,9 @@ static int file_fd(fuse_ino_t ino)
 	return data_fd(node_of(ino), O_RDWR);
 }
 
-static void file_done(fuse_ino_t ino, int fd)
+static int file_done(fuse_ino_t ino, int fd, bool failed)
 {
-	data_done(node_of(ino), fd);
+	return data_done(node_of(ino), fd, failed);
 }
 
 /* Fill e from a descriptor, which it takes over; 0 or errno. */
@@ -360,9 +367,9 @@ static int set_attrs(fuse_ino_t ino, const struct stat *attr, int set)
 		int fd = file_fd(ino);
 
 		int err = fd < 0 ? -fd :
-			  ftruncate(fd, attr->st_size) != 0 ? errno : 0;
+			  file_done(ino, fd,
+				    ftruncate(fd, attr->st_size) != 0);
 
-		file_done(ino, fd);
 		errno = err;
 		if (err)
 			return -1;
@@ -513,11 +520,11 @@ static void pass_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		return;
 	}
 	len = pread(fd, buf, size, off);
-	if (len < 0)
-		fuse_reply_err(req, errno);
+	fd = file_done(ino, fd, len < 0);
+	if (fd)
+		fuse_reply_err(req, fd);
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
-	file_done(ino, fd);
 }
 
 static void pass_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
@@ -533,11 +540,11 @@ static void pass_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	len = pwrite(fd, buf, size, off);
 	if (len >= 0 && fi->flags & O_DSYNC && fdatasync(fd) != 0)
 		len = -1;
-	if (len < 0)
-		fuse_reply_err(req, errno);
+	fd = file_done(ino, fd, len < 0);
+	if (fd)
+		fuse_reply_err(req, fd);
 	else
 		fuse_reply_write(req, (size_t)len);
-	file_done(ino, fd);
 }
 
 static void pass_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
@@ -549,8 +556,8 @@ static void pass_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	if (fd < 0)
 		fuse_reply_err(req, -fd);
 	else
-		reply_result(req, datasync ? fdatasync(fd) : fsync(fd));
-	file_done(ino, fd);
+		fuse_reply_err(req, file_done(ino, fd, datasync ?
+					      fdatasync(fd) : fsync(fd)));
 }
 
 static int dir_fd(fuse_ino_t ino)
@@ -568,8 +575,7 @@ static void pass_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
 	if (fd < 0)
 		fuse_reply_err(req, -fd);
 	else
-		reply_result(req, fsync(fd));
-	file_done(ino, fd);
+		fuse_reply_err(req, file_done(ino, fd, fsync(fd)));
 }
 
 /* One entry into the reply; its size, or 0 if it must be left out. */
@@ -601,7 +607,7 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	size_t used = 0, ask = size / (plus ? 6 : 1);
 	ssize_t got = -1;
 	off_t pos = off;
-	int fd = dir_fd(ino);
+	int fd = dir_fd(ino), err;
 
 	if (fd < 0 || !out) {
 		fuse_reply_err(req, fd < 0 ? -fd : ENOMEM);
@@ -616,6 +622,7 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		n->dir_pos = 0;
 	if (n->dir_pos == off || lseek(fd, off, SEEK_SET) >= 0)
 		got = getdents64(fd, in, ask < DIR_BUF ? ask : DIR_BUF);
+	err = got < 0 ? errno : 0;
 	n->dir_pos = -1;
 	for (ssize_t at = 0; at < got;) {
 		struct dirent64 *d = (struct dirent64 *)(void *)(in + at);
@@ -633,11 +640,11 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	if (fd != atomic_load(&n->data))
 		n->dir_pos = -1;
 	pthread_mutex_unlock(&n->lock);
-	if (got < 0)
-		fuse_reply_err(req, EIO);
+	data_done(n, fd, false);
+	if (err)
+		fuse_reply_err(req, err);
 	else
 		fuse_reply_buf(req, out, used);
-	data_done(n, fd);
 	free(out);
 }
 
@@ -674,8 +681,8 @@ static void pass_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	if (fd < 0)
 		fuse_reply_err(req, -fd);
 	else
-		reply_result(req, fallocate(fd, mode, off, len));
-	file_done(ino, fd);
+		fuse_reply_err(req, file_done(ino, fd, fallocate(fd, mode, off,
+								 len)));
 }
 
 static void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
@@ -683,13 +690,13 @@ static void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 {
 	int fd = file_fd(ino);
 	off_t at = fd < 0 ? -1 : lseek(fd, off, whence);
+	int err = fd < 0 ? -fd : file_done(ino, fd, at < 0);
 
 	(void)fi;
-	if (at < 0)
-		fuse_reply_err(req, fd < 0 ? -fd : errno);
+	if (err)
+		fuse_reply_err(req, err);
 	else
 		fuse_reply_lseek(req, at);
-	file_done(ino, fd);
 }
 
 static void pass_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
@@ -697,7 +704,7 @@ static void pass_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
 				 off_t off_out, struct fuse_file_info *fi_out,
 				 size_t len, int flags)
 {
-	int from = file_fd(in), to = file_fd(out);
+	int from = file_fd(in), to = file_fd(out), err;
 	ssize_t done = -1;
 
 	(void)fi_in;
@@ -707,12 +714,12 @@ static void pass_copy_file_range(fuse_req_t req, fuse_ino_t in, off_t off_in,
 	else
 		done = copy_file_range(from, &off_in, to, &off_out, len,
 				       (unsigned int)flags);
-	if (done < 0)
-		fuse_reply_err(req, errno);
+	err = file_done(in, from, done < 0);
+	file_done(out, to, false);
+	if (err)
+		fuse_reply_err(req, err);
 	else
 		fuse_reply_write(req, (size_t)done);
-	file_done(in, from);
-	file_done(out, to);
 }
 
 static void pass_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,

@@ -1,10 +1,26 @@
 # Benchmarks: the yardsticks (pass, floor) and the loops that are timed (work).
 BENCH_PROGS := $(O)/tests/bench/pass $(O)/tests/bench/floor $(O)/tests/bench/work
-.PHONY: bench bench-quick bench-peers bench-progs
+# libfuse's own example, for comparison, where its package brings the source
+LIBFUSE_EXAMPLES ?= /usr/share/doc/libfuse3-dev/examples
+BENCH_LL := $(if $(wildcard $(LIBFUSE_EXAMPLES)/passthrough_ll.c),$(O)/tests/bench/passthrough_ll)
+BENCH := DF_BUILD=$(abspath $(O)) tests/bench/bench.py
+.PHONY: bench bench-quick bench-million bench-progs
 
-bench-progs: $(BENCH_PROGS)      ## build the benchmark's own programs
+bench-progs: $(BENCH_PROGS) $(BENCH_LL) ## build the benchmark's own programs
 
 $(BENCH_PROGS): %: %.o
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(shell pkg-config --libs fuse3) -o $@
 
+$(O)/tests/bench/passthrough_ll: $(LIBFUSE_EXAMPLES)/passthrough_ll.c
+	@mkdir -p $(@D); echo "  CC   $@"
+	$(Q)$(CC) -O2 -pthread -D_FILE_OFFSET_BITS=64 $< -o $@ $(shell pkg-config --cflags --libs fuse3)
+
+bench: all bench-progs           ## every figure of docs/performance.md (BENCH_ARGS=)
+	$(Q)$(BENCH) --json $(O)/bench.json $(BENCH_ARGS)
+
+bench-quick: all bench-progs     ## five minutes, bars at half strength
+	$(Q)$(BENCH) --quick --json $(O)/bench-quick.json $(BENCH_ARGS)
+
+bench-million: all bench-progs   ## the same at 1,000,000 files
+	$(Q)$(BENCH) --only million --json $(O)/bench-million.json $(BENCH_ARGS)
