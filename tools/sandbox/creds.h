@@ -1,0 +1,18 @@
+/* creds.h - the table's credentials, as they go into a sandbox. */
+#ifndef DF_SANDBOX_CREDS_H
+#define DF_SANDBOX_CREDS_H
+
+struct df_creds {
+	char *text;   /* secret: the body of credentials.json; owned */
+	char *server; /* apiUrl; owned */
+};
+
+/*
+ * From file, or ~/.deeplake/credentials.json, with DEEPLAKE_TOKEN (or
+ * DEEPLAKE_API_KEY), DEEPLAKE_ORG_ID, DEEPLAKE_WORKSPACE_ID (or
+ * DEEPLAKE_WORKSPACE) and DEEPLAKE_API_URL on top.  0, or -EACCES, logged.
+ */
+int df_creds_load(const char *file, struct df_creds *c);
+void df_creds_release(struct df_creds *c); /* wipes */
+
+#endif
