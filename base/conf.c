@@ -111,6 +111,17 @@ const struct df_option df_options[] = {
 	{ "threads", DF_CONF_NUMBER, AT(threads), "N", "0", 0, 64, NULL,
 	  "threads that answer the kernel; 0 chooses" },
 
+	/* what mount -o remount reads back from the mount table */
+	IGNORE("user_id"),
+	IGNORE("group_id"),
+	IGNORE("rootmode"),
+	IGNORE("max_read"),
+	IGNORE("blksize"),
+	IGNORE("fd"),
+	IGNORE("fsname"),
+	IGNORE("subtype"),
+	/* what fstab(5) says to others */
+	IGNORE("uhelper"),
 	IGNORE("_netdev"),
 	IGNORE("auto"),
 	IGNORE("noauto"),

@@ -21,6 +21,7 @@
 #include "tools/mounted.h"
 #include "tools/registry.h"
 #include "tools/runfile.h"
+#include "tools/utab.h"
 
 struct daemon {
 	const struct df_daemon_conf *conf;
@@ -75,6 +76,7 @@ static void on_ready(void *arg)
 	int err = 0;
 
 	df_control_set_state(d->control, DF_STATE_MOUNTED);
+	df_utab_add(d->conf->table, d->conf->path);
 	if (!d->conf->foreground)
 		err = detach_stdio(d->conf->opt);
 	if (!report(d, err) || err) {

@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tools/utab.h"
+
 extern char **environ;
 
 int df_run(const char *const argv[], bool quiet)
@@ -57,12 +59,30 @@ static int run_fusermount(const char *path, unsigned flags)
 	return -EBUSY;
 }
 
+/* By umount(8), so that its table (utab.h) loses the entry as well. */
+static int run_umount(const char *path, unsigned flags)
+{
+	const char *argv[] = { "umount", "-i", NULL, NULL, NULL, NULL, NULL };
+	size_t n = 2;
+
+	if (flags & DF_UNMOUNT_FORCE)
+		argv[n++] = "-f";
+	if (flags & DF_UNMOUNT_LAZY)
+		argv[n++] = "-l";
+	argv[n++] = "--";
+	argv[n] = path;
+	return df_run(argv, true);
+}
+
 int df_unmount(const char *path, unsigned flags)
 {
 	int how = UMOUNT_NOFOLLOW;
 
 	if (geteuid() != 0)
 		return run_fusermount(path, flags);
+	if (df_utab_usable() && run_umount(path, flags) == 0)
+		return 0;
+	/* and where that is not there or failed, in a way that says why */
 	if (flags & DF_UNMOUNT_FORCE)
 		how |= MNT_FORCE;
 	if (flags & DF_UNMOUNT_LAZY)
