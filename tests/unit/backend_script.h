@@ -26,6 +26,7 @@ struct step {
 	unsigned delay_ms;
 	size_t cut_after;     /* > 0: end the body there, in error */
 	size_t big;           /* > 0: a body of so many 'x' */
+	char *own;            /* the body, freed by the server */
 };
 
 struct seen {
@@ -48,9 +49,10 @@ struct script {
 	struct seen seen[SEEN_MAX];
 	size_t n_seen;
 	unsigned running, max_running;
-	/* Fills a step for a request; body stays valid till the answer. */
+	/* Fills a step for a request; one at a time. */
 	void (*answer)(struct script *s, const struct seen *q,
 		       struct step *out);
+	void *arg; /* for answer() */
 };
 
 struct script_body {
@@ -98,7 +100,7 @@ static enum MHD_Result script_send(struct MHD_Connection *c,
 
 	if (!b)
 		abort();
-	b->own = st->body ? strdup(st->body) : NULL;
+	b->own = st->own ? st->own : st->body ? strdup(st->body) : NULL;
 	b->data = st->big ? NULL : b->own;
 	b->len = st->big ? st->big : b->own ? strlen(b->own) : 0;
 	b->cut = st->cut_after;
@@ -148,8 +150,8 @@ static enum MHD_Result script_request(void *arg, struct MHD_Connection *c,
 	script_header(c, "Expect", q->expect, sizeof(q->expect));
 	clock_gettime(CLOCK_MONOTONIC, &q->at);
 	pthread_mutex_lock(&s->mutex);
-	st = s->n_steps ? s->steps[s->next] : (struct step){ 200, "{}", NULL,
-							     NULL, 0, 0, 0 };
+	st = s->n_steps ? s->steps[s->next] : (struct step){ .status = 200,
+							     .body = "{}" };
 	if (s->next + 1 < s->n_steps)
 		s->next++;
 	if (s->n_seen < SEEN_MAX) {
