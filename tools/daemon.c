@@ -41,9 +41,9 @@ static void on_term(int sig)
 }
 
 /* False: nobody reads it any more. */
-static bool report(struct daemon *d, int err)
+static bool report(struct daemon *d, int err, int status)
 {
-	struct df_daemon_report r = { err };
+	struct df_daemon_report r = { err, status };
 	bool heard = true;
 
 	if (d->report_fd >= 0) {
@@ -79,7 +79,7 @@ static void on_ready(void *arg)
 	df_utab_add(d->conf->table, d->conf->path);
 	if (!d->conf->foreground)
 		err = detach_stdio(d->conf->opt);
-	if (!report(d, err) || err) {
+	if (!report(d, err, df_exit_of(err)) || err) {
 		df_log_warn("%s: the command that mounted it has ended: "
 			    "unmounting", d->conf->path);
 		df_fs_stop(d->fs);
@@ -180,7 +180,8 @@ static void write_runfile(struct daemon *d)
 			    c->cache_dir);
 }
 
-static int start(struct daemon *d)
+/* 0 or -errno; then *status is what the command ends with. */
+static int start(struct daemon *d, int *status)
 {
 	const struct df_daemon_conf *c = d->conf;
 	int64_t timeout_ms = c->opt->mount_timeout;
@@ -197,8 +198,11 @@ static int start(struct daemon *d)
 	int err = create_table(c, timeout_ms);
 	if (!err)
 		err = open_volume(d, deadline);
+	*status = df_exit_of(err);
 	if (err)
 		return err;
+	/* from here on -EACCES is this machine's word, not the server's */
+	*status = DF_EXIT_FAILED;
 	err = df_vol_start(d->vol);
 	if (err)
 		return err;
@@ -263,22 +267,23 @@ int df_daemon_run(const struct df_daemon_conf *conf, int report_fd)
 
 	prepare_process();
 	df_log_set_level((enum df_log_level)conf->opt->log_level);
-	int err = start(&d);
+	int err = start(&d, &status);
 	if (err) {
 		if (d.vol)
 			df_vol_stop(d.vol, 0);
-		status = df_exit_of(err);
 	} else {
 		err = df_fs_serve(d.fs);
 		bool remote = drain(&d);
 		df_control_finish(d.control, remote);
-		status = !remote ? DF_EXIT_NOT_REMOTE : df_exit_of(err);
+		status = !remote ? DF_EXIT_NOT_REMOTE
+			 : err	 ? DF_EXIT_FAILED
+				 : DF_EXIT_OK;
 		df_registry_set_pid(conf->path, 0, getpid());
 	}
 	df_runfile_remove(&d.runfile);
 	df_control_stop(d.control);
 	df_fs_free(d.fs);
 	df_vol_free(d.vol);
-	report(&d, err ? err : -EIO);
+	report(&d, err ? err : -EIO, status ? status : DF_EXIT_FAILED);
 	return status;
 }

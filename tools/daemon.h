@@ -30,7 +30,8 @@ struct df_daemon_conf {
 
 /* What the daemon tells the command that started it, once. */
 struct df_daemon_report {
-	int32_t err; /* 0: the mount answers; else -errno, said already */
+	int32_t err;    /* 0: the mount answers; else -errno, said already */
+	int32_t status; /* what the command ends with */
 };
 
 /*

@@ -235,12 +235,13 @@ static _Noreturn void child(const struct df_daemon_conf *dc, int report_fd)
 	_exit(df_daemon_run(dc, 3));
 }
 
-/* What the child reports, or -EIO when it died without a word. */
-static int wait_report(int fd, pid_t pid)
+/* What the child reports, or -EIO when it died without a word; *status is what
+ * to end with. */
+static int wait_report(int fd, pid_t pid, int *status)
 {
 	struct df_daemon_report r;
 	size_t got = 0;
-	int status;
+	int how;
 
 	while (got < sizeof(r)) {
 		ssize_t n = read(fd, (char *)&r + got, sizeof(r) - got);
@@ -250,26 +251,28 @@ static int wait_report(int fd, pid_t pid)
 			break;
 		got += (size_t)n;
 	}
+	*status = got == sizeof(r) ? r.status : DF_EXIT_FAILED;
 	if (got == sizeof(r) && !r.err)
 		return 0;
 	/* its cache is free for others only once it has gone */
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (waitpid(pid, &how, 0) < 0 && errno == EINTR)
 		;
 	if (got == sizeof(r))
 		return r.err;
-	if (WIFSIGNALED(status))
+	if (WIFSIGNALED(how))
 		df_log_error("the daemon was killed by signal %d while it "
-			     "started", WTERMSIG(status));
+			     "started", WTERMSIG(how));
 	else
 		df_log_error("the daemon ended with status %d while it started",
-			     WEXITSTATUS(status));
+			     WEXITSTATUS(how));
 	return -EIO;
 }
 
-static int launch(const struct df_daemon_conf *dc, pid_t *pid)
+static int launch(const struct df_daemon_conf *dc, pid_t *pid, int *status)
 {
 	int fd[2];
 
+	*status = DF_EXIT_FAILED;
 	if (pipe2(fd, O_CLOEXEC))
 		return df_fail(-errno, "starting the daemon");
 	*pid = fork();
@@ -282,7 +285,7 @@ static int launch(const struct df_daemon_conf *dc, pid_t *pid)
 	if (*pid == 0)
 		child(dc, fd[1]);
 	close(fd[1]);
-	int err = wait_report(fd[0], *pid);
+	int err = wait_report(fd[0], *pid, status);
 	close(fd[0]);
 	return err;
 }
@@ -295,6 +298,7 @@ static int start_daemon(const struct df_start *s, const struct df_account *a,
 
 	for (unsigned nth = 0; err == -EBUSY; nth++) {
 		DF_FREE char *dir = pick_cache(s, a, &nth);
+		*status = DF_EXIT_FAILED;
 		if (!dir)
 			return -EBUSY;
 		struct df_daemon_conf dc = {
@@ -311,7 +315,7 @@ static int start_daemon(const struct df_start *s, const struct df_account *a,
 			*status = df_daemon_run(&dc, -1);
 			return 0;
 		}
-		err = launch(&dc, pid);
+		err = launch(&dc, pid, status);
 	}
 	return err;
 }
@@ -329,10 +333,12 @@ int df_start(const struct df_start *s, pid_t *pid)
 	if (check_dir(s))
 		return DF_EXIT_FAILED;
 	err = df_account_load(s->opt, s->table, &a);
-	if (!err)
+	if (err)
+		status = df_exit_of(err);
+	else
 		err = start_daemon(s, &a, pid, &status);
 	df_account_release(&a);
 	if (err)
 		*pid = 0;
-	return err ? df_exit_of(err) : status;
+	return status;
 }
