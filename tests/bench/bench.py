@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from targets import Target, harness  # noqa: E402  (first: sets the path)
 import local  # noqa: E402
 import programs  # noqa: E402
+import remote  # noqa: E402
 import table  # noqa: E402
 
 DEFAULT = ("small", "large", "busy", "idle", "programs", "remote")
@@ -115,6 +116,12 @@ class Bench:
         for target in t.values():
             target.down()
 
+    def remote(self):
+        if "remote" in self.args.groups and not self.args.no_deep:
+            self.show("Remote, 20 ms of round trip",
+                      remote.measure(self.box, self.server(),
+                                     self.args.rounds, self.args.quick))
+
     def million(self):
         if "million" in self.args.groups:
             t = self.targets(("deep",))
@@ -125,6 +132,7 @@ class Bench:
     def run(self):
         self.local()
         self.programs()
+        self.remote()
         self.million()
         if self.args.json:
             table.save(self.args.json, self.groups, vars(self.args))

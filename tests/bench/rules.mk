@@ -1,5 +1,6 @@
 # Benchmarks: the yardsticks (pass, floor) and the loops that are timed (work).
-BENCH_PROGS := $(O)/tests/bench/pass $(O)/tests/bench/floor $(O)/tests/bench/work
+BENCH_PROGS := $(O)/tests/bench/pass $(O)/tests/bench/floor \
+	$(O)/tests/bench/work $(O)/tests/bench/delay
 # libfuse's own example, for comparison, where its package brings the source
 LIBFUSE_EXAMPLES ?= /usr/share/doc/libfuse3-dev/examples
 BENCH_LL := $(if $(wildcard $(LIBFUSE_EXAMPLES)/passthrough_ll.c),$(O)/tests/bench/passthrough_ll)

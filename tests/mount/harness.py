@@ -175,6 +175,50 @@ class Server:
         return code
 
 
+class Link:
+    """The delaying proxy in front of a server; count() reads and clears."""
+
+    def __init__(self, box, server, rtt_s=0.02, mbit=0):
+        self.box, self.server = box, server
+        self.proc = subprocess.Popen(
+            [built("tests/bench/delay"), "--to",
+             f"127.0.0.1:{server.port}", "--rtt-ms", str(rtt_s * 1000),
+             "--mbit", str(mbit)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=box.env())
+        self.url = self.proc.stdout.readline().split()[1]
+
+    def ask(self, line):
+        self.proc.stdin.write(line + "\n")
+        self.proc.stdin.flush()
+        return json.loads(self.proc.stdout.readline())
+
+    def count(self):
+        return self.ask("reset")
+
+    def set_rtt(self, seconds):
+        self.ask(f"rtt {seconds * 1000}")
+
+    def home(self, name):
+        """A HOME whose credentials name the link instead of the server."""
+        home = self.box.new_home(name)
+        creds = os.path.join(home, ".deeplake", "credentials.json")
+        with open(creds) as f:
+            text = f.read()
+        found = text.replace(self.server.url.rstrip("/"), self.url)
+        assert found != text, f"{creds} does not name {self.server.url}"
+        with open(creds, "w") as f:
+            f.write(found)
+        os.chmod(creds, 0o600)
+        return home
+
+    def stop(self):
+        if self.proc.stdin.closed:
+            return
+        self.proc.stdin.close()
+        self.proc.wait(10)
+        self.proc.stdout.close()
+
+
 class Mount:
     """A directory under test: deeplake, the passthrough, or a plain one."""
 
@@ -320,7 +364,7 @@ class Box:
         os.chmod(self.dir, 0o755)
         self.home = os.path.join(self.dir, "home")
         os.makedirs(self.home)
-        self.servers, self.mounts = [], []
+        self.servers, self.mounts, self.links = [], [], []
         self.failed = False
 
     def env(self, home=None, **more):
@@ -480,6 +524,8 @@ class Box:
                     step()
                 except AssertionError as e:
                     bad.append(str(e))
+        for link in self.links:
+            link.stop()
         for s in self.servers:
             try:
                 code = s.stop()

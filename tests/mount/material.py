@@ -6,6 +6,7 @@ machine with Python and libc headers has; npm and pip packages are fetched by
 name through the ordinary clients the first time, and a test that needs them is
 skipped when that does not work.
 """
+import base64
 import os
 import shutil
 import subprocess
@@ -165,3 +166,8 @@ def wheels():
         harness.need(r.returncode == 0, "pip cannot fetch "
                      f"{PIP_PACKAGES}: {r.stderr[-300:]}")
     return once("wheels", make)
+
+
+def base64_noise(size):
+    """Text of `size` random bytes in base64."""
+    return base64.b64encode(os.urandom(size)).decode()

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""How many requests work costs, counted by the server."""
+import os
+import random
+
+import harness
+
+FILES = int(os.environ.get("DF_FILES", "10000"))
+
+
+def counted(server, func):
+    before = server.requests()
+    func()
+    return server.requests() - before
+
+
+def largest_body(server):
+    """The largest request or answer body that the server saw, if it says."""
+    found = [v for k, v in server.metrics().items()
+             if "body" in k and "max" in k]
+    return max(found) if found else None
+
+
+def test_unpack_and_cold_read(box):
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount()
+    server = box.servers[0]
+    rng = random.Random(7)
+    for d in range(100):
+        os.mkdir(f"{m.path}/d{d}")
+    m.flush()
+    contents = {}
+
+    def unpack():
+        for i in range(FILES):
+            name = f"d{i % 100}/f{i}"
+            contents[name] = rng.randbytes(rng.randrange(1024, 8192))
+            with open(f"{m.path}/{name}", "wb") as f:
+                f.write(contents[name])
+        m.flush()
+    n = counted(server, unpack)
+    assert 0 < n < 60, f"{n} requests for {FILES} files"
+
+    def read_all():
+        m.remount(empty_cache=True)
+        for name, want in contents.items():
+            with open(f"{m.path}/{name}", "rb") as f:
+                assert f.read() == want, name
+    n = counted(server, read_all)
+    assert 0 < n < 60, f"{n} requests to read {FILES} files"
+    body = largest_body(server)
+    assert body is None or body <= 8 << 20, f"a body of {body} bytes"
+    n = counted(server, lambda: (box.run(["rm", "-rf"] + [
+        f"{m.path}/d{d}" for d in range(100)]), m.flush()))
+    assert n < 20, f"{n} requests to remove {FILES} files"
+
+
+def test_reading_commits_nothing(box):
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount()
+    for i in range(50):
+        with open(f"{m.path}/f{i}", "w") as f:
+            f.write("x" * 1000)
+    m.flush()
+
+    def inserts():
+        return sum(v for k, v in box.servers[0].metrics().items()
+                   if "insert" in k.lower())
+    before = inserts()
+    for _ in range(3):
+        harness.drop_caches()
+        box.run(["grep", "-r", "nothing", m.path], check=False)
+        box.run(["ls", "-lR", m.path])
+    m.flush()
+    assert inserts() == before, "reading sent something"
+    assert m.status()["dirty_bytes"] == 0
+
+
+if __name__ == "__main__":
+    harness.main(globals())

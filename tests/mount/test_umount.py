@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Ways to unmount, with a server that takes five seconds for an answer.
+
+Whoever was told "done" finds all of it in a fresh mount; whoever was told
+"not yet" (status 5) is still mounted and has lost nothing.
+"""
+import os
+import signal
+import subprocess
+import time
+
+import harness
+
+SLOW_S = 5
+NOISE = r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server"
+
+
+def mount_slow(box, name="a", data=b"x" * 300000):
+    """A mount with unsent changes, behind a link that is slow from now on."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.servers[0] if box.servers else box.serve()
+    link = harness.Link(box, server, 0.001)
+    box.links.append(link)
+    m = box.mount(name, home=link.home("slow-" + name), server=server)
+    m.allowed.append(NOISE)
+    m.link = link
+    link.set_rtt(SLOW_S)
+    for i in range(20):
+        with open(f"{m.path}/f{i}", "wb") as f:
+            f.write(b"%d" % i + data)
+    return m
+
+
+def found_elsewhere(box, want=20, data=b"x" * 300000):
+    """What a fresh mount with an empty cache sees, on the quick link."""
+    m = box.mount(f"check{len(box.mounts)}", server=box.servers[0])
+    try:
+        names = os.listdir(m.path)
+        assert len(names) == want, f"{len(names)} of {want} files"
+        for name in names:
+            with open(f"{m.path}/{name}", "rb") as f:
+                assert f.read() == name[1:].encode() + data, name
+    finally:
+        m.down()
+
+
+def test_deeplake_umount(box):
+    m = mount_slow(box)
+    start = time.monotonic()
+    m.deeplake("umount", m.path, "--timeout", "100", timeout=120)
+    assert time.monotonic() - start > SLOW_S * 0.8
+    assert not harness.mounts_under(m.path)
+    m.reap()
+    found_elsewhere(box)
+
+
+def test_timeout_keeps_it_mounted(box):
+    m = mount_slow(box)
+    start = time.monotonic()
+    r = m.deeplake("umount", m.path, "--timeout", "1", check=False)
+    assert r.returncode == 5, (r.returncode, r.stdout, r.stderr)
+    assert time.monotonic() - start < 5
+    assert harness.mounts_under(m.path), "unmounted with unsent changes"
+    assert len(os.listdir(m.path)) == 20
+    m.link.set_rtt(0.001)
+    m.deeplake("umount", m.path, "--timeout", "60", timeout=70)
+    m.reap()
+    found_elsewhere(box)
+
+
+def test_flush_then_umount_is_quick(box):
+    m = mount_slow(box)
+    m.deeplake("flush", m.path, "--timeout", "100", timeout=120)
+    start = time.monotonic()
+    m.deeplake("umount", m.path, timeout=60)
+    assert time.monotonic() - start < 3 * SLOW_S
+    m.reap()
+    found_elsewhere(box)
+
+
+def test_sigterm(box):
+    """SIGTERM ends the daemon; its status says whether all was flushed."""
+    m = mount_slow(box)
+    os.kill(m.pid, signal.SIGTERM)
+    pid, m.pid = m.pid, 0
+    code = box.wait_child(pid, 100)
+    assert code in (0, 5), f"status {code}"
+    assert not harness.mounts_under(m.path)
+    if code == 5:
+        m.link.set_rtt(0.001)
+        m.up(init=False)
+        m.deeplake("umount", m.path, timeout=60)
+        m.reap()
+    found_elsewhere(box)
+
+
+def test_umount2_goes_on_sending(box):
+    """umount(2) tells nobody: the daemon sends the rest and then ends."""
+    m = mount_slow(box)
+    box.run(["umount", "-i", m.path])
+    assert not harness.mounts_under(m.path)
+    m.reap(timeout=100)
+    found_elsewhere(box)
+
+
+def test_fusermount(box):
+    harness.need_program("fusermount3")
+    m = mount_slow(box)
+    box.run(["fusermount3", "-u", m.path])
+    m.reap(timeout=100)
+    found_elsewhere(box)
+
+
+def test_next_mount_takes_over(box):
+    """The daemon still sends; the same path and cache are mounted again."""
+    m = mount_slow(box)
+    pid = m.pid
+    box.run(["umount", "-i", m.path])
+    m.link.set_rtt(0.05)
+    m.deeplake("mount", m.path, timeout=100)
+    m.pid = int(m.status()["pid"])
+    if m.pid != pid:
+        box.wait_child(pid, 60)
+    assert len(os.listdir(m.path)) == 20
+    m.flush()
+    m.down()
+    found_elsewhere(box)
+
+
+def test_lazy_does_not_wait(box):
+    m = mount_slow(box)
+    start = time.monotonic()
+    box.run(["umount", "-i", "-l", m.path])
+    assert time.monotonic() - start < 2
+    m.reap(timeout=100)
+    found_elsewhere(box)
+
+
+def test_busy_is_refused(box):
+    m = mount_slow(box)
+    m.link.set_rtt(0.001)
+    with open(m.path + "/f0", "rb"):
+        r = m.deeplake("umount", m.path, check=False)
+        assert r.returncode == 1, (r.returncode, r.stderr)
+        assert "busy" in r.stderr.lower(), r.stderr
+        assert harness.mounts_under(m.path)
+    m.down()
+    found_elsewhere(box)
+
+
+def test_killed_daemon_is_taken_over(box):
+    """ENOTCONN at the mount point; the next mount clears and replays it."""
+    m = mount_slow(box)
+    pid, m.pid = m.pid, 0
+    os.kill(pid, signal.SIGKILL)
+    box.wait_child(pid)
+    try:
+        os.listdir(m.path)
+        raise AssertionError("the dead mount still answers")
+    except OSError:
+        pass
+    m.link.set_rtt(0.001)
+    m.up(init=False)
+    assert len(os.listdir(m.path)) == 20
+    m.down()
+    found_elsewhere(box)
+
+
+def test_bind_mount(box):
+    """Unmounting a bind mount of it neither flushes nor ends anything."""
+    m = mount_slow(box)
+    bind = box.plain("bind")
+    box.run(["mount", "--bind", m.path, bind])
+    start = time.monotonic()
+    box.run(["umount", bind])
+    assert time.monotonic() - start < 2
+    assert len(os.listdir(m.path)) == 20
+    m.link.set_rtt(0.001)
+    m.down()
+    found_elsewhere(box)
+
+
+def test_all(box):
+    """umount --all takes every mount of this HOME."""
+    harness.need(box.target == "deeplake", "needs a table")
+    mounts = [box.mount(n, table="t_" + n) for n in "abc"]
+    for m in mounts:
+        with open(m.path + "/f", "w") as f:
+            f.write("x")
+    mounts[0].deeplake("umount", "--all", timeout=60)
+    for m in mounts:
+        assert not harness.mounts_under(m.path)
+        m.reap()
+    mounts[0].deeplake("mount", "--all", timeout=60)
+    for m in mounts:
+        assert os.listdir(m.path) == ["f"]
+        m.pid = int(m.status()["pid"])
+
+
+def test_while_written(box):
+    """A writer goes on until umount gets through; nothing answered is lost."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount()
+    done = box.dir + "/done"
+    script = ("i=0; while [ $i -lt 400 ]; do echo $i > $1/f$i 2>/dev/null "
+              "&& echo f$i >> $2 || exit 0; i=$((i+1)); done")
+    with subprocess.Popen(["sh", "-c", script, "sh", m.path, done],
+                          cwd="/") as p:
+        time.sleep(0.2)
+        for _ in range(200):
+            r = m.deeplake("umount", m.path, check=False)
+            if r.returncode == 0:
+                break
+            time.sleep(0.05)
+        p.wait(60)
+    m.reap()
+    below = set(os.listdir(m.path))         # written after it was gone
+    m.up(init=False)
+    with open(done) as f:
+        told = set(f.read().split())
+    assert told - below <= set(os.listdir(m.path)), "an answered file is gone"
+
+
+if __name__ == "__main__":
+    harness.main(globals())
