@@ -515,7 +515,8 @@ static struct job *take_job_locked(struct df_fetch *f)
 	return j;
 }
 
-/* f->lock held on entry and exit, let go for the work. */
+/* The lock is let go for the work. */
+static void run_job(struct df_fetch *f, struct job *j) DF_REQUIRES(&f->lock);
 static void run_job(struct df_fetch *f, struct job *j)
 {
 	struct try t;
