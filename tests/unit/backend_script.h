@@ -36,7 +36,7 @@ struct seen {
 	char org[64];
 	char expect[32];
 	char *body;
-	size_t body_len;
+	size_t body_len, body_size;
 	struct timespec at;
 };
 
@@ -134,7 +134,10 @@ static enum MHD_Result script_request(void *arg, struct MHD_Connection *c,
 		return q ? MHD_YES : MHD_NO;
 	}
 	if (*len) {
-		q->body = realloc(q->body, q->body_len + *len + 1);
+		if (q->body_len + *len >= q->body_size) {
+			q->body_size = 2 * (q->body_len + *len) + 1;
+			q->body = realloc(q->body, q->body_size);
+		}
 		if (!q->body)
 			abort();
 		memcpy(q->body + q->body_len, data, *len);
@@ -211,11 +214,28 @@ static inline void script_start(struct script *s, const struct step *steps,
 		 (unsigned)info->port);
 }
 
+/* How many requests there were. */
+static inline size_t script_n(struct script *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	size_t n = s->n_seen;
+	pthread_mutex_unlock(&s->mutex);
+	return n;
+}
+
+static inline void script_forget(struct script *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	for (size_t i = 0; i < s->n_seen; i++)
+		free(s->seen[i].body);
+	s->n_seen = 0;
+	pthread_mutex_unlock(&s->mutex);
+}
+
 static inline void script_stop(struct script *s)
 {
 	MHD_stop_daemon(s->daemon);
-	for (size_t i = 0; i < s->n_seen; i++)
-		free(s->seen[i].body);
+	script_forget(s);
 	pthread_mutex_destroy(&s->mutex);
 }
 

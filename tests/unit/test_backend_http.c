@@ -69,10 +69,10 @@ static int ask(const struct step *steps, size_t n_steps, bool writes,
 	/* libcurl repeats a request itself when a kept-alive connection dies
 	 * before the first byte of the answer. */
 	if (!err)
-		assert_in_range(a.attempts, 1, s.n_seen);
+		assert_in_range(a.attempts, 1, script_n(&s));
 	df_answer_release(&a);
 	close_api(api);
-	*n = s.n_seen;
+	*n = script_n(&s);
 	script_stop(&s);
 	return err;
 }
@@ -90,7 +90,7 @@ static void sends_what_it_should(void **state)
 	assert_int_equal(a.n_rows, 1);
 	assert_true(a.date_ms > INT64_C(1500000000000));
 	df_answer_release(&a);
-	assert_int_equal(s.n_seen, 1);
+	assert_int_equal(script_n(&s), 1);
 	assert_string_equal(s.seen[0].method, "POST");
 	assert_string_equal(s.seen[0].url, "/workspaces/w.s/tables/query");
 	assert_string_equal(s.seen[0].auth, "Bearer t.o.k");
@@ -213,7 +213,7 @@ static void waits_as_told(void **state)
 	struct df_api *api = open_api(s.url, 0);
 	assert_int_equal(query(api, true, 5000, 0, &a), 0);
 	df_answer_release(&a);
-	assert_int_equal(s.n_seen, 2);
+	assert_int_equal(script_n(&s), 2);
 	assert_in_range(between_ms(&s.seen[0], &s.seen[1]), 980, 2500);
 	close_api(api);
 	script_stop(&s);
@@ -235,7 +235,7 @@ static void a_long_hold_fails_at_once(void **state)
 	assert_int_equal(query(api, true, 2000, 0, &a), DF_EOFFLINE);
 	assert_int_equal(query(api, true, 2000, 0, &a), DF_EOFFLINE);
 	assert_true(df_deadline_ms(0) - start < 1500 * DF_NS_PER_MS);
-	assert_int_equal(s.n_seen, 1);
+	assert_int_equal(script_n(&s), 1);
 	close_api(api);
 	script_stop(&s);
 }
@@ -283,8 +283,8 @@ static void never_follows_a_redirect(void **state)
 	script_start(&s, &step, 1);
 	struct df_api *api = open_api(s.url, 0);
 	assert_int_equal(query(api, true, 2000, 0, &a), DF_EOFFLINE);
-	assert_int_equal(s.n_seen, 1);
-	assert_int_equal(target.n_seen, 0);
+	assert_int_equal(script_n(&s), 1);
+	assert_int_equal(script_n(&target), 0);
 	close_api(api);
 	script_stop(&s);
 	script_stop(&target);
@@ -352,7 +352,7 @@ static void runs_few_at_once(void **state)
 		pthread_join(t[i], NULL);
 		assert_int_equal(w[i].err, 0);
 	}
-	assert_int_equal(s.n_seen, 16);
+	assert_int_equal(script_n(&s), 16);
 	assert_in_range(s.max_running, 2, 4);
 	struct df_api_health h;
 	df_api_health(api, &h);
@@ -407,7 +407,7 @@ static void reset_repeats_elsewhere(void **state)
 	pthread_join(t, NULL);
 	assert_int_equal(w.err, 0);
 	assert_true(df_deadline_ms(0) - start < 1500 * DF_NS_PER_MS);
-	assert_int_equal(s.n_seen, 2);
+	assert_int_equal(script_n(&s), 2);
 	close_api(w.api);
 	script_stop(&s);
 }

@@ -18,7 +18,7 @@
 
 #include "backend_fake.h"
 
-#define T_MS 5000
+#define T_MS 30000
 
 static struct df_table_conf conf_of(const struct fake *f)
 {
@@ -56,15 +56,6 @@ static void create(struct fake *f, bool ours)
 	assert_false(made.adopted);
 	assert_int_equal(made.ours, ours);
 	assert_int_equal(made.feed, ours);
-}
-
-static void reset_seen(struct fake *f)
-{
-	pthread_mutex_lock(&f->script.mutex);
-	for (size_t i = 0; i < f->script.n_seen; i++)
-		free(f->script.seen[i].body);
-	f->script.n_seen = 0;
-	pthread_mutex_unlock(&f->script.mutex);
 }
 
 static struct df_row make_row(uint64_t node, uint64_t seq, const char *body)
@@ -135,7 +126,7 @@ static void takes_the_clis_table(void **state)
 		      "size_bytes BIGINT, updated_at TEXT)");
 	conf = conf_of(&f);
 	f.fail_posts = 2; /* scaling */
-	assert_int_equal(df_table_create(&conf, 15000, &made), 0);
+	assert_int_equal(df_table_create(&conf, T_MS, &made), 0);
 	assert_true(made.created);
 	assert_true(made.adopted);
 	fake_stop(&f);
@@ -358,13 +349,13 @@ static void lists_gets_and_deletes(void **state)
 
 	create(&f, *(const bool *)*state);
 	struct df_remote *r = open_table(&f);
-	reset_seen(&f);
+	script_forget(&f.script);
 	for (uint64_t i = 0; i < 300; i++) {
 		struct df_row row = make_row(1, i + 1, "body");
 		ids[i] = row.id;
 		put(r, &row, i + 1);
 		df_row_release(&row);
-		reset_seen(&f);
+		script_forget(&f.script);
 	}
 	memset(&ids[300], 1, 2 * sizeof(ids[0])); /* not there */
 	assert_int_equal(r->ops->rows_list(r, T_MS, &list, NULL), 0);
@@ -530,13 +521,13 @@ static void a_big_pack_comes_in_parts(void **state)
 	(void)state;
 	create(&f, true);
 	struct df_remote *r = open_table(&f);
-	assert_int_equal(r->ops->pack_put(r, &id, data, len, 20000), 0);
-	reset_seen(&f);
+	assert_int_equal(r->ops->pack_put(r, &id, data, len, T_MS), 0);
+	script_forget(&f.script);
 	df_buf_init(&out, 0);
-	assert_int_equal(r->ops->pack_get(r, &id, 0, 0, 20000, &out), 0);
+	assert_int_equal(r->ops->pack_get(r, &id, 0, 0, T_MS, &out), 0);
 	assert_int_equal(out.len, len);
 	assert_memory_equal(out.data, data, len);
-	assert_int_equal(f.script.n_seen, 3);
+	assert_int_equal(script_n(&f.script), 3);
 	df_buf_release(&out);
 	check_range(r, &id, data, 4000001, 5000000);
 	free(data);
