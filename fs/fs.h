@@ -30,6 +30,7 @@ struct df_worker {
 	char *scratch;        /* DF_FS_MAX_WRITE bytes, or NULL yet; owned */
 	struct df_park *park; /* ready for the next parked request; owned */
 	bool kill_suid;       /* the WRITE at hand is to drop setuid bits */
+	_Atomic uint64_t seq; /* odd while a request is being answered */
 	/* written by this worker alone */
 	_Atomic uint64_t requests[DF_FS_OPCODES];
 };
@@ -44,7 +45,7 @@ struct df_fs {
 	char *fsname;
 	struct df_fs_conf conf;
 	dev_t dev;           /* of the mounted filesystem; 0 = not known yet */
-	int stop_fd;         /* eventfd: stop asked for, or a worker ended */
+	int stop_fd;         /* eventfd: stop asked for, or a worker left */
 	char prime_name[33];  /* see prime.c; set before the flag */
 	atomic_bool priming;
 	uint64_t init_unique; /* the INIT being answered, else 0 */
@@ -56,6 +57,19 @@ struct df_fs {
 	pthread_t notify;
 	atomic_bool stopping;      /* workers leave their loop */
 	atomic_uint n_alive;       /* workers in their loop */
+
+	/* who reads requests: loop.c */
+	pthread_t monitor;
+	bool monitor_started;
+	atomic_bool monitor_asleep;
+	atomic_uint n_active;      /* workers that read or answer; changed
+				    * with crew_lock */
+	atomic_uint n_want;        /* how many should; set by the monitor */
+	struct df_lock crew_lock;
+	struct df_cond crew_call;    /* n_called > 0, or stopping */
+	struct df_cond monitor_wake; /* !monitor_asleep, or stopping */
+	unsigned n_reserve;          /* crew_lock: workers that rest */
+	unsigned n_called;           /* crew_lock: of them, to come back */
 
 	struct df_lock park_lock;
 	struct df_cond park_empty;
@@ -156,9 +170,11 @@ void df_fs_prime(struct df_fs *fs);
 /* Is this LOOKUP for it?  Then it is answered. */
 bool df_fs_prime_lookup(fuse_req_t req, df_nid parent, const char *name);
 
-/* loop.c */
+/* ops.c */
 extern const struct fuse_lowlevel_ops df_fs_ops;
 extern const struct fuse_custom_io df_fs_io;
+
+/* loop.c */
 int df_fs_workers_start(struct df_fs *fs);
 void df_fs_workers_join(struct df_fs *fs);
 

@@ -1,11 +1,23 @@
 /*
  * loop.c - the workers: read a request, answer it, again.
  *
- * libfuse's own loop makes and ends threads as load comes and goes, under a
- * lock for every request.  Ours has a fixed number, which is enough because no
- * worker ever waits for the network, and no lock.  It also sees each request
- * before libfuse decodes it: that counts them, and saves the one flag of WRITE
- * that libfuse 3.14 drops.
+ * libfuse's own loop keeps up to ten threads in read(2), and the kernel wakes
+ * them in turn: each request finds a thread whose caches are cold, on a CPU
+ * that slept.  One reader is twice as fast (docs/fuse.md has the figures), as
+ * long as it is not kept: by a page that comes from a slow disk, by a megabyte
+ * to copy, by more clients than one CPU can serve.  So few read at a time, and
+ * a monitor looks every TICK_MS how many that should be:
+ *
+ *	goal   1; one more after PENDING_TICKS at which requests were waiting,
+ *	       up to the number of CPUs; one less after CALM_TICKS without
+ *	want   goal + the workers that have been busy with one and the same
+ *	       request since the last tick: they are replaced
+ *
+ * A worker that finds more active than wanted becomes a reserve.  Without
+ * requests the monitor sleeps; the first one wakes it.
+ *
+ * We also see each request before libfuse decodes it: that counts them, and
+ * saves the one flag of WRITE that libfuse 3.14 drops.
  *
  * Ending: a worker leaves when the connection is gone (ENODEV), or when
  * fs->stopping is set and WAKE_SIGNAL takes it out of read(2).  The signal can
@@ -14,122 +26,23 @@
 #include "fs/fs.h"
 
 #include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "fs/park.h"
 
 #define WAKE_SIGNAL SIGRTMIN
 #define WAKE_EVERY_NS 2000000
+#define TICK_MS 1
+#define PENDING_TICKS 4
+#define CALM_TICKS 16
+#define SLEEP_TICKS 50
 
 _Thread_local struct df_worker *df_fs_self;
-
-const struct fuse_lowlevel_ops df_fs_ops = {
-	.init = df_fuse_init,
-	.lookup = df_fuse_lookup,
-	.forget = df_fuse_forget,
-	.forget_multi = df_fuse_forget_multi,
-	.getattr = df_fuse_getattr,
-	.setattr = df_fuse_setattr,
-	.readlink = df_fuse_readlink,
-	.mknod = df_fuse_mknod,
-	.mkdir = df_fuse_mkdir,
-	.unlink = df_fuse_unlink,
-	.rmdir = df_fuse_rmdir,
-	.symlink = df_fuse_symlink,
-	.rename = df_fuse_rename,
-	.link = df_fuse_link,
-	.open = df_fuse_open,
-	.read = df_fuse_read,
-	.write = df_fuse_write,
-	.fsync = df_fuse_fsync,
-	.opendir = df_fuse_opendir,
-	.readdir = df_fuse_readdir,
-	.readdirplus = df_fuse_readdirplus,
-	.fsyncdir = df_fuse_fsync,
-	.statfs = df_fuse_statfs,
-	.setxattr = df_fuse_setxattr,
-	.getxattr = df_fuse_getxattr,
-	.listxattr = df_fuse_listxattr,
-	.removexattr = df_fuse_removexattr,
-	.create = df_fuse_create,
-	.fallocate = df_fuse_fallocate,
-	.copy_file_range = df_fuse_copy_range,
-	.lseek = df_fuse_lseek,
-};
-
-int df_fs_errno(int err)
-{
-	switch (err) {
-	case -ENOSYS:
-	case DF_ECORRUPT:
-	case DF_EFORMAT:
-	case DF_EPARKED:
-		return EIO;
-	default:
-		return err < 0 && err > -512 ? -err : EIO;
-	}
-}
-
-void df_fs_reply(fuse_req_t req, int err)
-{
-	fuse_reply_err(req, err ? df_fs_errno(err) : 0);
-}
-
-char *df_fs_scratch(void)
-{
-	struct df_worker *w = df_fs_self;
-
-	/* Large enough that malloc maps it: pages cost only when used. */
-	if (!w->scratch)
-		w->scratch = malloc(DF_FS_MAX_WRITE);
-	return w->scratch;
-}
-
-void df_fs_cred(fuse_req_t req, struct df_cred *cred)
-{
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-
-	cred->uid = ctx->uid;
-	cred->gid = ctx->gid;
-	cred->umask = ctx->umask;
-}
-
-static ssize_t io_read(int fd, void *buf, size_t len, void *userdata)
-{
-	(void)userdata;
-	return read(fd, buf, len);
-}
-
-static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
-{
-	struct df_fs *fs = userdata;
-	struct fuse_out_header *out = iov[0].iov_base;
-
-	/* Only before the workers start. */
-	if (fs->init_unique && out->unique == fs->init_unique && count == 2)
-		df_fs_patch_init(fs, out, iov[1].iov_base, iov[1].iov_len);
-	return writev(fd, iov, count);
-}
-
-static ssize_t io_splice_send(int fd_in, off_t *off_in, int fd_out,
-			      off_t *off_out, size_t len, unsigned flags,
-			      void *userdata)
-{
-	(void)userdata;
-	return splice(fd_in, off_in, fd_out, off_out, len, flags);
-}
-
-const struct fuse_custom_io df_fs_io = {
-	.read = io_read,
-	.writev = io_writev,
-	.splice_send = io_splice_send,
-};
 
 static void worker_look(struct df_worker *w)
 {
@@ -147,30 +60,187 @@ static void worker_look(struct df_worker *w)
 		       wr->write_flags & FUSE_WRITE_KILL_SUIDGID;
 }
 
+/* Wait until the monitor wants one more; false: the mount ends. */
+static bool worker_rest(struct df_fs *fs)
+{
+	bool go;
+
+	df_lock(&fs->crew_lock);
+	/* Again, with the lock: of two that saw one too many, one stays. */
+	if (atomic_load(&fs->n_active) <= atomic_load(&fs->n_want)) {
+		df_unlock(&fs->crew_lock);
+		return true;
+	}
+	fs->n_reserve++;
+	atomic_fetch_sub(&fs->n_active, 1);
+	while (!fs->n_called && !atomic_load(&fs->stopping))
+		df_cond_wait(&fs->crew_call, &fs->crew_lock);
+	go = fs->n_called;
+	if (go)
+		fs->n_called--; /* who called counted us as active */
+	fs->n_reserve--;
+	df_unlock(&fs->crew_lock);
+	return go && !atomic_load(&fs->stopping);
+}
+
+static void worker_wake_monitor(struct df_fs *fs)
+{
+	df_lock(&fs->crew_lock);
+	atomic_store(&fs->monitor_asleep, false);
+	df_cond_signal(&fs->monitor_wake);
+	df_unlock(&fs->crew_lock);
+}
+
+/* 0: again; otherwise the loop ends: 1 regularly, -errno. */
+static int worker_step(struct df_worker *w)
+{
+	struct df_fs *fs = w->fs;
+	uint64_t seq = atomic_load_explicit(&w->seq, memory_order_relaxed);
+	int n;
+
+	if (atomic_load_explicit(&fs->n_active, memory_order_relaxed) >
+		    atomic_load_explicit(&fs->n_want, memory_order_relaxed) &&
+	    !worker_rest(fs))
+		return 1;
+	n = fuse_session_receive_buf(fs->se, &w->buf);
+	if (n == -EINTR || n == -EAGAIN)
+		return 0;
+	if (n <= 0)
+		return n ? n : 1;
+	/* Busy before asking for the monitor: it does the same the other way
+	 * round, so that one of both sees the other. */
+	atomic_store(&w->seq, seq + 1);
+	if (atomic_load(&fs->monitor_asleep))
+		worker_wake_monitor(fs);
+	worker_look(w);
+	fuse_session_process_buf(fs->se, &w->buf);
+	atomic_store_explicit(&w->seq, seq + 2, memory_order_release);
+	return 0;
+}
+
 static void *worker_run(void *arg)
 {
 	struct df_worker *w = arg;
 	struct df_fs *fs = w->fs;
 	uint64_t one = 1;
-	int n = 0;
+	int err = 0;
 
 	df_fs_self = w;
-	while (!atomic_load_explicit(&fs->stopping, memory_order_relaxed)) {
-		n = fuse_session_receive_buf(fs->se, &w->buf);
-		if (n == -EINTR || n == -EAGAIN)
-			continue;
-		if (n <= 0)
-			break;
-		worker_look(w);
-		fuse_session_process_buf(fs->se, &w->buf);
-	}
-	if (n < 0 && n != -EINTR && n != -EAGAIN)
-		df_fail(n, "%s: reading requests", fs->mountpoint);
+	while (!err && !atomic_load_explicit(&fs->stopping,
+					     memory_order_relaxed))
+		err = worker_step(w);
+	if (err < 0)
+		df_fail(err, "%s: reading requests", fs->mountpoint);
 	df_fs_self = NULL;
-	/* The last one out tells df_fs_serve(). */
-	if (atomic_fetch_sub(&fs->n_alive, 1) == 1 &&
-	    write(fs->stop_fd, &one, sizeof(one)) < 0)
+	/* The connection is gone, or we are asked to: nobody goes on. */
+	df_lock(&fs->crew_lock);
+	atomic_store(&fs->stopping, true);
+	df_cond_broadcast(&fs->crew_call);
+	df_cond_signal(&fs->monitor_wake);
+	df_unlock(&fs->crew_lock);
+	atomic_fetch_sub(&fs->n_alive, 1);
+	/* df_fs_serve() waits for this. */
+	if (write(fs->stop_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		df_fail(-errno, "waking the main thread");
+	return NULL;
+}
+
+struct monitor {
+	struct df_fs *fs;
+	uint64_t last[DF_FS_MAX_THREADS]; /* seq of each worker at last tick */
+	unsigned goal, max_goal;
+	unsigned pending, calm;           /* ticks in a row */
+	unsigned quiet;                   /* ticks without any request */
+};
+
+static void monitor_set_goal(struct monitor *m)
+{
+	struct pollfd p = { .fd = fuse_session_fd(m->fs->se),
+			    .events = POLLIN };
+
+	if (poll(&p, 1, 0) == 1 && p.revents & POLLIN) {
+		m->calm = 0;
+		if (++m->pending >= PENDING_TICKS && m->goal < m->max_goal) {
+			m->goal++;
+			m->pending = 0;
+		}
+	} else {
+		m->pending = 0;
+		if (++m->calm >= CALM_TICKS && m->goal > 1) {
+			m->goal--;
+			m->calm = 0;
+		}
+	}
+}
+
+static void monitor_tick(struct monitor *m)
+{
+	struct df_fs *fs = m->fs;
+	unsigned stuck = 0;
+	bool moved = false;
+
+	for (unsigned i = 0; i < fs->n_workers; i++) {
+		uint64_t seq = atomic_load(&fs->workers[i].seq);
+
+		if (seq != m->last[i])
+			moved = true;
+		else if (seq & 1)
+			stuck++;
+		m->last[i] = seq;
+	}
+	m->quiet = moved || stuck ? 0 : m->quiet + 1;
+	monitor_set_goal(m);
+	atomic_store(&fs->n_want, m->goal + stuck);
+	df_lock(&fs->crew_lock);
+	while (atomic_load(&fs->n_active) < m->goal + stuck &&
+	       fs->n_called < fs->n_reserve) {
+		fs->n_called++;
+		atomic_fetch_add(&fs->n_active, 1);
+		df_cond_signal(&fs->crew_call);
+	}
+	df_unlock(&fs->crew_lock);
+}
+
+/* True: there was a request after all. */
+static bool monitor_saw_one(struct monitor *m)
+{
+	for (unsigned i = 0; i < m->fs->n_workers; i++)
+		if (atomic_load(&m->fs->workers[i].seq) != m->last[i])
+			return true;
+	return false;
+}
+
+static void monitor_sleep(struct monitor *m)
+{
+	struct df_fs *fs = m->fs;
+
+	atomic_store(&fs->monitor_asleep, true);
+	if (monitor_saw_one(m)) {
+		atomic_store(&fs->monitor_asleep, false);
+		return;
+	}
+	df_lock(&fs->crew_lock);
+	while (atomic_load(&fs->monitor_asleep) && !atomic_load(&fs->stopping))
+		df_cond_wait(&fs->monitor_wake, &fs->crew_lock);
+	df_unlock(&fs->crew_lock);
+	m->quiet = 0;
+}
+
+static void *monitor_run(void *arg)
+{
+	static const struct timespec tick = { .tv_nsec =
+						      TICK_MS * DF_NS_PER_MS };
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct monitor m = { .fs = arg, .goal = 1 };
+
+	m.max_goal = cpus > 1 ? (unsigned)cpus : 2;
+	while (!atomic_load(&m.fs->stopping)) {
+		monitor_tick(&m);
+		if (m.quiet > SLEEP_TICKS)
+			monitor_sleep(&m);
+		else
+			nanosleep(&tick, NULL);
+	}
 	return NULL;
 }
 
@@ -191,8 +261,10 @@ int df_fs_workers_start(struct df_fs *fs)
 	fs->workers = calloc(n, sizeof(*fs->workers));
 	if (!fs->workers)
 		return df_fail(-ENOMEM, "%u threads", n);
-	/* Counted before they run, or the first could be the last one out. */
+	/* Counted before they run. */
 	atomic_store(&fs->n_alive, n);
+	atomic_store(&fs->n_active, n);
+	atomic_store(&fs->n_want, 1);
 	for (unsigned i = 0; i < n && !err; i++) {
 		struct df_worker *w = &fs->workers[i];
 
@@ -201,17 +273,28 @@ int df_fs_workers_start(struct df_fs *fs)
 		if (!err)
 			fs->n_workers++;
 	}
-	if (!err)
-		return 0;
-	atomic_fetch_sub(&fs->n_alive, n - fs->n_workers);
-	return df_fail(-err, "starting thread %u of %u", fs->n_workers + 1, n);
+	if (fs->n_workers < n) {
+		df_lock(&fs->crew_lock);
+		atomic_fetch_sub(&fs->n_active, n - fs->n_workers);
+		df_unlock(&fs->crew_lock);
+		atomic_fetch_sub(&fs->n_alive, n - fs->n_workers);
+	}
+	if (!err) {
+		err = pthread_create(&fs->monitor, NULL, monitor_run, fs);
+		fs->monitor_started = !err;
+	}
+	return err ? df_fail(-err, "starting the threads of the mount") : 0;
 }
 
 void df_fs_workers_join(struct df_fs *fs)
 {
 	static const struct timespec pause = { .tv_nsec = WAKE_EVERY_NS };
 
+	df_lock(&fs->crew_lock);
 	atomic_store(&fs->stopping, true);
+	df_cond_broadcast(&fs->crew_call);
+	df_cond_signal(&fs->monitor_wake);
+	df_unlock(&fs->crew_lock);
 	while (atomic_load(&fs->n_alive)) {
 		for (unsigned i = 0; i < fs->n_workers; i++)
 			pthread_kill(fs->workers[i].thread, WAKE_SIGNAL);
@@ -219,6 +302,8 @@ void df_fs_workers_join(struct df_fs *fs)
 	}
 	for (unsigned i = 0; i < fs->n_workers; i++)
 		pthread_join(fs->workers[i].thread, NULL);
+	if (fs->monitor_started)
+		pthread_join(fs->monitor, NULL);
 	for (unsigned i = 0; i < fs->n_workers; i++) {
 		free(fs->workers[i].buf.mem);
 		free(fs->workers[i].scratch);

@@ -26,7 +26,7 @@
 #include "fs/park.h"
 
 #define MOUNT_SUBTYPE "deeplakefs"
-#define MOUNT_THREADS 6
+#define MOUNT_THREADS 8
 #define MOUNT_READAHEAD_KB "1024"
 
 /* For the signal handler, which can have no argument; -1 = no mount. */
@@ -152,15 +152,25 @@ static int mount_fusermount(const char *path)
 	return status ? -EPERM : 0;
 }
 
+static bool mount_is_ours(struct df_fs *fs)
+{
+	struct stat st;
+
+	/* A connection that was cut off leaves a dead mount behind: ours, since
+	 * others are cleared before something is mounted there. */
+	if (stat(fs->mountpoint, &st))
+		return errno == ENOTCONN || errno == ECONNABORTED;
+	return st.st_dev == fs->dev;
+}
+
 /* Lazily, so that it works with files open; and only if what is on top at the
  * mount point is this mount (asked when it answers, that is when it has once
  * said which device it is). */
 static void mount_detach(struct df_fs *fs)
 {
-	struct stat st;
 	int err = 0;
 
-	if (fs->dev && (stat(fs->mountpoint, &st) || st.st_dev != fs->dev))
+	if (fs->dev && !mount_is_ours(fs))
 		return;
 	if (umount2(fs->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW))
 		err = errno == EPERM ? mount_fusermount(fs->mountpoint)
@@ -227,6 +237,9 @@ int df_fs_open(const struct df_fs_conf *conf, struct df_vol *vol,
 	df_lock_init(&fs->park_lock);
 	df_cond_init(&fs->park_empty);
 	TAILQ_INIT(&fs->parks);
+	df_lock_init(&fs->crew_lock);
+	df_cond_init(&fs->crew_call);
+	df_cond_init(&fs->monitor_wake);
 	fs->vol = vol;
 	fs->conf = *conf;
 	fs->mountpoint = strdup(conf->mountpoint);
@@ -305,7 +318,7 @@ static int mount_hello(struct df_fs *fs)
 		int err = -errno;
 
 		/* Unmounted this very moment: not our failure. */
-		if (!atomic_load(&fs->n_alive))
+		if (atomic_load(&fs->stopping))
 			return 0;
 		return df_fail(err, "%s: the mount does not answer",
 			       fs->mountpoint);
@@ -338,8 +351,7 @@ int df_fs_serve(struct df_fs *fs)
 		err = mount_hello(fs);
 	if (!err)
 		mount_wait(fs);
-	if (atomic_load(&fs->n_alive))
-		mount_detach(fs);
+	mount_detach(fs);
 	return err;
 }
 
@@ -384,6 +396,9 @@ void df_fs_free(struct df_fs *fs)
 		mount_end_session(fs);
 	if (fs->stop_fd >= 0)
 		close(fs->stop_fd);
+	df_cond_release(&fs->monitor_wake);
+	df_cond_release(&fs->crew_call);
+	df_lock_release(&fs->crew_lock);
 	df_cond_release(&fs->park_empty);
 	df_lock_release(&fs->park_lock);
 	free(fs->mountpoint);

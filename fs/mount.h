@@ -37,8 +37,8 @@ struct df_fs_conf {
 	bool suid;              /* default is nosuid, as for every FUSE mount */
 	bool dev;               /* default is nodev */
 	bool noatime;
-	/* Threads that answer requests; 0 = default.  They never wait for the
-	 * network, so a few are enough. */
+	/* Most threads that answer requests; 0 = 8.  They never wait for the
+	 * network, and rest until there is work for them. */
 	unsigned threads;
 	/* Deadline of an fsync in ms; 0 = 60 s */
 	int64_t sync_timeout_ms;
