@@ -552,8 +552,10 @@ void df_code_ver(struct df_coder *c, struct df_buf *b, const struct df_ver *v)
 		df_buf_put(b, v->root_sum.b, DF_ID_LEN);
 	if (v->moved)
 		df_buf_put_var(b, v->moved);
-	if (c->local)
+	if (c->local) {
 		df_buf_put_var(b, v->flags);
+		df_buf_put_var(b, v->own_base);
+	}
 	if (pieces)
 		code_pieces(c, b, v);
 	if (pages)
@@ -592,8 +594,10 @@ struct df_ver *df_decode_ver(struct df_coder *c, struct df_rd *r)
 		df_rd_copy(r, v->root_sum.b, DF_ID_LEN);
 	if (flags & VER_MOVED)
 		v->moved = (uint32_t)df_rd_var_max(r, UINT32_MAX);
-	if (flags & VER_LOCAL)
+	if (flags & VER_LOCAL) {
 		v->flags = (uint32_t)df_rd_var_max(r, UINT32_MAX);
+		v->own_base = df_rd_var(r);
+	}
 	if (flags & VER_PIECES)
 		decode_pieces(c, r, v);
 	if (flags & VER_PAGES)

@@ -20,7 +20,8 @@ enum {
 static uint8_t marks(const struct df_coder *c, bool there, bool dirty,
 		     bool pub)
 {
-	return (uint8_t)(there | (c->local ? dirty << 1 | pub << 2 : 0));
+	return (uint8_t)(there |
+			 (c->local ? dirty << 1 | pub << 2 : 0));
 }
 
 static void code_links(struct df_coder *c, struct df_buf *b,
@@ -285,7 +286,7 @@ static void code_local(struct df_buf *b, const struct df_obj *o)
 {
 	uint32_t keep = DF_OBJ_CONTENT_DIRTY | DF_OBJ_CONTENT_PUB |
 			DF_OBJ_GONE_DIRTY | DF_OBJ_GONE_PUB | DF_OBJ_ORPHAN |
-			DF_OBJ_WHOLE | DF_OBJ_LOST;
+			DF_OBJ_WHOLE | DF_OBJ_LOST | DF_OBJ_UNKNOWN_DIR;
 
 	df_buf_put_var(b, o->nid);
 	df_buf_put_var(b, o->flags & keep);
@@ -383,7 +384,9 @@ struct df_obj *df_decode_object(struct df_coder *c, struct df_rd *r)
 		df_decode_vv(c, r, &o->gone);
 	if (mask & OBJ_XATTRS)
 		decode_xattrs(c, r, o);
-	o->flags = c->local ? flags : 0;
+	o->flags = c->local ? flags & ~(uint32_t)DF_OBJ_UNKNOWN_DIR : 0;
+	if (c->local && (flags & DF_OBJ_UNKNOWN_DIR))
+		df_obj_be_dir(o);
 	if (!r->bad)
 		return o;
 	df_obj_free(o, NULL);

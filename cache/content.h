@@ -37,7 +37,6 @@ struct df_pid {
 enum df_ver_flags {
 	DF_VER_SUM = 1,   /* sum is the SHA-256 of the whole text */
 	DF_VER_OPEN = 2,  /* root_sum is set at the cut (local only) */
-	DF_VER_CUT = 4,   /* was part of a cut (local only) */
 	DF_VER_UNLOADED = 8, /* ext is empty until the pages are fetched */
 };
 
@@ -58,6 +57,7 @@ struct df_ver {
 	uint64_t size;         /* bytes of the text */
 	int64_t mtime_ns;
 	uint32_t moved;
+	uint64_t own_base;     /* local: vv[own] when this cut's changes began */
 	uint32_t flags;
 	uint8_t sum[DF_SHA_LEN];
 	struct df_extmap ext;

@@ -34,7 +34,8 @@ void df_extmap_release(struct df_extmap *m, struct df_segs *segs)
 struct df_extmap df_extmap_copy(const struct df_extmap *m,
 				struct df_segs *segs)
 {
-	struct df_extmap out = { .n_chunks = m->n_chunks, .n = m->n };
+	struct df_extmap out = { .n_chunks = m->n_chunks, .n = m->n,
+				 .bytes = m->bytes };
 
 	if (!m->n_chunks)
 		return out;
@@ -153,6 +154,7 @@ static void insert(struct df_extmap *m, const struct df_ext *e)
 	c->v[p.i] = *e;
 	c->n++;
 	m->n++;
+	m->bytes += e->len;
 }
 
 /* e without its first n bytes. */
@@ -176,18 +178,22 @@ void df_extmap_punch(struct df_extmap *m, uint64_t off, uint64_t len,
 			return;
 		struct df_ext old = *e;
 		count(&old, -1, segs);
+		m->bytes -= old.len;
 		if (old.off < off) { /* a head stays */
 			e->len = (uint32_t)(off - old.off);
+			m->bytes += e->len;
 			count(e, 1, segs);
 		}
 		if (ext_end(&old) > end) { /* a tail stays */
 			struct df_ext tail = old;
 			cut_front(&tail, (uint32_t)(end - old.off));
 			count(&tail, 1, segs);
-			if (old.off < off)
+			if (old.off < off) {
 				insert(m, &tail);
-			else
+			} else {
 				*e = tail;
+				m->bytes += tail.len;
+			}
 			return;
 		}
 		if (old.off >= off)
@@ -224,16 +230,6 @@ void df_extmap_splice(struct df_extmap *dst, uint64_t dst_off,
 		insert(dst, &e);
 		count(&e, 1, segs);
 	}
-}
-
-uint64_t df_extmap_bytes(const struct df_extmap *m)
-{
-	uint64_t sum = 0;
-
-	for (uint32_t c = 0; c < m->n_chunks; c++)
-		for (uint32_t i = 0; i < m->c[c].n; i++)
-			sum += m->c[c].v[i].len;
-	return sum;
 }
 
 bool df_extmap_same(const struct df_extmap *a, const struct df_extmap *b)

@@ -36,7 +36,8 @@ struct df_chunk {
 struct df_extmap {
 	struct df_chunk *c;
 	uint32_t n_chunks;
-	uint32_t n; /* extents */
+	uint32_t n;     /* extents */
+	uint64_t bytes; /* in them */
 };
 
 /* In all of these segs may be NULL: then nothing is counted. */
@@ -55,8 +56,6 @@ void df_extmap_put(struct df_extmap *m, const struct df_ext *e,
 void df_extmap_splice(struct df_extmap *dst, uint64_t dst_off,
 		      const struct df_extmap *src, uint64_t off, uint64_t len,
 		      struct df_segs *segs);
-/* Allocated bytes. */
-uint64_t df_extmap_bytes(const struct df_extmap *m);
 
 /* Walk: position of the first extent that ends after off. */
 struct df_extpos {

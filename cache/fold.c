@@ -142,6 +142,11 @@ void df_fold_account(struct df_fold *f, struct df_obj *o)
 	o->mem = mem;
 }
 
+void df_fold_account_obj(struct df_fold *f, struct df_obj *o)
+{
+	df_fold_account(f, o);
+}
+
 void df_fold_insert_obj(struct df_fold *f, struct df_obj *o)
 {
 	if (++f->n_objs > f->n_buckets)
@@ -360,6 +365,13 @@ int df_fold_each(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
 int df_fold_each_flagged(struct df_fold *f,
 			 int (*fn)(void *arg, struct df_obj *o), void *arg)
 {
-	return each(f, "SELECT nid FROM obj WHERE flagged <> 0 ORDER BY nid",
-		    fn, arg);
+	return each(f, "SELECT nid FROM obj WHERE flagged <> 0 AND flagged & 1"
+		    " ORDER BY nid", fn, arg);
+}
+
+int df_fold_each_dir(struct df_fold *f,
+		     int (*fn)(void *arg, struct df_obj *o), void *arg)
+{
+	return each(f, "SELECT nid FROM obj WHERE flagged <> 0 AND flagged & 2"
+		    " ORDER BY nid", fn, arg);
 }

@@ -56,6 +56,8 @@ struct df_obj *df_fold_make(struct df_fold *f, const struct df_id *id);
 struct df_obj *df_fold_take(struct df_fold *f, const struct df_id *id);
 /* o was changed. */
 void df_fold_touch(struct df_fold *f, struct df_obj *o);
+/* o's size in memory changed. */
+void df_fold_account_obj(struct df_fold *f, struct df_obj *o);
 /* Forget o for ever; frees it when SQLite has. */
 void df_fold_drop(struct df_fold *f, struct df_obj *o);
 /* A number nobody uses, from the same space as nids. */
@@ -90,6 +92,7 @@ int df_fold_list(struct df_fold *f, df_nid parent, uint64_t after,
 bool df_fold_has_rivals(struct df_fold *f, df_nid parent);
 void df_fold_set_rival(struct df_fold *f, df_nid parent, const char *name,
 		       bool on);
+bool df_fold_any_rival(const struct df_fold *f);
 /* i-th rival name of parent, NULL at the end */
 const char *df_fold_rival(struct df_fold *f, df_nid parent, uint32_t i);
 
@@ -110,6 +113,9 @@ int df_fold_each(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
 /* Only objects with dirty registers or DF_OBJ_ORPHAN. */
 int df_fold_each_flagged(struct df_fold *f,
 			 int (*fn)(void *arg, struct df_obj *o), void *arg);
+
+int df_fold_each_dir(struct df_fold *f,
+		     int (*fn)(void *arg, struct df_obj *o), void *arg);
 
 /* ---- writing */
 struct df_flush; /* one transaction's worth, encoded */

@@ -294,6 +294,11 @@ bool df_fold_has_rivals(struct df_fold *f, df_nid parent)
 	return i < f->n_rivals && f->rivals[i].parent == parent;
 }
 
+bool df_fold_any_rival(const struct df_fold *f)
+{
+	return f->n_rivals != 0;
+}
+
 const char *df_fold_rival(struct df_fold *f, df_nid parent, uint32_t i)
 {
 	size_t at = rival_find(f, parent);

@@ -50,7 +50,8 @@ static void take_objects(struct df_fold *f, struct df_flush *b)
 		*t = (struct flush_obj){ .o = o, .nid = o->nid, .id = o->id,
 					 .off = b->blobs.len };
 		t->dead = o->flags & DF_OBJ_DEAD;
-		t->flagged = df_obj_dirty(o) || (o->flags & DF_OBJ_ORPHAN);
+		t->flagged = (df_obj_dirty(o) || (o->flags & DF_OBJ_ORPHAN)) |
+			     df_obj_is_dir(o) << 1;
 		if (!t->dead) {
 			df_coder_reset(&c);
 			df_code_object(&c, &b->blobs, o);

@@ -125,7 +125,8 @@ bool df_obj_join_place(struct df_obj *o, const struct df_place *p, bool dirty)
 	fresh.name = df_xstrdup(p->name);
 	fresh.from_name = df_xstrdup(p->from_name);
 	fresh.dirty = dirty;
-	fresh.pub = old->pub | !dirty;
+	fresh.pub = (old->st.time && old->pub) | !dirty;
+	o->flags &= ~(uint32_t)DF_OBJ_UNKNOWN_DIR;
 	free(old->name);
 	free(old->from_name);
 	*old = fresh;
@@ -338,6 +339,20 @@ void df_eff_release(struct df_eff *e)
 	e->n = 0;
 }
 
+void df_obj_be_dir(struct df_obj *o)
+{
+	char name[40] = "lost-";
+
+	if (df_obj_is_dir(o))
+		return;
+	df_id_hex(&o->id, name + 5);
+	o->flags |= DF_OBJ_UNKNOWN_DIR;
+	o->place.parent = o->place.from_parent = DF_ROOT_NID;
+	o->place.name = df_xstrdup(name);
+	o->place.from_name = df_xstrdup(name);
+	o->place.pub = true;
+}
+
 bool df_obj_dirty(const struct df_obj *o)
 {
 	if ((o->flags & (DF_OBJ_CONTENT_DIRTY | DF_OBJ_GONE_DIRTY)) ||
@@ -355,7 +370,7 @@ bool df_obj_dirty(const struct df_obj *o)
 bool df_obj_published(const struct df_obj *o)
 {
 	if ((o->flags & (DF_OBJ_CONTENT_PUB | DF_OBJ_GONE_PUB)) || o->a.pub ||
-	    o->place.pub)
+	    o->place.pub || (o->flags & DF_OBJ_UNKNOWN_DIR))
 		return true;
 	for (uint32_t i = 0; i < o->n_links; i++)
 		if (o->links[i].pub)
@@ -369,22 +384,96 @@ void df_obj_mark_cut(struct df_obj *o)
 		o->flags |= DF_OBJ_CONTENT_PUB;
 	if (o->flags & DF_OBJ_GONE_DIRTY)
 		o->flags |= DF_OBJ_GONE_PUB;
-	o->flags &= ~(uint32_t)(DF_OBJ_CONTENT_DIRTY | DF_OBJ_GONE_DIRTY |
-				DF_OBJ_WHOLE);
+	o->flags &= ~(uint32_t)DF_OBJ_WHOLE;
 	o->a.pub |= o->a.dirty;
-	o->a.dirty = 0;
 	o->place.pub |= o->place.dirty;
-	o->place.dirty = false;
-	for (uint32_t i = 0; i < o->n_links; i++) {
+	for (uint32_t i = 0; i < o->n_links; i++)
 		o->links[i].pub |= o->links[i].dirty;
-		o->links[i].dirty = false;
-	}
-	for (uint32_t i = 0; i < o->n_xattrs; i++) {
+	for (uint32_t i = 0; i < o->n_xattrs; i++)
 		o->xattrs[i].pub |= o->xattrs[i].dirty;
-		o->xattrs[i].dirty = false;
+}
+
+/* Bytes of mine that are only local, where `sent` knows them in the table. */
+static void learn_pieces(struct df_ver *mine, const struct df_ver *sent,
+			 struct df_segs *segs)
+{
+	for (struct df_extpos p = { 0, 0 }; df_extmap_at(&mine->ext, p);
+	     p = df_extmap_next(&mine->ext, p)) {
+		struct df_ext *e = df_extmap_at(&mine->ext, p);
+		if (df_ext_remote(e))
+			continue;
+		const struct df_ext *s = df_extmap_at(
+			&sent->ext, df_extmap_find(&sent->ext, e->off));
+		if (s && df_ext_remote(s) && s->off <= e->off &&
+		    s->off + s->len >= e->off + e->len)
+			df_ext_uploaded(e, &s->piece,
+					s->skip + (uint32_t)(e->off - s->off),
+					segs);
 	}
-	for (uint32_t i = 0; i < o->heads.n; i++)
-		o->heads.v[i]->flags |= DF_VER_CUT;
+}
+
+static void heads_noted(struct df_obj *o, const struct df_obj *sent,
+			struct df_segs *segs)
+{
+	bool all = o->heads.n == sent->heads.n;
+
+	for (uint32_t i = 0; i < o->heads.n; i++) {
+		struct df_ver *mine = o->heads.v[i];
+		bool same = false;
+		for (uint32_t k = 0; k < sent->heads.n; k++) {
+			const struct df_ver *s = sent->heads.v[k];
+			if (df_stamp_eq(mine->root, s->root) &&
+			    (mine->flags & DF_VER_OPEN)) {
+				mine->root_sum = s->root_sum;
+				mine->flags &= ~(uint32_t)DF_VER_OPEN;
+			}
+			if (!df_stamp_eq(mine->dot, s->dot))
+				continue;
+			same = true;
+			learn_pieces(mine, s, segs);
+			mine->flags |= s->flags & DF_VER_SUM;
+			memcpy(mine->sum, s->sum, sizeof(s->sum));
+			free(mine->pages);
+			mine->pages = df_xdup(s->pages, s->n_pages *
+							sizeof(*s->pages));
+			mine->n_pages = s->n_pages;
+		}
+		all &= same;
+	}
+	if (all)
+		o->flags &= ~(uint32_t)DF_OBJ_CONTENT_DIRTY;
+}
+
+static void names_noted(struct df_obj *o, const struct df_obj *sent)
+{
+	for (uint32_t i = 0; i < sent->n_links; i++) {
+		const struct df_link *s = &sent->links[i];
+		struct df_link *l = df_obj_link(o, s->parent, s->name);
+		if (l && df_stamp_eq(l->st, s->st))
+			l->dirty = false;
+	}
+	if (sent->place.st.time &&
+	    df_stamp_eq(o->place.st, sent->place.st))
+		o->place.dirty = false;
+	for (uint32_t i = 0; i < sent->n_xattrs; i++) {
+		struct df_xattr *x = df_obj_xattr(o, sent->xattrs[i].name);
+		if (x && df_stamp_eq(x->st, sent->xattrs[i].st))
+			x->dirty = false;
+	}
+}
+
+void df_obj_mark_noted(struct df_obj *o, const struct df_obj *sent,
+		       struct df_segs *segs)
+{
+	names_noted(o, sent);
+	for (int f = 0; f < DF_A_FIELDS; f++)
+		if (sent->a.st[f].time &&
+		    df_stamp_eq(o->a.st[f], sent->a.st[f]))
+			o->a.dirty &= (uint8_t)~(1u << f);
+	if (sent->heads.n)
+		heads_noted(o, sent, segs);
+	if (sent->gone.n && df_vv_eq(&o->gone, &sent->gone))
+		o->flags &= ~(uint32_t)DF_OBJ_GONE_DIRTY;
 }
 
 static void copy_names(struct df_obj *c, const struct df_obj *o)

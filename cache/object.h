@@ -2,8 +2,9 @@
  * object.h - one object of the volume: all its registers, and what they say
  * about it alone (merge-rules A).
  *
- * Every register knows two things besides its value: whether it has changed
- * since the last cut (dirty) and whether a cut ever contained it (pub).
+ * Every register knows two things besides its value: whether it is still to be
+ * sent (dirty, until a row with this stamp is noted in the journal) and whether
+ * others may know it (pub: a cut ever contained it).
  * Parents are named by node number; a directory that something names and
  * nobody here knows has a row (and a nid) without registers.
  *
@@ -71,6 +72,8 @@ enum df_obj_flags {
 	DF_OBJ_WHOLE = 128,      /* written otherwise than by appends since the
 				  * last cut: further appends are no pieces */
 	DF_OBJ_LOST = 256,       /* lost bytes: next fsync fails once */
+	DF_OBJ_UNKNOWN_DIR = 512, /* named as a parent, no place known: shown, if
+				   * at all, in the root as lost-<id> */
 	DF_OBJ_DEAD = 1024,      /* forgotten; its row is to be deleted */
 };
 
@@ -103,6 +106,9 @@ struct df_obj {
 	uint32_t flushing; /* df_flush that hold it */
 	struct df_obj *next_nid, *next_id;
 	struct df_obj *lru_prev, *lru_next;
+	uint64_t ino;         /* st_ino, 0 = not worked out yet */
+	df_nid held_with;     /* must not leave before this held file */
+	int64_t held_ns;      /* monotonic, since when it is held; 0 = not */
 	uint32_t mem;         /* bytes it was last accounted with */
 };
 
@@ -112,7 +118,7 @@ uint32_t df_obj_mem(const struct df_obj *o);
 
 static inline bool df_obj_is_dir(const struct df_obj *o)
 {
-	return o->place.st.time != 0 || o->nid == DF_ROOT_NID;
+	return o->place.name != NULL || o->nid == DF_ROOT_NID;
 }
 
 /* ---- joins.  Return true if the register changed.  dirty: mark the register
@@ -150,11 +156,17 @@ void df_eff_release(struct df_eff *e);
  * the caller's business when stamps tie), or NULL. */
 
 /* Anything to send? */
+/* Somebody names o as a directory; give it a place if it has none. */
+void df_obj_be_dir(struct df_obj *o);
 bool df_obj_dirty(const struct df_obj *o);
 /* Was any register in a cut? */
 bool df_obj_published(const struct df_obj *o);
-/* After a cut took its dirty registers: they are published and clean. */
+/* A cut takes its dirty registers: others may know them from now on. */
 void df_obj_mark_cut(struct df_obj *o);
+/* A row with these registers is noted: what has not changed since is clean, and
+ * its bytes are where the row says. */
+void df_obj_mark_noted(struct df_obj *o, const struct df_obj *sent,
+		       struct df_segs *segs);
 /* A copy that holds only the dirty registers, for a cut. */
 struct df_obj *df_obj_copy_dirty(const struct df_obj *o,
 				 struct df_segs *segs);

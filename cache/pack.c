@@ -148,6 +148,12 @@ int df_packer_add(struct df_packer *p, const void *raw, size_t len,
 	return 0;
 }
 
+const uint8_t *df_packer_sum(const struct df_packer *p,
+			     const struct df_piece *piece)
+{
+	return p->buf.data + piece->off + 12;
+}
+
 size_t df_packer_len(const struct df_packer *p)
 {
 	return p->buf.len;

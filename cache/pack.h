@@ -39,6 +39,9 @@ void df_packer_free(struct df_packer *p);
 /* Append a piece; *piece is filled but for the pack id, which finish knows. */
 int df_packer_add(struct df_packer *p, const void *raw, size_t len,
 		  struct df_piece *piece);
+/* The raw SHA-256 of a piece that is still in the open pack. */
+const uint8_t *df_packer_sum(const struct df_packer *p,
+			     const struct df_piece *piece);
 size_t df_packer_len(const struct df_packer *p);
 /* End this pack: its id and bytes (caller frees); the packer starts anew. */
 int df_packer_finish(struct df_packer *p, struct df_id *id, uint8_t **data,

@@ -1,0 +1,251 @@
+/* journal.c - see journal.h. */
+#include "cache/journal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/commit.h"
+#include "cache/op.h"
+
+static int append(struct df_vol *v, enum df_jtype type, struct df_buf *b)
+{
+	int err = b->err;
+
+	if (!err)
+		err = df_seg_append(v->segs, (uint8_t)type, v->jseq + 1,
+				    b->data, b->len, NULL, 0,
+				    DF_SEG_RESERVED, NULL);
+	if (!err)
+		v->jseq++;
+	df_buf_release(b);
+	return err;
+}
+
+int df_journal_life(struct df_vol *v)
+{
+	struct df_buf b;
+
+	df_buf_init(&b, 0);
+	df_buf_put_u64(&b, v->node);
+	df_buf_put_u64(&b, v->hlc);
+	return append(v, DF_J_LIFE, &b);
+}
+
+static void put_dep(struct df_buf *b, const struct df_dep *d)
+{
+	df_buf_put(b, d->id.b, DF_ID_LEN);
+	df_buf_put_u64(b, d->epoch);
+}
+
+int df_journal_row(struct df_vol *v, struct df_outrow *out)
+{
+	const struct df_row *r = &out->row;
+	struct df_buf b;
+
+	df_buf_init(&b, 0);
+	df_buf_put_u64(&b, out->time);
+	df_buf_put_u64(&b, r->node);
+	df_buf_put_u64(&b, r->seq);
+	df_buf_put_u64(&b, r->epoch);
+	df_buf_put_u8(&b, (uint8_t)r->kind);
+	put_dep(&b, &r->prev);
+	df_buf_put_var(&b, r->n_deps);
+	for (size_t i = 0; i < r->n_deps; i++)
+		put_dep(&b, &r->deps[i]);
+	df_buf_put_bytes(&b, r->body, r->body_len);
+	int err = append(v, DF_J_ROW, &b);
+	out->note_seq = v->jseq;
+	return err;
+}
+
+void df_journal_seen(struct df_vol *v, const struct df_id *id)
+{
+	for (struct df_outrow **at = &v->out; *at; at = &(*at)->next) {
+		struct df_outrow *out = *at;
+		if (df_id_cmp(&out->row.id, id))
+			continue;
+		struct df_buf b;
+		df_buf_init(&b, 0);
+		df_buf_put(&b, id->b, DF_ID_LEN);
+		append(v, DF_J_SEEN, &b); /* lost: it is seen once more */
+		v->acked_cut = DF_MAX(v->acked_cut, out->cut);
+		*at = out->next;
+		df_row_release(&out->row);
+		free(out);
+		return;
+	}
+}
+
+uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded)
+{
+	for (const struct df_outrow *out = v->out; out; out = out->next)
+		folded = DF_MIN(folded, out->note_seq);
+	return folded;
+}
+
+/* ---- recovery */
+static void get_dep(struct df_rd *r, struct df_dep *d)
+{
+	df_rd_copy(r, d->id.b, DF_ID_LEN);
+	d->epoch = df_rd_u64(r);
+}
+
+static struct df_outrow *read_row(const void *rec, size_t len, uint64_t seq)
+{
+	struct df_rd r = df_rd(rec, len);
+	struct df_outrow *out = df_xalloc(sizeof(*out));
+	struct df_row *row = &out->row;
+	size_t n;
+
+	out->note_seq = seq;
+	out->time = df_rd_u64(&r);
+	row->node = df_rd_u64(&r);
+	row->seq = df_rd_u64(&r);
+	row->epoch = df_rd_u64(&r);
+	row->kind = df_rd_u8(&r);
+	get_dep(&r, &row->prev);
+	n = df_rd_var_max(&r, DF_DEPS_MAX);
+	row->deps = df_xalloc((n + 1) * sizeof(*row->deps));
+	for (; row->n_deps < n; row->n_deps++)
+		get_dep(&r, &row->deps[row->n_deps]);
+	const uint8_t *body = df_rd_bytes(&r, DF_BODY_MAX, &n);
+	if (r.bad) {
+		df_row_release(row);
+		free(out);
+		return NULL;
+	}
+	row->body = df_xdup(body, n);
+	row->body_len = n;
+	row->id = df_row_id(row);
+	return out;
+}
+
+static df_nid nid_of(void *arg, const struct df_id *id)
+{
+	struct df_vol *v = arg;
+	struct df_obj *o = df_fold_take(v->fold, id);
+
+	df_obj_be_dir(o);
+	return o->nid;
+}
+
+/* The registers of a noted row are clean.  Where its body lives in packs that
+ * are not here, they stay dirty and are said again: joins do not mind. */
+static void noted_again(struct df_vol *v, const struct df_row *row)
+{
+	struct df_body body;
+	struct df_buf regs;
+	struct df_coder c;
+
+	if (df_body_read(row->body, row->body_len, &body))
+		return;
+	df_buf_init(&regs, DF_REGISTERS_MAX);
+	if (!body.n_pieces && !df_body_registers(&body, &regs)) {
+		struct df_rd r = df_rd(regs.data, regs.len);
+		uint64_t n = df_rd_var(&r);
+		df_coder_init(&c, false);
+		c.nid_of = nid_of;
+		c.arg = v;
+		for (uint64_t i = 0; i < n && !r.bad; i++) {
+			struct df_obj *sent = df_decode_object(&c, &r);
+			struct df_obj *o = sent ? df_fold_find(v->fold,
+							       &sent->id) :
+						  NULL;
+			if (o) {
+				df_obj_mark_cut(o);
+				df_obj_mark_noted(o, sent, v->segs);
+				df_fold_touch(v->fold, o);
+			}
+			df_obj_free(sent, NULL);
+		}
+		df_coder_release(&c);
+	}
+	df_buf_release(&regs);
+	df_body_release(&body);
+}
+
+static int replay_row(struct df_vol *v, const void *rec, size_t len,
+		      uint64_t seq)
+{
+	struct df_outrow *out = read_row(rec, len, seq);
+	struct df_outrow **at = &v->out;
+
+	if (!out)
+		return DF_ECORRUPT;
+	noted_again(v, &out->row);
+	v->cut_time = DF_MAX(v->cut_time, out->time);
+	while (*at)
+		at = &(*at)->next;
+	*at = out;
+	return 0;
+}
+
+static void replay_seen(struct df_vol *v, const void *rec, size_t len)
+{
+	struct df_rd r = df_rd(rec, len);
+	struct df_id id;
+
+	df_rd_copy(&r, id.b, DF_ID_LEN);
+	for (struct df_outrow **at = &v->out; *at; at = &(*at)->next)
+		if (!df_id_cmp(&(*at)->row.id, &id)) {
+			struct df_outrow *out = *at;
+			*at = out->next;
+			df_row_release(&out->row);
+			free(out);
+			return;
+		}
+}
+
+static void replay_life(struct df_vol *v, const void *rec, size_t len)
+{
+	struct df_rd r = df_rd(rec, len);
+
+	v->node = df_rd_u64(&r);
+	v->hlc = DF_MAX(v->hlc, df_rd_u64(&r));
+}
+
+static int replay(void *arg, uint8_t type, uint64_t seq, const void *rec,
+		  size_t len, struct df_loc data, size_t data_len)
+{
+	struct df_vol *v = arg;
+	int err = 0;
+
+	v->jseq = DF_MAX(v->jseq, seq);
+	switch (type) {
+	case DF_FRAME_LOST:
+		df_vol_say(v, "a part of the journal was lost with the local "
+			      "disk: operations in it are gone");
+		break;
+	case DF_J_LIFE:
+		replay_life(v, rec, len);
+		break;
+	case DF_J_OP:
+		err = df_op_replay(v, seq, rec, len, data, data_len);
+		break;
+	case DF_J_ROW:
+		err = replay_row(v, rec, len, seq);
+		break;
+	case DF_J_SEEN:
+		replay_seen(v, rec, len);
+		break;
+	default:
+		return df_fail(DF_EFORMAT, "journal record of type %u", type);
+	}
+	if (err)
+		df_vol_say(v, "a journal record could not be read: skipped");
+	df_fold_trim(v->fold);
+	if (df_fold_dirty(v->fold) > 20000)
+		return df_fold_flush(v->fold);
+	return 0;
+}
+
+int df_journal_recover(struct df_vol *v)
+{
+	v->replaying = true;
+	int err = df_segs_replay(v->segs, df_fold_meta(v->fold, "floor", 0),
+				 replay, v);
+	v->replaying = false;
+	if (!err)
+		err = df_fold_flush(v->fold);
+	return err;
+}

@@ -1,0 +1,24 @@
+/*
+ * journal.h - the journal's records other than operations (op.h): lives, rows
+ * on their way, rows seen; and reading it all again at start.
+ *
+ * Locks: the volume's.
+ */
+#ifndef DF_CACHE_JOURNAL_H
+#define DF_CACHE_JOURNAL_H
+
+#include "cache/vol.h"
+
+/* A process began to write as v->node. */
+int df_journal_life(struct df_vol *v);
+/* out's exact bytes; sets out->note_seq. */
+int df_journal_row(struct df_vol *v, struct df_outrow *out);
+/* A row of ours was seen in the table: forget it. */
+void df_journal_seen(struct df_vol *v, const struct df_id *id);
+/* Replay everything into the fold.  0, or -errno (logged). */
+int df_journal_recover(struct df_vol *v);
+/* The oldest record that is still needed, given that the fold holds all
+ * records below `folded`. */
+uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded);
+
+#endif

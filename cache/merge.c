@@ -1,0 +1,234 @@
+/* merge.c - see merge.h. */
+#include "cache/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/cut.h"
+
+#define SLICE 256 /* objects for which the lock is held in one go */
+
+/* ---- bringing registers here */
+struct wait {
+	struct df_lock lock;
+	struct df_cond cond;
+	bool ended;
+	int err;
+};
+
+static void wait_done(void *arg, int err)
+{
+	struct wait *w = arg;
+
+	df_lock(&w->lock);
+	w->ended = true;
+	w->err = err;
+	df_cond_signal(&w->cond);
+	df_unlock(&w->lock);
+}
+
+static int fetch_pieces(struct df_vol *v, const struct df_piece *p, size_t n)
+{
+	struct wait w = { 0 };
+
+	df_lock_init(&w.lock);
+	df_cond_init(&w.cond);
+	int err = df_fetch_get(v->fetch, p, n, v->conf.read_timeout_ms,
+			       wait_done, &w);
+	df_lock(&w.lock);
+	while (!err && !w.ended)
+		df_cond_wait(&w.cond, &w.lock);
+	df_unlock(&w.lock);
+	if (!err)
+		err = w.err;
+	df_cond_release(&w.cond);
+	df_lock_release(&w.lock);
+	return err;
+}
+
+static int read_pieces(struct df_vol *v, const struct df_body *body,
+		       struct df_buf *regs)
+{
+	int err = fetch_pieces(v, body->pieces, body->n_pieces);
+
+	for (size_t i = 0; i < body->n_pieces && !err; i++) {
+		const struct df_piece *p = &body->pieces[i];
+		struct df_loc loc;
+		if (!df_seg_has_piece(v->segs, &p->pack, p->off, p->rlen,
+				      &loc))
+			return -EAGAIN;
+		void *room = df_buf_extend(regs, p->rlen);
+		err = room ? df_seg_read(v->segs, loc, room, p->rlen) :
+			     regs->err;
+	}
+	return err;
+}
+
+/* A pack that travelled in the row is in no table: its pieces are kept. */
+static int keep_inline(struct df_vol *v, const struct df_body *body)
+{
+	struct df_buf raw;
+	size_t at = 0, used;
+	int err = 0;
+
+	df_buf_init(&raw, DF_PIECE_RAW_MAX);
+	while (at < body->pack_len && !err) {
+		struct df_loc loc;
+		df_buf_reset(&raw);
+		err = df_piece_decode(body->pack + at, body->pack_len - at,
+				      NULL, &raw, &used);
+		if (err)
+			break;
+		if (!df_seg_find_piece(v->segs, &body->pack_id, (uint32_t)at,
+				       &loc) &&
+		    df_seg_put_piece(v->segs, &body->pack_id, (uint32_t)at,
+				     raw.data, raw.len, &loc) == -ENOSPC) {
+			df_segs_evict(v->segs, raw.len);
+			df_seg_put_piece(v->segs, &body->pack_id, (uint32_t)at,
+					 raw.data, raw.len, &loc);
+		}
+		at += used;
+	}
+	df_buf_release(&raw);
+	return err;
+}
+
+int df_merge_fetch(struct df_vol *v, const struct df_body *body,
+		   struct df_buf *regs, uint64_t *max_time)
+{
+	int err = body->n_pieces ? read_pieces(v, body, regs) :
+				   df_body_registers(body, regs);
+
+	if (!err)
+		err = df_registers_check(regs->data, regs->len, max_time);
+	if (!err && body->pack)
+		err = keep_inline(v, body);
+	return err;
+}
+
+/* ---- joining */
+static df_nid nid_of(void *arg, const struct df_id *id)
+{
+	struct df_vol *v = arg;
+	struct df_obj *o = df_fold_take(v->fold, id);
+
+	if (!df_obj_is_dir(o)) {
+		struct df_was w;
+		df_cut_guard(v, o);
+		df_tree_before(v, o, &w);
+		df_obj_be_dir(o);
+		df_tree_after(v, o, &w);
+	}
+	return o->nid;
+}
+
+/* Names that appeared, went or changed hands. */
+static void tell_names(struct df_vol *v, const struct df_obj *o,
+		       const struct df_obj *delta)
+{
+	for (uint32_t i = 0; i < delta->n_links; i++) {
+		const struct df_obj *p = df_fold_get(v->fold,
+						     delta->links[i].parent);
+		if (!p)
+			continue;
+		df_vol_push_inval(v, DF_INVAL_ENTRY, df_vol_nid(v, o),
+				  df_vol_nid(v, p), delta->links[i].name);
+		df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, p), 0, NULL);
+	}
+}
+
+static void tell_place(struct df_vol *v, df_nid parent, const char *name)
+{
+	const struct df_obj *p = df_fold_get(v->fold, parent);
+
+	if (!p || !name)
+		return;
+	df_vol_push_inval(v, DF_INVAL_ENTRY, 0, df_vol_nid(v, p), name);
+	df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, p), 0, NULL);
+}
+
+static bool join_content(struct df_vol *v, struct df_obj *o,
+			 const struct df_obj *delta)
+{
+	bool changed = false;
+
+	for (uint32_t i = 0; i < delta->heads.n; i++)
+		changed |= df_obj_join_version(
+			o, df_ver_copy(delta->heads.v[i], v->segs), false,
+			v->segs);
+	if (changed && o->heads.n == 1 && delta->heads.n == 1 &&
+	    df_stamp_eq(o->heads.v[0]->dot, delta->heads.v[0]->dot))
+		o->flags &= ~(uint32_t)DF_OBJ_CONTENT_DIRTY;
+	return changed;
+}
+
+void df_merge_object(struct df_vol *v, const struct df_obj *delta)
+{
+	struct df_obj *o = df_fold_take(v->fold, &delta->id);
+	struct df_was w;
+	bool content, moved = false;
+	unsigned mask = 0;
+
+	df_cut_guard(v, o);
+	df_tree_before(v, o, &w);
+	if (w.dir && w.n)
+		tell_place(v, w.one.parent, w.one.name);
+	for (uint32_t i = 0; i < delta->n_links; i++) {
+		const struct df_link *l = &delta->links[i];
+		df_obj_join_link(o, l->parent, l->name, l->st, l->there,
+				 false);
+	}
+	if (delta->place.st.time)
+		moved = df_obj_join_place(o, &delta->place, false);
+	content = join_content(v, o, delta);
+	if (delta->gone.n)
+		df_obj_join_gone(o, &delta->gone, false);
+	for (int f = 0; f < DF_A_FIELDS; f++)
+		mask |= delta->a.st[f].time ? 1u << f : 0;
+	df_obj_join_attrs(o, &delta->a, mask, false);
+	for (uint32_t i = 0; i < delta->n_xattrs; i++) {
+		const struct df_xattr *x = &delta->xattrs[i];
+		df_obj_join_xattr(o, x->name, x->st, x->there, x->value,
+				  x->len, false);
+	}
+	o->ctime_ns = DF_MAX(o->ctime_ns, delta->ctime_ns);
+	df_tree_after(v, o, &w);
+	if (moved) {
+		const char *name;
+		df_tree_rings(v, o);
+		df_nid parent = df_tree_parent(o, &name);
+		tell_place(v, parent, name);
+	}
+	tell_names(v, o, delta);
+	df_vol_push_inval(v, content ? DF_INVAL_DATA : DF_INVAL_ATTR,
+			  df_vol_nid(v, o), 0, NULL);
+}
+
+int df_merge_registers(struct df_vol *v, const void *regs, size_t len)
+{
+	struct df_rd r = df_rd(regs, len);
+	uint64_t n = df_rd_var(&r);
+	struct df_coder c;
+	int err = 0;
+
+	df_coder_init(&c, false);
+	c.nid_of = nid_of;
+	c.arg = v;
+	for (uint64_t i = 0; i < n && !err; i += SLICE) {
+		df_lock(&v->lock);
+		df_fold_trim(v->fold);
+		for (uint64_t k = i; k < n && k < i + SLICE && !r.bad; k++) {
+			struct df_obj *delta = df_decode_object(&c, &r);
+			if (delta)
+				df_merge_object(v, delta);
+			df_obj_free(delta, NULL);
+		}
+		v->hlc = DF_MAX(v->hlc, c.max_time);
+		/* Local patches will build on this: it must not be lost when
+		 * the journal is replayed. */
+		err = r.bad ? DF_ECORRUPT : df_fold_flush(v->fold);
+		df_unlock(&v->lock);
+	}
+	df_coder_release(&c);
+	return err;
+}

@@ -1,0 +1,24 @@
+/*
+ * merge.h - registers from the table are joined into the fold.
+ *
+ * Locks: the volume's, where said.
+ */
+#ifndef DF_CACHE_MERGE_H
+#define DF_CACHE_MERGE_H
+
+#include "cache/commit.h"
+#include "cache/tree.h"
+
+/* Bring a body's registers here and check that all of them decode.  Fetches
+ * packs (waits; not locked).  An inline pack's pieces are kept locally.
+ * *max_time: greatest stamp in it.  0, DF_ECORRUPT (refuse the row), or a
+ * transient error. */
+int df_merge_fetch(struct df_vol *v, const struct df_body *body,
+		   struct df_buf *regs, uint64_t *max_time);
+/* Join checked registers; tells the kernel what it must forget; in slices,
+ * each made durable in the fold before its lock is let go.  Not locked. */
+int df_merge_registers(struct df_vol *v, const void *regs, size_t len);
+/* Join one decoded object (a delta).  Locked. */
+void df_merge_object(struct df_vol *v, const struct df_obj *delta);
+
+#endif

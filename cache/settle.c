@@ -1,0 +1,407 @@
+/* settle.c - see settle.h; the order of steps is merge-rules 9's. */
+#include "cache/settle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The shown name of a directory in its effective parent; caller frees. */
+static char *dir_shown_as(struct df_vol *v, const struct df_obj *o,
+			  df_nid *parent)
+{
+	const char *name;
+	struct df_dirview d;
+	char *out = NULL;
+
+	*parent = df_tree_parent(o, &name);
+	if (!df_fold_has_rivals(v->fold, *parent))
+		return df_xstrdup(name);
+	df_dirview_init(v, *parent, &d);
+	for (size_t i = 0; i < d.n && !out; i++)
+		if (d.v[i].kind == DF_KIND_DIR && d.v[i].nid == o->nid)
+			out = df_xstrdup(d.v[i].shown);
+	df_dirview_release(&d);
+	return out ? out : df_xstrdup(name);
+}
+
+struct nids {
+	df_nid *v;
+	size_t n, size;
+};
+
+static int add_rehung(void *arg, struct df_obj *o)
+{
+	struct nids *s = arg;
+
+	if (o->e_name && df_tree_dir_live(o)) {
+		DF_GROW(s->v, s->n, s->size);
+		s->v[s->n++] = o->nid;
+	}
+	return 0;
+}
+
+void df_settle_rings(struct df_vol *v)
+{
+	struct nids s = { 0 };
+	struct places {
+		df_nid parent;
+		char *name;
+	} *at;
+
+	if (!v->n_rehung || df_rule_off(DF_RULE_SETTLE))
+		return;
+	df_fold_each_dir(v->fold, add_rehung, &s);
+	at = df_xalloc((s.n + 1) * sizeof(*at));
+	for (size_t i = 0; i < s.n; i++) /* all from one view */
+		at[i].name = dir_shown_as(v, df_fold_get(v->fold, s.v[i]),
+					  &at[i].parent);
+	for (size_t i = 0; i < s.n; i++) {
+		struct df_obj *o = df_fold_get(v->fold, s.v[i]);
+		df_op_place(v, o, o->place.there, at[i].parent, at[i].name,
+			    at[i].parent, at[i].name);
+		free(at[i].name);
+	}
+	df_tree_rings(v, NULL);
+	free(at);
+	free(s.v);
+}
+
+/* ---- the closure of names and objects that are settled together */
+struct spot {
+	df_nid parent;
+	char *name; /* owned */
+};
+
+struct closure {
+	df_nid first;
+	struct nids objs;
+	struct spot *at;
+	size_t n_at, at_size;
+};
+
+static bool has_obj(const struct closure *c, df_nid nid)
+{
+	for (size_t i = 0; i < c->objs.n; i++)
+		if (c->objs.v[i] == nid)
+			return true;
+	return false;
+}
+
+static bool add_spot(struct closure *c, df_nid parent, const char *name)
+{
+	for (size_t i = 0; i < c->n_at; i++)
+		if (c->at[i].parent == parent && !strcmp(c->at[i].name, name))
+			return false;
+	DF_GROW(c->at, c->n_at, c->at_size);
+	c->at[c->n_at++] = (struct spot){ parent, df_xstrdup(name) };
+	return true;
+}
+
+static void add_files_at(struct df_vol *v, struct closure *c, df_nid parent,
+			 const char *name)
+{
+	const struct df_name *n = df_fold_name(v->fold, parent, name);
+
+	for (uint32_t i = 0; i < n->n; i++) {
+		df_nid nid = df_name_cand(n, i);
+		const struct df_obj *o = df_fold_get(v->fold, nid);
+		if (!o || df_obj_is_dir(o) || has_obj(c, nid))
+			continue;
+		DF_GROW(c->objs.v, c->objs.n, c->objs.size);
+		c->objs.v[c->objs.n++] = nid;
+	}
+}
+
+static bool add_names_of(struct closure *c, const struct df_obj *o)
+{
+	struct df_eff e;
+	bool more = false;
+
+	df_obj_eff(o, &e);
+	for (uint32_t i = 0; i < e.n; i++)
+		more |= add_spot(c, o->links[e.i[i]].parent,
+				 o->links[e.i[i]].name);
+	df_eff_release(&e);
+	return more;
+}
+
+static void close_over(struct df_vol *v, struct closure *c)
+{
+	bool more = true;
+
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < c->objs.n; i++) {
+			const struct df_obj *o =
+				df_fold_get(v->fold, c->objs.v[i]);
+			if (o && (o->nid == c->first || o->heads.n > 1))
+				more |= add_names_of(c, o);
+		}
+		for (size_t i = 0; i < c->n_at; i++)
+			add_files_at(v, c, c->at[i].parent, c->at[i].name);
+	}
+}
+
+static void closure_release(struct closure *c)
+{
+	for (size_t i = 0; i < c->n_at; i++)
+		free(c->at[i].name);
+	free(c->at);
+	free(c->objs.v);
+}
+
+/* ---- one view of the directories involved, taken before any change */
+struct views {
+	struct view {
+		df_nid parent;
+		struct df_dirview d;
+	} *v;
+	size_t n, size;
+};
+
+static const struct df_dirview *view_of(struct df_vol *v, struct views *s,
+					df_nid parent)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].parent == parent)
+			return &s->v[i].d;
+	DF_GROW(s->v, s->n, s->size);
+	s->v[s->n].parent = parent;
+	df_dirview_init(v, parent, &s->v[s->n].d);
+	return &s->v[s->n++].d;
+}
+
+static void views_release(struct views *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		df_dirview_release(&s->v[i].d);
+	free(s->v);
+}
+
+/* A losing text becomes a file of its own, by a derived id. */
+static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
+		      const struct df_loser *l)
+{
+	struct df_id id = df_copy_id(&o->id, l->st);
+	struct df_obj *c = df_fold_take(v->fold, &id);
+	struct df_texts t;
+	struct df_attrs a = { .type = S_IFREG, .mode = o->a.mode,
+			      .uid = o->a.uid, .gid = o->a.gid,
+			      .btime_ns = o->a.btime_ns };
+
+	df_texts_init(&t, &o->heads, NULL);
+	for (uint32_t i = 1; i < t.n; i++) {
+		if (!df_stamp_eq(t.v[i].dot, l->st))
+			continue;
+		for (uint32_t k = 0; k < t.v[i].n_heads; k++)
+			df_op_version(v, c,
+				      df_ver_copy(o->heads.v[t.v[i].heads[k]],
+						  v->segs));
+	}
+	df_texts_release(&t, NULL);
+	df_op_attrs(v, c, &a, 1u << DF_A_TYPE | 1u << DF_A_MODE |
+				      1u << DF_A_UID | 1u << DF_A_GID |
+				      1u << DF_A_BTIME);
+	df_op_link(v, c, parent, l->shown, true);
+}
+
+static void split_copies(struct df_vol *v, struct views *s, df_nid nid)
+{
+	struct df_obj *o = df_fold_get(v->fold, nid);
+	df_nid parent;
+	const char *name;
+
+	if (!o || o->heads.n < 2 || !df_tree_newest(o, &parent, &name))
+		return;
+	const struct df_dirview *d = view_of(v, s, parent);
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i].kind == DF_KIND_COPY && d->v[i].nid == nid)
+			make_copy(v, o, parent, &d->v[i]);
+	/* One head again: the shown text, covering every head. */
+	struct df_texts t;
+	struct df_vv vv = df_heads_vv(&o->heads);
+	df_texts_init(&t, &o->heads, v->segs);
+	struct df_ver *m = t.v[0].m;
+	t.v[0].m = NULL;
+	df_texts_release(&t, v->segs);
+	m->dot = v->op.st;
+	df_vv_join(&m->vv, &vv);
+	df_vv_raise(&m->vv, m->dot.node, m->dot.time);
+	df_vv_release(&vv);
+	df_op_version(v, o, m);
+}
+
+/* The name of a loser at (parent, registered name), or NULL. */
+static const char *loser_name(const struct df_dirview *d, df_nid nid,
+			      const char *name)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->v[i].nid == nid && d->v[i].kind != DF_KIND_COPY &&
+		    !strcmp(d->v[i].name, name))
+			return d->v[i].shown;
+	return NULL;
+}
+
+static void settle_loser(struct df_vol *v, const struct df_dirview *d,
+			 const struct spot *at, df_nid nid)
+{
+	struct df_obj *o = df_fold_get(v->fold, nid);
+	const char *shown = loser_name(d, nid, at->name);
+
+	if (!o)
+		return;
+	if (df_obj_is_dir(o)) {
+		const char *from;
+		if (!shown)
+			return;
+		df_nid from_parent = df_tree_parent(o, &from);
+		DF_FREE char *copy = df_xstrdup(from);
+		df_op_place(v, o, true, at->parent, shown, from_parent, copy);
+		return;
+	}
+	bool there;
+	df_tree_stamp(o, at->parent, at->name, &there);
+	if (!shown) { /* hidden: its text is the winner's */
+		uint32_t names = 0;
+		for (uint32_t i = 0; i < o->n_links; i++)
+			names += o->links[i].there;
+		df_op_link(v, o, at->parent, at->name, false);
+		if (names <= 1)
+			df_op_gone(v, o);
+		return;
+	}
+	df_op_link(v, o, at->parent, shown, true);
+	df_op_link(v, o, at->parent, at->name, false);
+}
+
+static void settle_spot(struct df_vol *v, struct views *s,
+			const struct spot *at)
+{
+	struct df_name *n = df_fold_name(v->fold, at->parent, at->name);
+	uint32_t count = n->n;
+
+	if (count < 2)
+		return;
+	df_nid winner = df_tree_winner(v, n);
+	df_nid *cands = df_xalloc(count * sizeof(*cands));
+	for (uint32_t i = 0; i < count; i++)
+		cands[i] = df_name_cand(n, i);
+	const struct df_dirview *d = view_of(v, s, at->parent);
+	for (uint32_t i = 0; i < count; i++)
+		if (cands[i] != winner)
+			settle_loser(v, d, at, cands[i]);
+	free(cands);
+}
+
+static void reassert(struct df_vol *v, df_nid parent, const char *name)
+{
+	struct df_name *n = df_fold_name(v->fold, parent, name);
+	struct df_obj *o = n->n ? df_fold_get(v->fold, df_tree_winner(v, n)) :
+				  NULL;
+	bool there;
+
+	if (!o || df_obj_is_dir(o) || df_rule_off(DF_RULE_REASSERT))
+		return;
+	df_tree_stamp(o, parent, name, &there);
+	if (!there)
+		df_op_link(v, o, parent, name, true);
+}
+
+static void settle_at(struct df_vol *v, df_nid parent, const char *name)
+{
+	struct df_shown s = df_tree_lookup(v, parent, name);
+	struct closure c = { .first = s.nid };
+	struct views views = { 0 };
+	const char *registered = name;
+
+	if (!s.kind)
+		return;
+	if (df_fold_has_rivals(v->fold, parent)) {
+		const struct df_dirview *d = view_of(v, &views, parent);
+		for (size_t i = 0; i < d->n; i++)
+			if (!strcmp(d->v[i].shown, name))
+				registered = d->v[i].name;
+	}
+	add_spot(&c, parent, registered);
+	add_files_at(v, &c, parent, registered);
+	close_over(v, &c);
+	for (size_t i = 0; i < c.n_at; i++) /* before anything changes */
+		if (df_fold_has_rivals(v->fold, c.at[i].parent))
+			view_of(v, &views, c.at[i].parent);
+	for (size_t i = 0; i < c.objs.n; i++)
+		split_copies(v, &views, c.objs.v[i]);
+	for (size_t i = 0; i < c.n_at; i++)
+		settle_spot(v, &views, &c.at[i]);
+	reassert(v, parent, c.at[0].name);
+	views_release(&views);
+	closure_release(&c);
+}
+
+void df_settle_name(struct df_vol *v, df_nid parent, const char *name)
+{
+	if (!df_settle_needed(v) || df_rule_off(DF_RULE_SETTLE))
+		return;
+	df_settle_rings(v);
+	settle_at(v, parent, name);
+	df_settle_dirs(v, parent);
+}
+
+static bool hidden_at(struct df_vol *v, df_nid parent, df_nid nid)
+{
+	struct df_dirview d;
+	bool hidden = false;
+
+	if (!df_fold_has_rivals(v->fold, parent))
+		return false;
+	df_dirview_init(v, parent, &d);
+	for (size_t i = 0; i < d.n_hidden; i++)
+		hidden |= d.hidden[i].nid == nid;
+	df_dirview_release(&d);
+	return hidden;
+}
+
+void df_settle_object(struct df_vol *v, df_nid nid)
+{
+	const struct df_obj *o = df_fold_get(v->fold, nid);
+	df_nid parent;
+	const char *name;
+
+	if (!o || !df_settle_needed(v))
+		return;
+	if (df_obj_is_dir(o)) {
+		df_settle_dirs(v, nid);
+		return;
+	}
+	/* A hidden equal still has its name: writing makes it unequal. */
+	if (!df_tree_newest(o, &parent, &name) || hidden_at(v, parent, nid))
+		return;
+	DF_FREE char *copy = df_xstrdup(name);
+	df_settle_name(v, parent, copy);
+}
+
+void df_settle_dirs(struct df_vol *v, df_nid dir)
+{
+	if (!df_settle_needed(v) || df_rule_off(DF_RULE_SETTLE) ||
+	    df_rule_off(DF_RULE_REASSERT))
+		return;
+	df_settle_rings(v);
+	while (dir != DF_ROOT_NID) {
+		struct df_obj *o = df_fold_get(v->fold, dir);
+		df_nid parent;
+		if (!o || !df_obj_is_dir(o))
+			return;
+		if (!o->place.there) { /* under the name it is shown by */
+			DF_FREE char *name = dir_shown_as(v, o, &parent);
+			settle_at(v, parent, name);
+			o = df_fold_get(v->fold, dir);
+			if (!o->place.there) {
+				const char *at;
+				parent = df_tree_parent(o, &at);
+				DF_FREE char *copy = df_xstrdup(at);
+				df_op_place(v, o, true, parent, copy, parent,
+					    copy);
+			}
+		}
+		const char *unused;
+		dir = df_tree_parent(o, &unused);
+	}
+}

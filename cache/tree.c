@@ -1,0 +1,525 @@
+/* tree.c - the indexes behind the tree; see tree.h. */
+#include "cache/tree.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+df_nid df_tree_parent(const struct df_obj *o, const char **name)
+{
+	*name = o->e_name ? o->e_name : o->place.name;
+	return o->e_name ? o->e_parent : o->place.parent;
+}
+
+bool df_tree_dir_live(const struct df_obj *o)
+{
+	return o->nid == DF_ROOT_NID || o->place.there ||
+	       (o->n_live && !df_rule_off(DF_RULE_REVIVE_DIR));
+}
+
+bool df_tree_newest(const struct df_obj *o, df_nid *parent, const char **name)
+{
+	struct df_eff e;
+
+	df_obj_eff(o, &e);
+	if (!e.n)
+		return false;
+	const struct df_link *best = &o->links[e.i[0]];
+	for (uint32_t k = 1; k < e.n; k++) {
+		const struct df_link *l = &o->links[e.i[k]];
+		int c = df_stamp_cmp(l->st, best->st);
+		if (c > 0 || (c == 0 && strcmp(l->name, best->name) > 0))
+			best = l;
+	}
+	*parent = best->parent;
+	*name = best->name;
+	df_eff_release(&e);
+	return true;
+}
+
+/* ---- rivals */
+static void update_rival(struct df_vol *v, struct df_name *n)
+{
+	bool rival = n->n > 1;
+
+	if (n->n == 1) {
+		const struct df_obj *o = df_fold_get(v->fold, n->one);
+		df_nid parent;
+		const char *name;
+		rival = o && o->heads.n > 1 &&
+			df_tree_newest(o, &parent, &name) &&
+			parent == n->parent && !strcmp(name, n->name);
+	}
+	df_fold_set_rival(v->fold, n->parent, n->name, rival);
+}
+
+/* ---- entries and live counts */
+static void note_revived(struct df_vol *v, int delta)
+{
+	v->n_revived += (uint64_t)(int64_t)delta;
+	df_fold_set_meta(v->fold, "n_revived", v->n_revived);
+}
+
+/* Make o an entry (or no entry) of parent; what that makes of the directories
+ * above follows. */
+static void set_entry(struct df_vol *v, df_nid parent, const char *name,
+		      const struct df_obj *o, bool add)
+{
+	for (;;) {
+		struct df_name *n = df_fold_name(v->fold, parent, name);
+		struct df_obj *p = df_fold_get(v->fold, parent);
+		if (!p || df_name_has(n, o->nid) == add)
+			return;
+		if (add)
+			df_fold_add_cand(v->fold, n, o->nid);
+		else
+			df_fold_del_cand(v->fold, n, o->nid);
+		update_rival(v, n);
+		bool was = df_tree_dir_live(p);
+		p->n_live += add ? 1 : (uint64_t)-1;
+		if (df_obj_is_dir(o))
+			p->n_subdirs += add ? 1 : (uint32_t)-1;
+		df_fold_touch(v->fold, p);
+		if (was == df_tree_dir_live(p))
+			return;
+		note_revived(v, was ? -1 : 1);
+		parent = df_tree_parent(p, &name);
+		o = p;
+		add = !was;
+	}
+}
+
+static uint64_t shown_bytes(const struct df_obj *o)
+{
+	return o->heads.n ? o->heads.v[0]->ext.bytes : 0;
+}
+
+void df_tree_before(struct df_vol *v, struct df_obj *o, struct df_was *w)
+{
+	(void)v;
+	*w = (struct df_was){ .dir = df_obj_is_dir(o) };
+	w->more = &w->one;
+	w->n_heads = o->heads.n;
+	if (w->dir) {
+		const char *name = NULL;
+		w->live = o->nid != DF_ROOT_NID && df_tree_dir_live(o);
+		w->revived = w->live && !o->place.there;
+		if (!w->live)
+			return;
+		w->one.parent = df_tree_parent(o, &name);
+		w->one.name = df_xstrdup(name);
+		w->n = 1;
+		return;
+	}
+	struct df_eff e;
+	df_obj_eff(o, &e);
+	w->n = e.n;
+	w->revived = e.revived;
+	w->bytes = e.n ? shown_bytes(o) : 0;
+	if (e.n > 1)
+		w->more = df_xalloc(e.n * sizeof(*w->more));
+	for (uint32_t i = 0; i < e.n; i++) {
+		const struct df_link *l = &o->links[e.i[i]];
+		w->more[i].parent = l->parent;
+		w->more[i].name = df_xstrdup(l->name);
+	}
+	df_eff_release(&e);
+}
+
+static void was_release(struct df_was *w)
+{
+	for (uint32_t i = 0; i < w->n; i++)
+		free(w->more[i].name);
+	if (w->more != &w->one)
+		free(w->more);
+}
+
+static bool was_at(const struct df_was *w, df_nid parent, const char *name)
+{
+	for (uint32_t i = 0; i < w->n; i++)
+		if (w->more[i].parent == parent &&
+		    !strcmp(w->more[i].name, name))
+			return true;
+	return false;
+}
+
+static void file_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
+{
+	struct df_eff e;
+
+	df_obj_eff(o, &e);
+	for (uint32_t i = 0; i < w->n; i++) {
+		const struct df_link *l = df_obj_link(o, w->more[i].parent,
+						      w->more[i].name);
+		bool still = e.revived ? l == &o->links[e.one] :
+					 e.n && l && l->there;
+		if (!still)
+			set_entry(v, w->more[i].parent, w->more[i].name, o,
+				  false);
+	}
+	for (uint32_t i = 0; i < e.n; i++) {
+		const struct df_link *l = &o->links[e.i[i]];
+		if (w->dir || !was_at(w, l->parent, l->name))
+			set_entry(v, l->parent, l->name, o, true);
+		else if (o->heads.n > 1 || w->n_heads > 1)
+			update_rival(v, df_fold_name(v->fold, l->parent,
+						     l->name));
+	}
+	if (e.revived != (w->revived && !w->dir))
+		note_revived(v, e.revived ? 1 : -1);
+	v->n_files += (e.n != 0) - (!w->dir && w->n != 0);
+	v->n_bytes += (e.n ? shown_bytes(o) : 0) - w->bytes;
+	bool orphan = !e.n;
+	if (orphan != !!(o->flags & DF_OBJ_ORPHAN))
+		o->flags ^= DF_OBJ_ORPHAN;
+	df_eff_release(&e);
+}
+
+static void dir_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
+{
+	const char *name;
+	df_nid parent = df_tree_parent(o, &name);
+
+	o->flags &= ~(uint32_t)DF_OBJ_ORPHAN;
+	if (!w->dir) /* a file that somebody took for a directory */
+		for (uint32_t i = 0; i < w->n; i++)
+			set_entry(v, w->more[i].parent, w->more[i].name, o,
+				  false);
+	else if (w->live && (w->one.parent != parent ||
+			     strcmp(w->one.name, name)))
+		set_entry(v, w->one.parent, w->one.name, o, false);
+	bool live = df_tree_dir_live(o);
+	set_entry(v, parent, name, o, live);
+	bool revived = live && !o->place.there;
+	if (revived != (w->dir && w->revived))
+		note_revived(v, revived ? 1 : -1);
+	v->n_files += live - (w->dir ? w->live : w->n != 0);
+}
+
+void df_tree_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
+{
+	if (df_obj_is_dir(o) && o->nid != DF_ROOT_NID)
+		dir_after(v, o, w);
+	else if (o->nid != DF_ROOT_NID)
+		file_after(v, o, w);
+	df_fold_touch(v->fold, o);
+	was_release(w);
+}
+
+bool df_tree_below(struct df_vol *v, df_nid dir, df_nid top)
+{
+	const char *name;
+
+	for (int depth = 0; depth < 1 << 20; depth++) {
+		if (dir == top)
+			return true;
+		if (dir == DF_ROOT_NID)
+			return false;
+		const struct df_obj *o = df_fold_get(v->fold, dir);
+		if (!o || !df_obj_is_dir(o))
+			return false;
+		dir = df_tree_parent(o, &name);
+	}
+	return false;
+}
+
+/* ---- what a name shows */
+struct df_stamp df_tree_stamp(const struct df_obj *o, df_nid parent,
+			      const char *name, bool *there)
+{
+	if (df_obj_is_dir(o)) {
+		*there = o->place.there;
+		return o->place.st;
+	}
+	const struct df_link *l = df_obj_link(o, parent, name);
+	*there = l && l->there;
+	return l ? l->st : (struct df_stamp){ 0 };
+}
+
+struct cand {
+	df_nid nid;
+	struct df_id id;
+	struct df_stamp st;
+	bool there, dir;
+};
+
+static int cand_cmp(const void *a, const void *b)
+{
+	const struct cand *x = a, *y = b;
+
+	if (x->there != y->there)
+		return x->there ? -1 : 1;
+	int c = df_stamp_cmp(y->st, x->st);
+	return c ? c : df_id_cmp(&y->id, &x->id);
+}
+
+/* Candidates of a name, the one that has it first; caller frees. */
+static struct cand *ranked(struct df_vol *v, const struct df_name *n)
+{
+	struct cand *c = df_xalloc((n->n + 1) * sizeof(*c));
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < n->n; i++) {
+		const struct df_obj *o =
+			df_fold_get(v->fold, df_name_cand(n, i));
+		if (!o)
+			continue;
+		c[used].nid = o->nid;
+		c[used].id = o->id;
+		c[used].dir = df_obj_is_dir(o);
+		c[used].st = df_tree_stamp(o, n->parent, n->name,
+					   &c[used].there);
+		used++;
+	}
+	if (used > 1)
+		qsort(c, used, sizeof(*c), cand_cmp);
+	return c;
+}
+
+df_nid df_tree_winner(struct df_vol *v, const struct df_name *n)
+{
+	if (n->n < 2)
+		return n->n ? n->one : 0;
+	struct cand *c = ranked(v, n);
+	df_nid nid = c[0].nid;
+	free(c);
+	return nid;
+}
+
+char *df_cname(const char *name, struct df_stamp st, const char *tail)
+{
+	char end[96], when[32];
+	time_t s = (time_t)(DF_STAMP_MS(st.time) / 1000);
+	struct tm tm;
+
+	const char *cut = strstr(name, ".conflict-");
+	size_t len = cut ? (size_t)(cut - name) : strlen(name);
+	if (!gmtime_r(&s, &tm))
+		memset(&tm, 0, sizeof(tm));
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &tm);
+	int n = snprintf(end, sizeof(end), ".conflict-%08x-%s%s%s",
+			 (unsigned)(st.node >> 32), when, *tail ? "-" : "",
+			 tail);
+	if (len + (size_t)n > DF_NAME_MAX) {
+		len = DF_NAME_MAX - (size_t)n;
+		while (len && ((unsigned char)name[len] & 0xc0) == 0x80)
+			len--; /* a UTF-8 border */
+	}
+	char *out = df_xalloc(len + (size_t)n + 1);
+	memcpy(out, name, len);
+	memcpy(out + len, end, (size_t)n);
+	return out;
+}
+
+struct df_id df_copy_id(const struct df_id *id, struct df_stamp dot)
+{
+	uint8_t b[16];
+
+	for (int i = 0; i < 8; i++) {
+		b[i] = (uint8_t)(dot.time >> (8 * i));
+		b[8 + i] = (uint8_t)(dot.node >> (8 * i));
+	}
+	struct df_field f[] = { { id->b, DF_ID_LEN }, { b, sizeof(b) } };
+	return df_hash_fields(f, 2);
+}
+
+static bool is_regular(const struct df_obj *o)
+{
+	return !o->a.st[DF_A_TYPE].time || o->a.type == S_IFREG;
+}
+
+/* Is loser's text the winner's, and its only one? */
+static bool same_text(const struct df_obj *w, const struct df_obj *o)
+{
+	struct df_texts a, b;
+
+	if (!is_regular(w) || !is_regular(o))
+		return false;
+	df_texts_init(&a, &w->heads, NULL);
+	df_texts_init(&b, &o->heads, NULL);
+	bool same = a.n && b.n;
+	for (uint32_t i = 0; i < b.n && same; i++)
+		same = df_ver_equal(a.v[0].m, b.v[i].m);
+	df_texts_release(&a, NULL);
+	df_texts_release(&b, NULL);
+	return same;
+}
+
+static struct df_loser *add_loser(struct df_dirview *d, size_t *size)
+{
+	DF_GROW(d->v, d->n, *size);
+	struct df_loser *l = &d->v[d->n++];
+	*l = (struct df_loser){ 0 };
+	return l;
+}
+
+/* Texts of o beyond the first that differ from it, if (parent, name) is where
+ * they are shown. */
+static void add_copies(struct df_dirview *d, size_t *size,
+		       const struct df_obj *o, df_nid parent, const char *name)
+{
+	df_nid at;
+	const char *newest;
+	struct df_texts t;
+
+	if (o->heads.n < 2 || !df_tree_newest(o, &at, &newest) ||
+	    at != parent || strcmp(newest, name))
+		return;
+	df_texts_init(&t, &o->heads, NULL);
+	for (uint32_t i = 1; i < t.n; i++) {
+		if (df_ver_equal(t.v[i].m, t.v[0].m))
+			continue;
+		struct df_loser *l = add_loser(d, size);
+		l->name = df_xstrdup(name);
+		l->kind = DF_KIND_COPY;
+		l->nid = o->nid;
+		l->st = t.v[i].dot;
+		l->id = o->id;
+	}
+	df_texts_release(&t, NULL);
+}
+
+static void add_name(struct df_vol *v, struct df_dirview *d, size_t *size,
+		     df_nid parent, const char *name)
+{
+	struct df_name *n = df_fold_name(v->fold, parent, name);
+	uint32_t n_cands = n->n;
+	struct cand *c = ranked(v, n);
+
+	for (uint32_t i = 0; i < n_cands && c[i].nid; i++) {
+		const struct df_obj *o = df_fold_get(v->fold, c[i].nid);
+		if (i && !c[i].dir && !c[0].dir &&
+		    same_text(df_fold_get(v->fold, c[0].nid), o)) {
+			d->hidden = df_xrealloc(d->hidden, d->n_hidden + 1,
+						sizeof(*d->hidden));
+			d->hidden[d->n_hidden].name = df_xstrdup(name);
+			d->hidden[d->n_hidden++].nid = c[i].nid;
+			continue;
+		}
+		if (i) {
+			struct df_loser *l = add_loser(d, size);
+			l->name = df_xstrdup(name);
+			l->kind = c[i].dir ? DF_KIND_DIR : DF_KIND_FILE;
+			l->nid = c[i].nid;
+			l->st = c[i].st;
+			l->id = c[i].id;
+		}
+		if (!c[i].dir)
+			add_copies(d, size, o, parent, name);
+	}
+	free(c);
+}
+
+static int loser_cmp(const void *a, const void *b)
+{
+	const struct df_loser *x = a, *y = b;
+	int c = strcmp(x->name, y->name);
+
+	if (!c)
+		c = df_stamp_cmp(x->st, y->st);
+	return c ? c : df_id_cmp(&x->id, &y->id);
+}
+
+static bool taken(struct df_vol *v, df_nid parent, const struct df_dirview *d,
+		  size_t before, const char *name)
+{
+	/* Losers are few where people work; a hostile table with a million of
+	 * them differs by stamp, so the probe below ends the search early. */
+	if (df_fold_name(v->fold, parent, name)->n)
+		return true;
+	size_t lo = before > 4096 ? before - 4096 : 0;
+	for (size_t i = lo; i < before; i++)
+		if (d->v[i].shown && !strcmp(d->v[i].shown, name))
+			return true;
+	return false;
+}
+
+static void give_names(struct df_vol *v, df_nid parent, struct df_dirview *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		struct df_loser *l = &d->v[i];
+		char hex[33], head[9];
+		df_id_hex(&l->id, hex);
+		snprintf(head, sizeof(head), "%.8s", hex);
+		const char *tails[] = { "", head, hex };
+		for (int k = 0; k < 3; k++) {
+			free(l->shown);
+			l->shown = df_cname(l->name, l->st, tails[k]);
+			if (!taken(v, parent, d, i, l->shown))
+				break;
+		}
+	}
+}
+
+void df_dirview_init(struct df_vol *v, df_nid parent, struct df_dirview *d)
+{
+	size_t size = 0, n = 0, n_size = 0;
+	char **names = NULL;
+	const char *rival;
+
+	*d = (struct df_dirview){ 0 };
+	if (df_rule_off(DF_RULE_LINKS))
+		return;
+	for (uint32_t i = 0; (rival = df_fold_rival(v->fold, parent, i)); i++) {
+		DF_GROW(names, n, n_size);
+		names[n++] = df_xstrdup(rival);
+	}
+	for (size_t i = 0; i < n; i++) {
+		add_name(v, d, &size, parent, names[i]);
+		free(names[i]);
+	}
+	free(names);
+	if (d->n)
+		qsort(d->v, d->n, sizeof(*d->v), loser_cmp);
+	give_names(v, parent, d);
+}
+
+void df_dirview_release(struct df_dirview *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		free(d->v[i].shown);
+		free(d->v[i].name);
+	}
+	for (size_t i = 0; i < d->n_hidden; i++)
+		free(d->hidden[i].name);
+	free(d->v);
+	free(d->hidden);
+	*d = (struct df_dirview){ 0 };
+}
+
+static struct df_shown shown_obj(struct df_vol *v, df_nid nid)
+{
+	const struct df_obj *o = nid ? df_fold_get(v->fold, nid) : NULL;
+
+	if (!o)
+		return (struct df_shown){ 0 };
+	return (struct df_shown){ df_obj_is_dir(o) ? DF_KIND_DIR :
+						     DF_KIND_FILE,
+				  nid, { 0 } };
+}
+
+struct df_shown df_tree_lookup(struct df_vol *v, df_nid parent,
+			       const char *name)
+{
+	struct df_name *n = df_fold_name(v->fold, parent, name);
+
+	if (n->n == 1)
+		return shown_obj(v, n->one);
+	if (n->n)
+		return shown_obj(v, df_tree_winner(v, n));
+	struct df_shown s = { 0 };
+	if (!df_fold_has_rivals(v->fold, parent) ||
+	    !strstr(name, ".conflict-"))
+		return s;
+	struct df_dirview d;
+	df_dirview_init(v, parent, &d);
+	for (size_t i = 0; i < d.n; i++)
+		if (!strcmp(d.v[i].shown, name)) {
+			s.kind = d.v[i].kind;
+			s.nid = d.v[i].nid;
+			s.dot = d.v[i].st;
+			break;
+		}
+	df_dirview_release(&d);
+	return s;
+}

@@ -1,0 +1,48 @@
+/*
+ * upload.h - a cut's way to the table: bytes into packs, registers into a
+ * row, the row noted in the journal, sent, acknowledged.
+ *
+ * State of a cut: taken -> packed (every pack in the table) -> noted (from
+ * here on the same bytes are sent until they are seen) -> acknowledged ->
+ * seen.  A crash before "noted" leaves everything dirty; after it the row is
+ * sent again byte for byte.
+ *
+ * Locks: functions here take the volume's lock themselves.
+ */
+#ifndef DF_CACHE_UPLOAD_H
+#define DF_CACHE_UPLOAD_H
+
+#include "cache/commit.h"
+#include "cache/cut.h"
+#include "cache/sender.h"
+
+/* Pack the cut's bytes, hand packs to the sender, note the row.  0, or -errno
+ * (nothing noted; the objects are still dirty and in v->dirty again).  Frees
+ * the cut. */
+int df_upload_cut(struct df_vol *v, struct df_cut *c);
+/* Send the oldest noted row that is not acknowledged, once. */
+int df_upload_row(struct df_vol *v);
+/* What one cut packed. */
+struct df_upload {
+	struct df_vol *v;
+	struct df_cut *cut;
+	struct df_packer *packer;
+	size_t pack_max;
+	struct df_id **ids;       /* pieces of the open pack: ids to fill in */
+	size_t n_ids, ids_size;
+	struct df_buf raw;        /* run being collected */
+	struct df_ver *ver;       /* whose extents these are */
+	struct df_ext **run;
+	size_t n_run, run_size;
+	struct df_sha *sha;
+	uint8_t *last;            /* a small last pack, to go inline; owned */
+	size_t last_len;
+	uint64_t bytes;
+};
+/* upack.c */
+int df_upload_pack(struct df_upload *u);
+int df_upload_piece(struct df_upload *u, const void *raw, size_t len,
+		    struct df_piece *piece);
+int df_upload_close(struct df_upload *u, bool may_inline);
+
+#endif

@@ -1,0 +1,218 @@
+/*
+ * vol.h - the volume's private state, shared by the files of cache/ that work
+ * under its lock.  What each file does is said at its head; who calls whom:
+ *
+ *   name.c attr.c data.c xattr.c   local operations (volume.h)
+ *     -> op.c       one operation: stamp, journal record, apply
+ *     -> settle.c   make true what is shown, first (merge-rules 9)
+ *     -> tree.c     what is shown; derived indexes kept up to date
+ *   cut.c upload.c  what changed -> packs and a row -> the table
+ *   poll.c merge.c  rows -> registers
+ *   checkpoint.c    all registers -> blocks, and back
+ *   identity.c      node ids, restamping
+ *   recover.c       the journal -> memory
+ *   worker.c        the threads
+ */
+#ifndef DF_CACHE_VOL_H
+#define DF_CACHE_VOL_H
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cache/codec.h"
+#include "cache/fetch.h"
+#include "cache/fold.h"
+#include "cache/nidset.h"
+#include "cache/rules.h"
+#include "cache/volume.h"
+
+/* Journal record types (docs/formats.md). */
+enum df_jtype {
+	DF_J_LIFE = 1,   /* a process began: node id, time of its last cut */
+	DF_J_OP,         /* items of one local operation */
+	DF_J_REMOTE,     /* a commit's body, before it is merged */
+	DF_J_CUT,        /* a cut was made: registers are in the noted row */
+	DF_J_ROW,        /* the row's exact bytes */
+	DF_J_UPLOADED,   /* local bytes are in these packs now */
+	DF_J_ACKED,      /* the row was acknowledged */
+	DF_J_SEEN,       /* the row was seen in a poll */
+};
+
+struct df_waiter {
+	struct df_waiter *next;
+	void (*done)(void *arg, int err); /* NULL when taken */
+	void *arg;
+	int64_t deadline_ns;
+	df_nid nid;        /* fsync of one file: held files are cut */
+	uint64_t cut;      /* sync: done when this cut is acknowledged */
+	bool local;        /* fsync=local */
+	void *parked;      /* write: the copy to retry (data.c) */
+};
+
+struct df_inval_node {
+	struct df_inval_node *next;
+	struct df_inval ev;
+};
+
+/* A row of ours that is noted in the journal and not yet seen in the table. */
+struct df_outrow {
+	struct df_outrow *next;
+	struct df_row row;
+	uint64_t note_seq;    /* journal seq of its DF_J_ROW */
+	uint64_t cut;         /* number of the cut */
+	uint64_t time;        /* hlc of the cut */
+	bool acked;
+	int64_t acked_ns;     /* monotonic */
+};
+
+
+struct df_cut; /* cut.h */
+
+/* One local operation: op.h. */
+struct df_op {
+	struct df_stamp st;
+	int64_t now_ns;
+	struct df_buf rec;   /* items, for the journal */
+	struct df_obj **touched;
+	uint32_t n_touched, touched_size;
+	uint64_t seq;        /* replay: the record's; else 0 */
+	bool active;
+};
+
+struct df_vol {
+	struct df_vol_conf conf;  /* strings owned */
+	struct df_remote *remote; /* owned */
+	int lock_fd;              /* the cache directory's lock file */
+
+	struct df_lock lock;
+	struct df_segs *segs;     /* has locks of its own */
+	struct df_fold *fold;     /* lock */
+	struct df_fetch *fetch;
+
+	/* --- identity and clock; all below: lock, if not said otherwise */
+	uint64_t node;
+	uint64_t hlc;             /* time of the last stamp made or seen */
+	uint64_t cut_time;        /* hlc at the last cut */
+	uint64_t jseq;            /* last journal record */
+	int64_t server_skew_ms;   /* newest server Date - own clock */
+	bool server_known;
+	bool must_rename;         /* a fork or resume was noticed */
+	bool replaying;
+	int64_t seen_real_ns, seen_mono_ns; /* identity.c */
+	uint64_t sandbox_id_hash;
+	struct df_op op;
+
+	/* --- the tree */
+	df_nid root;              /* shown as DF_ROOT_NID (subdir mounts) */
+	uint64_t n_revived, n_rehung;
+	uint64_t id_count;
+	uint64_t n_files, n_bytes; /* statfs */
+	struct df_nidmap lookups; /* fuse nid -> lookup count */
+	struct df_nidmap alias;   /* fuse nid -> nid, where they differ */
+	struct df_nidmap alias_of; /* nid -> fuse nid */
+
+	/* --- to be sent */
+	struct df_nidset dirty;   /* objects for the next cut */
+	int64_t first_dirty_ns, last_change_ns; /* monotonic; 0 = none */
+	uint64_t cuts;            /* number of the last cut */
+	uint64_t acked_cut;
+	uint64_t acked_time;      /* hlc of the last acknowledged cut */
+	struct df_cut *cut;       /* being taken, or NULL */
+	struct df_outrow *out;    /* oldest first; one in flight */
+	int64_t last_ack_date_ms;
+	struct df_id prev;        /* this life's last row */
+	uint64_t prev_epoch, seq;
+	struct df_dep *newdeps;   /* rows folded since */
+	size_t n_newdeps, newdeps_size;
+	struct df_waiter *sync_waiters, *space_waiters;
+	struct parked_read *parked_reads; /* vol_data.c */
+	bool sync_asked;
+
+	/* --- from the log */
+	uint64_t epoch;           /* newest checkpoint folded */
+	uint64_t feed_n;          /* place in the feed */
+	uint64_t watermark;       /* greatest sent folded >= 30 s ago */
+	struct df_mark {
+		uint64_t sent;
+		int64_t at_ns;
+	} *marks;                 /* sent of rows folded in the last 30 s */
+	size_t n_marks, marks_size;
+	struct df_waiting *waiting; /* rows whose causes are missing: poll.c */
+	uint64_t bodies_since_ck, rows_since_ck;
+	int64_t last_poll_date_ms; /* server Date of the last poll */
+	int64_t last_poll_ns, last_list_ns; /* monotonic; 0 = never */
+	int64_t last_poll_ms, last_commit_ms; /* real */
+	int64_t last_foreign_ns, last_request_ns; /* monotonic */
+	int64_t poll_interval_ms;
+	struct df_active {
+		uint64_t node;
+		int64_t at_ns;
+	} active[64];             /* nodes with rows in the last minute */
+	unsigned n_active;
+	uint64_t rows_folded, rows_skipped, rows_refused;
+	uint64_t packs_sent, bytes_sent, held_files;
+	bool offline;
+	int auth_err;             /* DF_EAUTH, -EDQUOT: sending stopped */
+
+	/* --- notices to the kernel */
+	struct df_inval_node *inval_head, **inval_tail;
+	struct df_cond inval_cond;
+
+	/* --- threads */
+	struct df_sender *sender;
+	struct df_cond up_cond, poll_cond, fold_cond, sync_cond, retry_cond;
+	pthread_t th_upload, th_poll, th_fold, th_sync;
+	bool started;
+	bool stopping;            /* flush what there is, then stop */
+	bool stop_now;            /* give up waiting for the server */
+	bool stopped;
+	bool failsafe;
+	char errors[16][256];
+	unsigned n_errors;
+};
+
+static inline struct df_id df_root_id(void)
+{
+	return (struct df_id){ { 0 } };
+}
+
+/* The volume is broken: reads go on, writes give EIO, status says why. */
+void df_vol_fail(struct df_vol *v, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* A line for status (deduplicated). */
+void df_vol_say(struct df_vol *v, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* fuse number -> object; NULL: not known.  Locked. */
+struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid);
+/* object -> fuse number */
+df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o);
+/* 0, or why nothing may be changed now. */
+int df_vol_writable(struct df_vol *v);
+void df_vol_push_inval(struct df_vol *v, enum df_inval_kind kind, df_nid nid,
+		       df_nid parent, const char *name);
+/* One lookup more for o, whose number goes to the kernel. */
+void df_vol_count(struct df_vol *v, struct df_obj *o);
+/* o has no name any more, or lost its last lookup: forget it if nobody can
+ * reach it. */
+void df_vol_reap(struct df_vol *v, struct df_obj *o);
+void df_vol_entry(struct df_vol *v, struct df_obj *o, struct df_entry *e);
+void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a);
+double df_vol_timeout(const struct df_vol *v);
+uint64_t df_vol_ino(const struct df_id *id);
+/* o was read: its atime moves, if it has to (local, no commit). */
+void df_vol_accessed(struct df_vol *v, struct df_obj *o);
+/* Make the extents of nid's content known (they may be in pages in the table);
+ * waits.  Not locked. */
+int df_data_load_wait(struct df_vol *v, df_nid nid);
+/* If `big` is too big for the next cut, o must not leave before it (E6). */
+void df_hold_with(struct df_vol *v, struct df_obj *o, struct df_obj *big);
+/* A new stamp time (never the same twice). */
+uint64_t df_vol_stamp_time(struct df_vol *v);
+void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o);
+/* Run a waiter's completion later, outside the lock: moves it to *ready. */
+void df_waiters_run(struct df_waiter *ready, int err);
+
+#endif
