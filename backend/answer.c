@@ -354,11 +354,11 @@ int df_answer_parse(struct df_answer *a, struct df_buf *body)
 
 	*a = (struct df_answer){ .body = *body };
 	df_buf_init(body, 0);
+	if (!a->body.len)
+		return DF_ECORRUPT;
 	struct scan s = { (char *)a->body.data,
 			  (char *)a->body.data + a->body.len, a, 0 };
 	struct df_cell c;
-	if (!a->body.len)
-		return DF_ECORRUPT;
 	if (peek(&s) == 'n') {
 		take_word(&s, &c, "null", DF_CELL_NULL);
 	} else if (take(&s, '{') && peek(&s) != '}') {

@@ -14,6 +14,7 @@
 #include "backend/rows.h"
 #include "base/log.h"
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static void check_cells(const struct df_answer *a)
@@ -58,6 +59,13 @@ static void check_verdict(uint8_t status, const uint8_t *data, size_t len)
 	df_http_answer_release(&a);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	return df_log_open("/dev/null", "fuzz");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct df_answer a;
@@ -65,8 +73,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!len)
 		return 0;
-	df_log_set_level(DF_LOG_ERROR);
-	df_log_open("/dev/null", "fuzz");
 	check_verdict(data[0], data + 1, len - 1);
 	df_buf_init(&body, 0);
 	df_buf_put(&body, data + 1, len - 1);

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static void check_file(const uint8_t *data, size_t len)
@@ -33,6 +34,13 @@ static void check_file(const uint8_t *data, size_t len)
 	close(fd);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	return df_log_open("/dev/null", "fuzz");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	char *token = malloc(len + 1);
@@ -41,7 +49,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	memcpy(token, data, len);
 	token[len] = 0;
-	df_log_open("/dev/null", "fuzz");
 	free(df_creds_token_org(token));
 	free(token);
 	check_file(data, len);

@@ -191,8 +191,10 @@ static void script_done(void *arg, struct MHD_Connection *c, void **ptr,
 	*ptr = NULL;
 }
 
-static inline void script_start(struct script *s, const struct step *steps,
-				size_t n)
+/* With TLS when key and cert (PEM) are given. */
+static inline void script_start_tls(struct script *s, const struct step *steps,
+				    size_t n, const char *key,
+				    const char *cert)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET };
 
@@ -201,17 +203,31 @@ static inline void script_start(struct script *s, const struct step *steps,
 	s->steps = steps;
 	s->n_steps = n;
 	any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	unsigned flags = MHD_USE_THREAD_PER_CONNECTION |
+			 MHD_USE_INTERNAL_POLLING_THREAD;
+	struct MHD_OptionItem tls[] = {
+		{ MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)key },
+		{ MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)cert },
+		{ MHD_OPTION_END, 0, NULL },
+	};
 	s->daemon = MHD_start_daemon(
-		MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD,
-		0, NULL, NULL, script_request, s, MHD_OPTION_SOCK_ADDR, &any,
+		key ? flags | MHD_USE_TLS : flags, 0, NULL, NULL,
+		script_request, s, MHD_OPTION_SOCK_ADDR, &any,
 		MHD_OPTION_NOTIFY_COMPLETED, script_done, NULL,
-		MHD_OPTION_CONNECTION_TIMEOUT, 20u, MHD_OPTION_END);
+		MHD_OPTION_CONNECTION_TIMEOUT, 20u, MHD_OPTION_ARRAY,
+		key ? tls : tls + 2, MHD_OPTION_END);
 	if (!s->daemon)
 		abort();
 	const union MHD_DaemonInfo *info =
 		MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);
-	snprintf(s->url, sizeof(s->url), "http://127.0.0.1:%u",
-		 (unsigned)info->port);
+	snprintf(s->url, sizeof(s->url), "%s://127.0.0.1:%u",
+		 key ? "https" : "http", (unsigned)info->port);
+}
+
+static inline void script_start(struct script *s, const struct step *steps,
+				size_t n)
+{
+	script_start_tls(s, steps, n, NULL, NULL);
 }
 
 /* How many requests there were. */
