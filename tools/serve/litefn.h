@@ -1,0 +1,19 @@
+/*
+ * litefn.h - PostgreSQL's functions and operators that SQLite lacks or has
+ * with another meaning, as SQL functions named dl_*.
+ */
+#ifndef DF_SERVE_LITEFN_H
+#define DF_SERVE_LITEFN_H
+
+#include <sqlite3.h>
+#include <stddef.h>
+
+/* Register all of them on a connection: an SQLite result code. */
+int df_litefn_register(sqlite3 *db);
+/* dl_like and friends, kept in a file of their own. */
+int df_litetext_register(sqlite3 *db);
+
+/* Shared by both: UTF-8 lower case of len bytes, malloced, NUL after it. */
+char *df_litefn_fold(const char *p, size_t len, size_t *out_len, int upper);
+
+#endif

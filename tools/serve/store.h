@@ -1,0 +1,139 @@
+/*
+ * store.h - where workspaces, their tables and the server's own data live.
+ *
+ * litestore.c keeps each workspace in an SQLite file; pgstore.c in a schema of
+ * a PostgreSQL database.  Statements come and go in PostgreSQL's dialect, with
+ * PostgreSQL's messages, whichever store it is.
+ *
+ * Threads: every operation may be called from any thread, concurrently, from
+ *          open until stop().  All block; statements end by their deadline.
+ * Errors:  0 or -errno, logged where the context is; statements report theirs
+ *          in struct df_answer instead.
+ */
+#ifndef DF_SERVE_STORE_H
+#define DF_SERVE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "tools/serve/jsonscan.h"
+#include "tools/serve/sql.h"
+
+/* One statement as it came, in memory of the caller. */
+struct df_stmt {
+	const char *org, *workspace;
+	const char *text;
+	size_t len;
+	struct df_json params; /* ARRAY or NONE */
+	struct df_json batch;  /* ARRAY of ARRAYs: run once for each; or NONE */
+	const char *only_table; /* token's scope, or NULL */
+	bool read_only;
+	int64_t timeout_ms;
+	size_t max_answer;      /* bytes */
+	/* simulation */
+	bool dry;               /* do everything, keep nothing */
+	bool no_unique;
+};
+
+/* What came of it.  df_answer_release frees body. */
+struct df_answer {
+	struct df_buf body;     /* {"columns":...} when error.status is 0 */
+	enum df_sql_kind kind;
+	char table[216];        /* the table it is about, or "" */
+	uint64_t rows;          /* returned, or changed */
+	struct df_sql_error error;
+};
+
+void df_answer_init(struct df_answer *a);
+void df_answer_release(struct df_answer *a);
+
+/* A token as kept: never its text. */
+struct df_token_row {
+	char id[40];
+	char name[128];
+	char org[64];
+	char workspace[80]; /* "" = every */
+	char table[208];    /* "" = every */
+	bool read_only;
+	int64_t created_s;
+	int64_t expires_s;  /* 0 = never */
+	bool revoked;
+};
+
+struct df_feed_in {
+	const char *org, *workspace, *table;
+	int64_t after;
+	unsigned limit;
+	size_t max_answer;
+};
+
+struct df_store;
+
+struct df_store_ops {
+	const char *name;
+	void (*run)(struct df_store *s, const struct df_stmt *in,
+		    struct df_answer *out);
+	/* Rows of `table` with n > after, in commit order, as the feed's JSON
+	 * into out->body; out->rows of them. */
+	void (*feed)(struct df_store *s, const struct df_feed_in *in,
+		     struct df_answer *out);
+
+	/* [{"id","name","created_at"}, ...] */
+	int (*ws_list)(struct df_store *s, const char *org, struct df_buf *out);
+	/* -EEXIST */
+	int (*ws_create)(struct df_store *s, const char *org, const char *id,
+			 const char *name);
+	/* 1, 0 or -errno */
+	int (*ws_exists)(struct df_store *s, const char *org, const char *id);
+
+	/* Small values of the server itself: the secret, the default org.
+	 * -ENOENT if there is none.  put with `once` keeps an older value. */
+	int (*meta_get)(struct df_store *s, const char *key,
+			struct df_buf *out);
+	int (*meta_put)(struct df_store *s, const char *key, const char *value,
+			bool once);
+	int (*org_list)(struct df_store *s, struct df_buf *out); /* JSON */
+	int (*org_put)(struct df_store *s, const char *id, const char *name);
+
+	int (*token_put)(struct df_store *s, const struct df_token_row *row);
+	int (*token_get)(struct df_store *s, const char *id,
+			 struct df_token_row *row); /* -ENOENT */
+	int (*token_revoke)(struct df_store *s, const char *id);
+	int (*token_list)(struct df_store *s,
+			  void (*each)(void *arg, const struct df_token_row *),
+			  void *arg);
+
+	/* Uploaded files (POST /files). */
+	int (*file_put)(struct df_store *s, const char *org, const char *ws,
+			const char *id, const char *name, const char *type,
+			const void *data, size_t len);
+	int (*file_get)(struct df_store *s, const char *org, const char *ws,
+			const char *id, struct df_buf *data, char type[128]);
+
+	/* A copy that is whole and of one moment for each workspace. */
+	int (*backup)(struct df_store *s, const char *path);
+	void (*stop)(struct df_store *s);
+	void (*free)(struct df_store *s); /* only after stop() */
+};
+
+struct df_store {
+	const struct df_store_ops *ops;
+	/* Called after a commit that inserted into a table; set before use. */
+	void (*on_commit)(void *arg, const char *org, const char *workspace,
+			  const char *table);
+	void *on_commit_arg;
+	bool feed; /* rows of a table with a column n come in commit order */
+};
+
+/* "sqlite:DIR" or "postgres://...": *out, or -errno (logged).  serve: as the
+ * one server of an SQLite store, which a second one is refused; else for the
+ * token commands, beside it. */
+int df_store_open(const char *where, bool serve, struct df_store **out);
+int df_litestore_open(const char *dir, bool serve, struct df_store **out);
+int df_pgstore_open(const char *url, struct df_store **out);
+
+/* Workspace ids: lower-case letters, digits, single - and _ between. */
+bool df_workspace_id_ok(const char *id);
+
+#endif
