@@ -8,8 +8,9 @@
  * to copy, by more clients than one CPU can serve.  So few read at a time, and
  * a monitor looks every TICK_MS how many that should be:
  *
- *	goal   1; one more after PENDING_TICKS at which requests were waiting,
- *	       up to the number of CPUs; one less after CALM_TICKS without
+ *	goal   1; one more after PENDING_TICKS at which requests were waiting
+ *	       and all readers busy, up to the number of CPUs; one less after
+ *	       CALM_TICKS without
  *	want   goal + the workers that have been busy with one and the same
  *	       request since the last tick: they are replaced
  *
@@ -153,12 +154,19 @@ struct monitor {
 	unsigned quiet;                   /* ticks without any request */
 };
 
-static void monitor_set_goal(struct monitor *m)
+/* A request that waits while some reader is free only waits for the scheduler:
+ * one more thread to schedule would make that worse. */
+static bool monitor_backlog(struct monitor *m, unsigned busy)
 {
 	struct pollfd p = { .fd = fuse_session_fd(m->fs->se),
 			    .events = POLLIN };
 
-	if (poll(&p, 1, 0) == 1 && p.revents & POLLIN) {
+	return busy >= m->goal && poll(&p, 1, 0) == 1 && p.revents & POLLIN;
+}
+
+static void monitor_set_goal(struct monitor *m, unsigned busy)
+{
+	if (monitor_backlog(m, busy)) {
 		m->calm = 0;
 		if (++m->pending >= PENDING_TICKS && m->goal < m->max_goal) {
 			m->goal++;
@@ -176,12 +184,13 @@ static void monitor_set_goal(struct monitor *m)
 static void monitor_tick(struct monitor *m)
 {
 	struct df_fs *fs = m->fs;
-	unsigned stuck = 0;
+	unsigned busy = 0, stuck = 0;
 	bool moved = false;
 
 	for (unsigned i = 0; i < fs->n_workers; i++) {
 		uint64_t seq = atomic_load(&fs->workers[i].seq);
 
+		busy += seq & 1;
 		if (seq != m->last[i])
 			moved = true;
 		else if (seq & 1)
@@ -189,7 +198,7 @@ static void monitor_tick(struct monitor *m)
 		m->last[i] = seq;
 	}
 	m->quiet = moved || stuck ? 0 : m->quiet + 1;
-	monitor_set_goal(m);
+	monitor_set_goal(m, busy);
 	atomic_store(&fs->n_want, m->goal + stuck);
 	df_lock(&fs->crew_lock);
 	while (atomic_load(&fs->n_active) < m->goal + stuck &&
@@ -233,7 +242,7 @@ static void *monitor_run(void *arg)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct monitor m = { .fs = arg, .goal = 1 };
 
-	m.max_goal = cpus > 1 ? (unsigned)cpus : 2;
+	m.max_goal = cpus > 1 ? (unsigned)cpus : 1;
 	while (!atomic_load(&m.fs->stopping)) {
 		monitor_tick(&m);
 		if (m.quiet > SLEEP_TICKS)
