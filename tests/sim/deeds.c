@@ -356,6 +356,32 @@ static void deed_open(struct deed *d)
 	keep_open(d, entry.nid);
 }
 
+static unsigned names_shown(const struct deed *d, uint64_t ino)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < d->before.n; i++)
+		n += d->before.e[i].ino == ino;
+	return n;
+}
+
+/* One of the open files; one that is hidden somewhere, if there is one. */
+static df_nid some_open(struct deed *d, struct df_attr *a)
+{
+	struct node *nd = d->nd;
+	unsigned first = rng_below(&d->w->rng, nd->n_opened);
+	double timeout;
+	df_nid nid;
+
+	for (unsigned i = nd->n_opened + 1; i--;) {
+		nid = nd->opened[(first + i) % nd->n_opened];
+		want(d, df_vol_getattr(nd->v, nid, a, &timeout), 0, "fstat");
+		if (a->nlink > names_shown(d, a->ino))
+			break;
+	}
+	return nid;
+}
+
 /* Write through a descriptor, wherever its object is by now. */
 static void deed_fdwrite(struct deed *d)
 {
@@ -363,21 +389,18 @@ static void deed_fdwrite(struct deed *d)
 	struct df_attr a;
 	struct ent *e;
 	char text[TOK + 1];
-	unsigned names = 0;
-	double timeout;
+	unsigned names;
 	df_nid nid;
 
 	if (!nd->n_opened)
 		return;
-	nid = nd->opened[rng_below(&d->w->rng, nd->n_opened)];
-	want(d, df_vol_getattr(nd->v, nid, &a, &timeout), 0, "fstat");
+	nid = some_open(d, &a);
+	names = names_shown(d, a.ino);
 	free(d->path);
 	d->path = df_strf("#%llx", (unsigned long long)a.ino);
 	token_text(some_token(d), text);
 	set_size(d, nid, 0);
 	put_bytes(d, nid, 0, text, TOK, 0);
-	for (size_t i = 0; i < d->before.n; i++)
-		names += d->before.e[i].ino == a.ino;
 	e = flat_by_ino(&d->before, a.ino, 0);
 	if (e) {
 		release_text(d, e->text);
@@ -641,22 +664,32 @@ static void deed_link(struct deed *d)
 	free(to);
 }
 
-/* ---- one of them */
+/* ---- one of them.  Weights by profile: everything; directories that move
+ * about; names and hard links; appends and rewrites. */
 static const struct {
 	const char *name;
 	void (*run)(struct deed *d);
-	unsigned weight;
+	unsigned weight[PROFILES];
 } deeds[] = {
-	{ "create", deed_create, 2 },	  { "write", deed_write, 2 },
-	{ "append", deed_append, 3 },	  { "patch", deed_patch, 1 },
-	{ "truncate", deed_truncate, 1 }, { "mkdir", deed_mkdir, 2 },
-	{ "unlink", deed_unlink, 1 },	  { "rmdir", deed_rmdir, 1 },
-	{ "rename", deed_rename, 2 },	  { "mvdir", deed_mvdir, 2 },
-	{ "link", deed_link, 1 },	  { "chmod", deed_chmod, 1 },
-	{ "open", deed_open, 1 },	  { "fdwrite", deed_fdwrite, 1 },
-	{ "rmtree", deed_rmtree, 1 },	  { "symlink", deed_symlink, 1 },
-	{ "exchange", deed_exchange, 1 }, { "setxattr", deed_setxattr, 1 },
-	{ "big", deed_big, 1 },
+	{ "create", deed_create, { 2, 1, 2, 2 } },
+	{ "write", deed_write, { 2, 1, 1, 3 } },
+	{ "append", deed_append, { 3, 1, 1, 5 } },
+	{ "patch", deed_patch, { 1, 0, 0, 2 } },
+	{ "truncate", deed_truncate, { 1, 0, 0, 1 } },
+	{ "mkdir", deed_mkdir, { 2, 4, 1, 1 } },
+	{ "unlink", deed_unlink, { 1, 1, 3, 1 } },
+	{ "rmdir", deed_rmdir, { 1, 2, 0, 0 } },
+	{ "rename", deed_rename, { 2, 1, 2, 1 } },
+	{ "mvdir", deed_mvdir, { 2, 6, 0, 1 } },
+	{ "link", deed_link, { 1, 0, 4, 0 } },
+	{ "chmod", deed_chmod, { 1, 1, 1, 0 } },
+	{ "open", deed_open, { 1, 0, 1, 2 } },
+	{ "fdwrite", deed_fdwrite, { 1, 0, 1, 3 } },
+	{ "rmtree", deed_rmtree, { 1, 1, 1, 0 } },
+	{ "symlink", deed_symlink, { 1, 1, 1, 0 } },
+	{ "exchange", deed_exchange, { 1, 1, 1, 0 } },
+	{ "setxattr", deed_setxattr, { 1, 1, 1, 1 } },
+	{ "big", deed_big, { 1, 0, 0, 1 } },
 };
 
 /* New names may only be conflict copies that hold what was just written. */
@@ -706,10 +739,10 @@ void deed_random(struct world *w, struct node *nd)
 	unsigned sum = 0, x, i;
 
 	for (i = 0; i < DF_ARRAY_LEN(deeds); i++)
-		sum += deeds[i].weight;
+		sum += deeds[i].weight[w->profile];
 	x = rng_below(&w->rng, sum);
-	for (i = 0; x >= deeds[i].weight; i++)
-		x -= deeds[i].weight;
+	for (i = 0; x >= deeds[i].weight[w->profile]; i++)
+		x -= deeds[i].weight[w->profile];
 	node_as(nd);
 	flat_read(w, nd, &d.before);
 	flat_check_twice(w, &d.before, "before an operation");

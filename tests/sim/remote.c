@@ -91,7 +91,8 @@ bool table_past(const struct table *t, size_t r, struct set *out)
 		ssize_t at = table_find(t, id);
 
 		if (at >= 0)
-			whole &= table_past(t, (size_t)at, out);
+			whole &= t->row[at].kept &&
+				 table_past(t, (size_t)at, out);
 		else if (df_id_cmp(id, &none))
 			whole = false;
 	}

@@ -31,6 +31,7 @@
 #define TOK 8
 #define MAX_NODES 6
 #define MAX_OPENED 8
+#define PROFILES 4    /* mixtures of operations: deeds.c */
 #define DELAY_MS 25000 /* a row is visible to everybody after this */
 #define SHOW_MAX 4096  /* longer texts are shown by their ends and size */
 
@@ -150,7 +151,8 @@ struct df_remote *sim_remote_new(struct world *w, struct node *nd,
 void table_init(struct world *w);
 void table_release(struct table *t);
 ssize_t table_find(const struct table *t, const struct df_id *id);
-/* The rows that row r and what it names stand on; false: one is unknown. */
+/* Row r and the rows that it stands on; false: one is unknown, or was never
+ * kept, so that its readers did without. */
 bool table_past(const struct table *t, size_t r, struct set *out);
 bool row_visible(const struct world *w, const struct node *nd, size_t row);
 size_t table_pack_bytes(const struct table *t);
@@ -187,6 +189,7 @@ struct world {
 	unsigned n_tokens;
 	struct set released; /* tokens overwritten or removed on purpose */
 	const char *tmp;     /* directory of this run */
+	unsigned profile;
 	bool slow;           /* this run also jumps days and deletes rows */
 	bool big;            /* this run also writes files over 16 MiB */
 	bool settle;         /* local effects are as asked (rule settle) */

@@ -346,6 +346,7 @@ void world_init(struct world *w, uint64_t seed, unsigned steps,
 	w->random.s = rng_mix(seed, 2, 0);
 	w->now_ms = START_MS;
 	w->settle = true;
+	w->profile = (unsigned)(seed / 2 % PROFILES);
 	w->slow = seed % 8 == 5;
 	w->big = seed % 8 == 3;
 	df_buf_init(&w->trace, 0);
@@ -388,10 +389,10 @@ static void step_life(struct world *w, struct node *nd, unsigned x)
 {
 	if (x < 940) {
 		node_restart(nd);
-	} else if (x < 955) {
+	} else if (x < (w->profile == 3 ? 970 : 955)) {
 		if (w->n_nodes < MAX_NODES)
 			node_fork(nd);
-	} else if (x < 962) {
+	} else if (x < 974 && x % 3 == 0) {
 		if (w->n_nodes < 3)
 			return;
 		if (rng_chance(&w->rng, 50))
@@ -399,7 +400,7 @@ static void step_life(struct world *w, struct node *nd, unsigned x)
 		trace(w, "n%u is killed for good", nd->uid);
 		w->n_deaths++;
 		node_drop(w, nd);
-	} else if (x < 975) {
+	} else if (x < 978) {
 		nd->paused = w->step + (rng_chance(&w->rng, 50) ? 20 : 60);
 		trace(w, "n%u sleeps until step %u", nd->uid, nd->paused);
 	} else if (x < 985) {
