@@ -22,23 +22,39 @@
 static const char *const fsync_choices[] = { "remote", "local", NULL };
 static const char *const switch_choices[] = { "off", "on", NULL };
 /* in the order of enum df_log_level */
-static const char *const level_choices[] = { "error", "warn", "info",
+static const char *const level_choices[] = { "error", "warn",  "info",
 					     "debug", "trace", NULL };
 
 #define TEXT(name, field, arg, doc)                                       \
-	{ name, DF_CONF_TEXT, AT(field), arg, NULL, 0, 0, NULL, doc }
+	{                                                                 \
+		name, DF_CONF_TEXT, AT(field), arg, NULL, 0, 0, NULL, doc \
+	}
 #define PATH(name, field, arg, doc)                                       \
-	{ name, DF_CONF_PATH, AT(field), arg, NULL, 0, 0, NULL, doc }
-#define SIZE(name, field, def, min, max, doc)                             \
-	{ name, DF_CONF_SIZE, AT(field), "SIZE", def, min, max, NULL, doc }
-#define TIME(name, field, def, min, max, doc)                             \
-	{ name, DF_CONF_TIME, AT(field), "TIME", def, min, max, NULL, doc }
+	{                                                                 \
+		name, DF_CONF_PATH, AT(field), arg, NULL, 0, 0, NULL, doc \
+	}
+#define SIZE(name, field, def, min, max, doc)                               \
+	{                                                                   \
+		name, DF_CONF_SIZE, AT(field), "SIZE", def, min, max, NULL, \
+			doc                                                 \
+	}
+#define TIME(name, field, def, min, max, doc)                               \
+	{                                                                   \
+		name, DF_CONF_TIME, AT(field), "TIME", def, min, max, NULL, \
+			doc                                                 \
+	}
 #define SET(name, field, doc)                                             \
-	{ name, DF_CONF_SET, AT(field), NULL, NULL, 0, 0, NULL, doc }
-#define CLEAR(name, field, doc)                                           \
-	{ name, DF_CONF_CLEAR, AT(field), NULL, NULL, 0, 0, NULL, doc }
-#define IGNORE(name)                                                      \
-	{ name, DF_CONF_IGNORE, 0, NULL, NULL, 0, 0, NULL, NULL }
+	{                                                                 \
+		name, DF_CONF_SET, AT(field), NULL, NULL, 0, 0, NULL, doc \
+	}
+#define CLEAR(name, field, doc)                                             \
+	{                                                                   \
+		name, DF_CONF_CLEAR, AT(field), NULL, NULL, 0, 0, NULL, doc \
+	}
+#define IGNORE(name)                                                  \
+	{                                                             \
+		name, DF_CONF_IGNORE, 0, NULL, NULL, 0, 0, NULL, NULL \
+	}
 
 const struct df_option df_options[] = {
 	PATH("credentials", credentials, "FILE",
@@ -220,8 +236,11 @@ static bool parse_time(const char *s, uint64_t *out_ms)
 	static const struct {
 		const char *suffix;
 		uint64_t ms;
-	} units[] = { { "", 1000 },   { "ms", 1 },      { "s", 1000 },
-		      { "m", 60000 }, { "h", HOUR_MS } };
+	} units[] = { { "", 1000 },
+		      { "ms", 1 },
+		      { "s", 1000 },
+		      { "m", 60000 },
+		      { "h", HOUR_MS } };
 	uint64_t whole, thousandths = 0;
 
 	if (!take_number(&s, 10, &whole))
@@ -252,8 +271,7 @@ static int bad_value(const struct df_option *o, const char *value,
 	return -EINVAL;
 }
 
-static bool parse_by_kind(const struct df_option *o, const char *v,
-			  uint64_t *n)
+static bool parse_by_kind(const struct df_option *o, const char *v, uint64_t *n)
 {
 	switch (o->kind) {
 	case DF_CONF_SIZE:
@@ -311,8 +329,8 @@ static int set_choice(struct df_conf *c, const struct df_option *o,
 	return bad_value(o, v, text, msg, size);
 }
 
-static int set_text(struct df_conf *c, const struct df_option *o,
-		    const char *v, char *msg, size_t size)
+static int set_text(struct df_conf *c, const struct df_option *o, const char *v,
+		    char *msg, size_t size)
 {
 	char cwd[PATH_MAX];
 	char *copy;
@@ -349,7 +367,8 @@ static int unknown_option(const char *name, char *msg, size_t size)
 	else
 		snprintf(msg, size,
 			 "option %.100s is not known; 'deeplake help mount' "
-			 "lists the options", name);
+			 "lists the options",
+			 name);
 	return -EINVAL;
 }
 

@@ -48,19 +48,19 @@ struct df_conf {
 	char *org;
 	char *workspace;
 	char *ca_file;
-	uint64_t bwlimit;      /* bytes a second; 0 = none */
+	uint64_t bwlimit; /* bytes a second; 0 = none */
 	/* the cache */
 	char *cache_dir;
-	uint64_t cache_size;   /* bytes; 0 = auto */
-	uint64_t memory;       /* bytes; 0 = auto */
-	uint64_t free_size;    /* what df(1) shows as free; 0 = auto */
+	uint64_t cache_size; /* bytes; 0 = auto */
+	uint64_t memory;     /* bytes; 0 = auto */
+	uint64_t free_size;  /* what df(1) shows as free; 0 = auto */
 	/* behaviour */
-	int fsync;             /* enum df_conf_fsync */
-	int view;              /* 1 = on */
+	int fsync; /* enum df_conf_fsync */
+	int view;  /* 1 = on */
 	uint64_t view_text_max;
 	bool read_only;
 	bool noatime;
-	uint64_t uid, gid;     /* UINT64_MAX = whoever mounts */
+	uint64_t uid, gid; /* UINT64_MAX = whoever mounts */
 	uint64_t umask;
 	bool allow_other;
 	bool default_permissions;
@@ -74,9 +74,9 @@ struct df_conf {
 	int64_t sync_timeout;
 	int64_t flush_delay;
 	/* the daemon */
-	char *log_file;        /* "syslog" or a path */
-	int log_level;         /* enum df_log_level */
-	uint64_t threads;      /* 0 = auto */
+	char *log_file;   /* "syslog" or a path */
+	int log_level;    /* enum df_log_level */
+	uint64_t threads; /* 0 = auto */
 };
 
 struct df_option {

@@ -12,7 +12,7 @@
 const char *df_size_text(uint64_t bytes, char out[DF_SIZE_TEXT])
 {
 	static const char *const unit[] = { "bytes", "KiB", "MiB", "GiB",
-					    "TiB", "PiB", "EiB" };
+					    "TiB",   "PiB", "EiB" };
 	double x = (double)bytes;
 	int u = 0;
 

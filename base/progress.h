@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 struct df_progress {
-	const char *verb;   /* not owned: "sending" */
+	const char *verb; /* not owned: "sending" */
 	int64_t start_ns;
-	int64_t next_ns;    /* when to draw again */
+	int64_t next_ns; /* when to draw again */
 	uint64_t done, total;
 	bool tty, shown;
 };

@@ -22,8 +22,8 @@
 
 struct df_call {
 	int fd;
-	pid_t pid;       /* the daemon, as this process sees it; 0: it cannot */
-	char *buf;       /* owned */
+	pid_t pid; /* the daemon, as this process sees it; 0: it cannot */
+	char *buf; /* owned */
 	size_t len;
 };
 

@@ -9,7 +9,7 @@
 
 struct df_cmd {
 	const char *name;
-	const char *aliases;  /* blank-separated, or NULL */
+	const char *aliases; /* blank-separated, or NULL */
 	int (*run)(int argc, char **argv);
 	const char *synopsis; /* after the name */
 	const char *summary;  /* one line */

@@ -22,12 +22,11 @@ static bool is_mounted(const char *table)
 	if (df_mounted_read(&list))
 		return false;
 	for (size_t i = 0; i < list.n && !found; i++) {
-		found = list.v[i].ours &&
-			strcmp(list.v[i].source, table) == 0;
+		found = list.v[i].ours && strcmp(list.v[i].source, table) == 0;
 		if (found)
 			df_log_error("%s: the table is mounted at %s; unmount "
-				     "it first (deeplake umount %s)", table,
-				     list.v[i].path, list.v[i].path);
+				     "it first (deeplake umount %s)",
+				     table, list.v[i].path, list.v[i].path);
 	}
 	df_mounted_release(&list);
 	return found;

@@ -17,7 +17,7 @@
 #include "tools/start.h"
 
 struct init_args {
-	char *source, *path;  /* owned */
+	char *source, *path;   /* owned */
 	struct df_buf options; /* what -o and its short forms said */
 	bool foreground;
 };
@@ -92,7 +92,8 @@ static int parse_args(int argc, char **argv, struct init_args *a)
 			return status;
 	}
 	if (optind < argc)
-		return df_usage("init", "init: '%s' is not expected; name the "
+		return df_usage("init",
+				"init: '%s' is not expected; name the "
 				"table with --table and the path with --path",
 				argv[optind]);
 	return 0;
@@ -131,8 +132,8 @@ static int remember(const struct df_conf *opt, const struct df_start *s,
 	DF_FREE char *ws = err ? NULL : strdup(a.table.workspace);
 	DF_FREE char *table = strdup(s->table), *path = strdup(s->path);
 	DF_FREE char *subdir = s->subdir ? strdup(s->subdir) : NULL;
-	e = (struct df_entry_reg){ path, table, subdir, ws, org,
-				   *options ? options : NULL };
+	e = (struct df_entry_reg){ path, table, subdir,
+				   ws,   org,   *options ? options : NULL };
 	if (!err) {
 		err = df_registry_put(&e);
 		df_account_release(&a);
@@ -141,7 +142,8 @@ static int remember(const struct df_conf *opt, const struct df_start *s,
 		err = df_registry_set_pid(s->path, pid, 0);
 	if (err)
 		df_log_warn("%s is mounted, but 'deeplake mount %s' will not "
-			    "know it", s->path, s->path);
+			    "know it",
+			    s->path, s->path);
 	return err;
 }
 
@@ -187,8 +189,8 @@ int df_cmd_init(int argc, char **argv)
 		status = complete(&a.path, "DEEPLAKE_MOUNT_PATH", "mount path",
 				  "--path P");
 	DF_FREE char *options = strdup(df_buf_cstr(&a.options));
-	if (!status && (!options || df_conf_parse(&opt, options, false, msg,
-						  sizeof(msg))))
+	if (!status &&
+	    (!options || df_conf_parse(&opt, options, false, msg, sizeof(msg))))
 		status = df_usage("mount", "init: %s",
 				  options ? msg : "out of memory");
 	if (!status)

@@ -30,8 +30,7 @@ static int read_options(struct df_conf *opt, const char *first,
 	return df_usage("mount", "mount: %s", msg);
 }
 
-static int mount_entry(const struct df_entry_reg *e,
-		       const struct mount_args *a)
+static int mount_entry(const struct df_entry_reg *e, const struct mount_args *a)
 {
 	struct df_conf opt;
 	char msg[256];
@@ -93,7 +92,8 @@ static int mount_known(const char *arg, const struct mount_args *a)
 	else
 		df_log_error("%s: no table is known for this path; 'deeplake "
 			     "init --table T --path %s' makes it known, "
-			     "'deeplake list' shows what is", path, path);
+			     "'deeplake list' shows what is",
+			     path, path);
 	df_registry_release(&reg);
 	return status;
 }
@@ -148,10 +148,10 @@ int df_cmd_mount(int argc, char **argv)
 	int n = argc - optind;
 	if (a.all && a.foreground)
 		return df_usage("mount", "mount: --all and --foreground do not "
-				"go together");
+					 "go together");
 	if (a.all ? n != 0 : n < 1 || n > 2)
 		return df_usage("mount", "mount: give a path, a table and a "
-				"path, or --all");
+					 "path, or --all");
 	if (a.all)
 		return mount_all(&a);
 	return n == 1 ? mount_known(argv[optind], &a)

@@ -31,8 +31,10 @@ static json_t *ask_status(struct df_live *l)
 		err = df_live_ask(l, json_pack("{s:s}", "cmd", "status"),
 				  ASK_MS, NULL, NULL, &answer, why);
 	else if (!l->run.path)
-		snprintf(why, sizeof(why), "only user %u and root can ask its "
-			 "daemon", (unsigned)l->m->uid);
+		snprintf(why, sizeof(why),
+			 "only user %u and root can ask its "
+			 "daemon",
+			 (unsigned)l->m->uid);
 	if (err)
 		return df_report_silent(l->m->path, l->m->source, NULL,
 					l->run.path ? "dead" : "mounted", why);
@@ -75,7 +77,8 @@ static bool has_path(const json_t *all, const char *path)
 	json_t *m;
 	size_t i;
 
-	json_array_foreach(all, i, m) {
+	json_array_foreach(all, i, m)
+	{
 		const char *at = json_string_value(json_object_get(m, "path"));
 		if (at && strcmp(at, path) == 0)
 			return true;
@@ -94,10 +97,9 @@ static int add_remembered(json_t *all)
 		const struct df_entry_reg *e = &reg.v[i];
 		if (!has_path(all, e->path))
 			err = json_array_append_new(
-				all,
-				df_report_silent(e->path, e->table,
-						 e->workspace, "not mounted",
-						 NULL));
+				all, df_report_silent(e->path, e->table,
+						      e->workspace,
+						      "not mounted", NULL));
 	}
 	df_registry_release(&reg);
 	return err ? df_fail(-ENOMEM, "list") : 0;
@@ -118,7 +120,8 @@ static void print_list(const json_t *all)
 	json_t *m;
 	size_t i;
 
-	json_array_foreach(all, i, m) {
+	json_array_foreach(all, i, m)
+	{
 		const json_t *pid = json_object_get(m, "pid");
 		const char *path, *table, *state;
 		if (json_unpack(m, "{s:s, s:s, s:s}", "path", &path, "table",
@@ -211,8 +214,7 @@ int df_cmd_status(int argc, char **argv)
 	if (!status && json) {
 		status = print_json(all);
 	} else if (!status) {
-		json_array_foreach(all, i, m)
-			df_report_print(stdout, m);
+		json_array_foreach(all, i, m) df_report_print(stdout, m);
 		if (!json_array_size(all))
 			printf("no table is mounted\n");
 	}
@@ -252,8 +254,10 @@ int df_cmd_flush(int argc, char **argv)
 		if (c == '?')
 			return df_usage_opt(argv, optopt, optind);
 		if (df_conf_time(optarg, &timeout_ms))
-			return df_usage("flush", "flush: --timeout %s: give a "
-					"time such as 30 or 1.5", optarg);
+			return df_usage("flush",
+					"flush: --timeout %s: give a "
+					"time such as 30 or 1.5",
+					optarg);
 	}
 	if (argc - optind != 1)
 		return df_usage("flush", "flush: give one path");
@@ -271,11 +275,9 @@ int df_cmd_flush(int argc, char **argv)
 
 static bool warm_progress(void *arg, const json_t *p)
 {
-	df_progress_bytes(arg,
-			  (uint64_t)json_integer_value(
-				  json_object_get(p, "done")),
-			  (uint64_t)json_integer_value(
-				  json_object_get(p, "total")));
+	df_progress_bytes(
+		arg, (uint64_t)json_integer_value(json_object_get(p, "done")),
+		(uint64_t)json_integer_value(json_object_get(p, "total")));
 	return true;
 }
 

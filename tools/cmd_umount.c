@@ -50,7 +50,8 @@ int df_cmd_umount(int argc, char **argv)
 	bool all = false;
 
 	opterr = 0;
-	for (int c; (c = getopt_long(argc, argv, "at:fl", longs, NULL)) != -1;) {
+	for (int c;
+	     (c = getopt_long(argc, argv, "at:fl", longs, NULL)) != -1;) {
 		if (c == 'a')
 			all = true;
 		else if (c == 'f')
@@ -62,8 +63,10 @@ int df_cmd_umount(int argc, char **argv)
 		else if (c != 't')
 			return df_usage_opt(argv, optopt, optind);
 		else if (df_conf_time(optarg, &d.timeout_ms))
-			return df_usage("umount", "umount: --timeout %s: give "
-					"a time such as 30 or 1.5", optarg);
+			return df_usage("umount",
+					"umount: --timeout %s: give "
+					"a time such as 30 or 1.5",
+					optarg);
 	}
 	if (argc - optind != !all)
 		return df_usage("umount", "umount: give one path, or --all");

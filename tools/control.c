@@ -91,9 +91,9 @@ static void say_result(struct client *cl, int err, const char *what)
 	if (!err)
 		say(cl, json_pack("{s:b}", "ok", 1));
 	else
-		say(cl, json_pack("{s:b, s:s, s:i, s:s}", "ok", 0, "error",
-				  df_strerror(err), "errno", -err, "what",
-				  what));
+		say(cl,
+		    json_pack("{s:b, s:s, s:i, s:s}", "ok", 0, "error",
+			      df_strerror(err), "errno", -err, "what", what));
 }
 
 static bool say_progress(struct client *cl)
@@ -101,11 +101,11 @@ static bool say_progress(struct client *cl)
 	struct df_vol_status st;
 
 	df_vol_status(cl->control->conf.vol, &st);
-	return say(cl, json_pack("{s:{s:I, s:I, s:s}}", "progress",
-				 "dirty_bytes", (json_int_t)st.dirty_bytes,
-				 "dirty_files", (json_int_t)st.dirty_files,
-				 "state",
-				 state_name[control_state(cl->control)]));
+	return say(cl,
+		   json_pack("{s:{s:I, s:I, s:s}}", "progress", "dirty_bytes",
+			     (json_int_t)st.dirty_bytes, "dirty_files",
+			     (json_int_t)st.dirty_files, "state",
+			     state_name[control_state(cl->control)]));
 }
 
 static void cmd_ping(struct client *cl, const json_t *request)
@@ -113,10 +113,10 @@ static void cmd_ping(struct client *cl, const json_t *request)
 	struct df_control *c = cl->control;
 
 	(void)request;
-	say(cl, json_pack("{s:b, s:i, s:s, s:s, s:s}", "ok", 1, "pid",
-			  (int)getpid(), "path", c->conf.path, "table",
-			  c->conf.table, "state",
-			  state_name[control_state(c)]));
+	say(cl,
+	    json_pack("{s:b, s:i, s:s, s:s, s:s}", "ok", 1, "pid",
+		      (int)getpid(), "path", c->conf.path, "table",
+		      c->conf.table, "state", state_name[control_state(c)]));
 }
 
 static void cmd_status(struct client *cl, const json_t *request)
@@ -193,9 +193,9 @@ static bool warm_progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct client *cl = arg;
 
-	return say(cl, json_pack("{s:{s:I, s:I}}", "progress", "done",
-				 (json_int_t)done, "total",
-				 (json_int_t)total)) &&
+	return say(cl,
+		   json_pack("{s:{s:I, s:I}}", "progress", "done",
+			     (json_int_t)done, "total", (json_int_t)total)) &&
 	       control_state(cl->control) == DF_STATE_MOUNTED;
 }
 
@@ -222,8 +222,8 @@ static void cmd_clear(struct client *cl, const json_t *request)
 
 static void cmd_log(struct client *cl, const json_t *request)
 {
-	const char *level = json_string_value(json_object_get(request,
-							      "level"));
+	const char *level =
+		json_string_value(json_object_get(request, "level"));
 	struct df_conf conf;
 	char msg[256] = "";
 
@@ -239,10 +239,10 @@ static const struct {
 	const char *name;
 	void (*run)(struct client *cl, const json_t *request);
 } commands[] = {
-	{ "ping", cmd_ping },	  { "status", cmd_status },
-	{ "flush", cmd_flush },	  { "wait", cmd_wait },
-	{ "warm", cmd_warm },	  { "handover", cmd_handover },
-	{ "clear", cmd_clear },	  { "log", cmd_log },
+	{ "ping", cmd_ping },   { "status", cmd_status },
+	{ "flush", cmd_flush }, { "wait", cmd_wait },
+	{ "warm", cmd_warm },   { "handover", cmd_handover },
+	{ "clear", cmd_clear }, { "log", cmd_log },
 };
 
 static void answer(struct client *cl, const char *line, size_t len)
@@ -358,7 +358,8 @@ int df_control_start(const struct df_control_conf *conf,
 	df_lock_init(&c->lock);
 	df_cond_init(&c->state_cond);
 	c->wake_fd = eventfd(0, EFD_CLOEXEC);
-	c->listen_fd = c->wake_fd < 0 ? -errno : df_call_listen(conf->cache_dir);
+	c->listen_fd = c->wake_fd < 0 ? -errno
+				      : df_call_listen(conf->cache_dir);
 	int err = c->listen_fd < 0 ? c->listen_fd : 0;
 	if (!err)
 		err = -pthread_create(&c->thread, NULL, control_main, c);

@@ -39,9 +39,9 @@ enum df_control_state {
 struct df_control_conf {
 	struct df_vol *vol;
 	const char *cache_dir;
-	const char *path;      /* the mount point */
+	const char *path; /* the mount point */
 	const char *table;
-	const char *subdir;    /* or NULL */
+	const char *subdir; /* or NULL */
 	const char *workspace;
 	const char *server;
 };

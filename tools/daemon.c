@@ -81,7 +81,8 @@ static void on_ready(void *arg)
 		err = detach_stdio(d->conf->opt);
 	if (!report(d, err, df_exit_of(err)) || err) {
 		df_log_warn("%s: the command that mounted it has ended: "
-			    "unmounting", d->conf->path);
+			    "unmounting",
+			    d->conf->path);
 		df_fs_stop(d->fs);
 		return;
 	}
@@ -169,15 +170,14 @@ static void write_runfile(struct daemon *d)
 	struct df_mounted_list list;
 
 	int err = df_mounted_read(&list);
-	const struct df_mounted *m =
-		err ? NULL : df_mounted_at(&list, c->path);
+	const struct df_mounted *m = err ? NULL : df_mounted_at(&list, c->path);
 	if (m && path && table && cache_dir)
 		err = df_runfile_write(m->dev, &r, &d->runfile);
 	df_mounted_release(&list);
 	if (err || !d->runfile)
 		df_log_warn("%s: no run file: %s; umount and status need "
-			    "-o cache_dir=%s", c->path, df_strerror(err),
-			    c->cache_dir);
+			    "-o cache_dir=%s",
+			    c->path, df_strerror(err), c->cache_dir);
 }
 
 /* 0 or -errno; then *status is what the command ends with. */
@@ -241,8 +241,9 @@ static bool drain(struct daemon *d)
 	else
 		df_log_warn("%s: unmounted, but not everything is in the "
 			    "table (%s); the rest is kept in %s and is sent "
-			    "by the next mount", d->conf->path,
-			    df_strerror(err ? err : stop), d->conf->cache_dir);
+			    "by the next mount",
+			    d->conf->path, df_strerror(err ? err : stop),
+			    d->conf->cache_dir);
 	return remote;
 }
 
@@ -276,7 +277,7 @@ int df_daemon_run(const struct df_daemon_conf *conf, int report_fd)
 		bool remote = drain(&d);
 		df_control_finish(d.control, remote);
 		status = !remote ? DF_EXIT_NOT_REMOTE
-			 : err	 ? DF_EXIT_FAILED
+			 : err   ? DF_EXIT_FAILED
 				 : DF_EXIT_OK;
 		df_registry_set_pid(conf->path, 0, getpid());
 	}

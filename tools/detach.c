@@ -67,7 +67,8 @@ static int flush_first(const struct df_detach *d, struct df_live *l)
 		df_log_error("%s: still mounted, for not everything is in the "
 			     "table: %s; try again, or unmount with 'deeplake "
 			     "umount --force', which keeps the rest for the "
-			     "next mount", l->m->path, why);
+			     "next mount",
+			     l->m->path, why);
 	return DF_EXIT_NOT_REMOTE;
 }
 
@@ -82,10 +83,10 @@ static bool wait_progress(void *arg, const json_t *p)
 	struct wait_view *w = arg;
 	const char *state = json_string_value(json_object_get(p, "state"));
 
-	df_progress_bytes(&w->progress,
-			  (uint64_t)json_integer_value(
-				  json_object_get(p, "dirty_bytes")),
-			  0);
+	df_progress_bytes(
+		&w->progress,
+		(uint64_t)json_integer_value(json_object_get(p, "dirty_bytes")),
+		0);
 	w->elsewhere = state && strcmp(state, "mounted") == 0 &&
 		       df_clock_mono_ns() > w->noticed_by_ns;
 	return !w->elsewhere;
@@ -115,7 +116,8 @@ static int wait_for_daemon(struct df_live *l)
 		return DF_EXIT_OK;
 	df_log_error("%s: unmounted, but not everything is in the table%s%s; "
 		     "what is missing is kept in %s and is sent by the next "
-		     "mount", l->m->path, err ? ": " : "", err ? why : "",
+		     "mount",
+		     l->m->path, err ? ": " : "", err ? why : "",
 		     l->run.cache_dir ? l->run.cache_dir : "its cache");
 	return DF_EXIT_NOT_REMOTE;
 }
@@ -147,8 +149,8 @@ static int detach_live(const struct df_detach *d, struct df_live *l)
 			return flushed;
 	}
 	bool wait = !plain && last && l->connected &&
-		    df_call_send(&l->call,
-				 json_pack("{s:s}", "cmd", "wait")) == 0;
+		    df_call_send(&l->call, json_pack("{s:s}", "cmd", "wait")) ==
+			    0;
 	if (take_away(d, l))
 		return DF_EXIT_FAILED;
 	if (d->verbose)

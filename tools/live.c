@@ -63,16 +63,17 @@ int df_live_open(const char *path, bool inside, const char *cache_dir,
 		return df_fail(err, "reading the mount table");
 	out->m = df_mounted_at(&out->list, at);
 	if (!out->m && inside)
-		out->m = mount_around(&out->list, realpath(at, real) ? real
-								     : at);
+		out->m = mount_around(&out->list,
+				      realpath(at, real) ? real : at);
 	if (!out->m || !out->m->ours) {
 		if (out->m)
 			df_log_error("%s: a filesystem of type %s is mounted "
-				     "there, not a table; use umount(8)", path,
-				     out->m->type);
+				     "there, not a table; use umount(8)",
+				     path, out->m->type);
 		else
 			df_log_error("%s: no table is mounted there; 'deeplake "
-				     "list' shows what is", path);
+				     "list' shows what is",
+				     path);
 		df_live_close(out);
 		return -ENOENT;
 	}
@@ -100,10 +101,10 @@ int df_live_answer(struct df_live *l, int64_t timeout_ms,
 		snprintf(why, 256, "the daemon does not answer: %s",
 			 df_strerror(err));
 	} else if (!json_is_true(json_object_get(line, "ok"))) {
-		const char *e = json_string_value(json_object_get(line,
-								  "error"));
-		int code = (int)json_integer_value(json_object_get(line,
-								   "errno"));
+		const char *e =
+			json_string_value(json_object_get(line, "error"));
+		int code =
+			(int)json_integer_value(json_object_get(line, "errno"));
 		err = code > 0 ? -code : -EIO;
 		snprintf(why, 256, "%s", e ? e : "refused");
 	}
@@ -135,8 +136,8 @@ struct flush_view {
 static bool flush_progress(void *arg, const json_t *p)
 {
 	struct flush_view *f = arg;
-	uint64_t dirty = (uint64_t)json_integer_value(
-		json_object_get(p, "dirty_bytes"));
+	uint64_t dirty =
+		(uint64_t)json_integer_value(json_object_get(p, "dirty_bytes"));
 
 	f->most = DF_MAX(f->most, dirty);
 	df_progress_bytes(&f->progress, f->most - dirty, f->most);

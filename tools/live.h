@@ -15,7 +15,7 @@ struct df_live {
 	const struct df_mounted *m;  /* into list */
 	struct df_runfile run;       /* owned; path NULL: not known */
 	struct df_call call;
-	bool connected;              /* call can be used */
+	bool connected; /* call can be used */
 };
 
 /*

@@ -20,24 +20,24 @@
 #define DF_LIBEXECDIR "/usr/local/libexec/deeplake"
 #endif
 
-#define OPT_O "  -o NAME[=VALUE],...  options of the mount; 'help mount' lists them\n"
+#define OPT_O                                                              \
+	"  -o NAME[=VALUE],...  options of the mount; 'help mount' lists " \
+	"them\n"
 
 const struct df_cmd df_cmds[] = {
-	{ "init", NULL, df_cmd_init,
-	  "--table T[:/sub/dir] --path P [OPTIONS]",
+	{ "init", NULL, df_cmd_init, "--table T[:/sub/dir] --path P [OPTIONS]",
 	  "make the table if it is missing, remember the mount, mount it",
 	  "  --table T            the table; T:/sub/dir shows only that part\n"
 	  "  --path P             where to mount it; made if it is missing\n"
 	  "  --org ID             the organization\n"
 	  "  --workspace W        the workspace\n"
-	  "  --api-url URL        the server\n"
-	  OPT_O
+	  "  --api-url URL        the server\n" OPT_O
 	  "  -f, --foreground     do not become a daemon; log to stderr\n" },
 	{ "mount", NULL, df_cmd_mount, "PATH | --all | TABLE PATH [OPTIONS]",
 	  "mount what init remembered, or a table at a path",
 	  "  --all                every mount that init remembered\n"
-	  "  -f, --foreground     do not become a daemon; log to stderr\n"
-	  OPT_O },
+	  "  -f, --foreground     do not become a daemon; log to "
+	  "stderr\n" OPT_O },
 	{ "umount", "unmount stop", df_cmd_umount,
 	  "PATH | --all [--timeout S] [--force | --lazy]",
 	  "send everything, unmount, wait for the daemon's end",
@@ -112,8 +112,10 @@ int df_usage_opt(char **argv, int optopt_value, int optind_value)
 	if (optopt_value && strncmp(given, "--", 2) != 0)
 		return df_usage(argv[0],
 				"%s: option -%c is not known or lacks its "
-				"value", argv[0], optopt_value);
-	return df_usage(argv[0], "%s: option %s is not known or lacks its value",
+				"value",
+				argv[0], optopt_value);
+	return df_usage(argv[0],
+			"%s: option %s is not known or lacks its value",
 			argv[0], given);
 }
 
@@ -207,9 +209,10 @@ int df_cmd_exec(int argc, char **argv)
 	DF_FREE char *name = df_strf("deeplake-%s", argv[0]);
 	if (name)
 		execvp(name, argv);
-	df_log_error("the program deeplake-%s is not installed beside deeplake, "
-		     "in %s or in PATH: %s", argv[0], DF_LIBEXECDIR,
-		     df_strerror(-errno));
+	df_log_error(
+		"the program deeplake-%s is not installed beside deeplake, "
+		"in %s or in PATH: %s",
+		argv[0], DF_LIBEXECDIR, df_strerror(-errno));
 	return DF_EXIT_FAILED;
 }
 

@@ -23,7 +23,8 @@ struct helper_args {
 static int usage(const char *self)
 {
 	df_log_error("usage: %s TABLE[:/sub/dir] DIR [-sfnv] [-o OPTIONS]; "
-		     "mount.deeplakefs(8) explains them", self);
+		     "mount.deeplakefs(8) explains them",
+		     self);
 	return DF_EXIT_USAGE;
 }
 
@@ -45,7 +46,8 @@ static int remount(const struct df_conf *opt, const char *path)
 	df_live_close(&l);
 	if (fixed && !opt->read_only) {
 		df_log_error("%s: it was mounted read-only, and so it stays; "
-			     "unmount it and mount it again with rw", path);
+			     "unmount it and mount it again with rw",
+			     path);
 		return DF_EXIT_FAILED;
 	}
 	flags |= opt->read_only ? MS_RDONLY : 0;
@@ -70,8 +72,8 @@ static int helper_mount(const char *source, const char *dir,
 
 	df_conf_init(&opt);
 	int status = DF_EXIT_USAGE;
-	if (a->options && df_conf_parse(&opt, a->options, a->sloppy, msg,
-					sizeof(msg))) {
+	if (a->options &&
+	    df_conf_parse(&opt, a->options, a->sloppy, msg, sizeof(msg))) {
 		df_log_error("%s", msg);
 		goto out;
 	}

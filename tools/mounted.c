@@ -19,8 +19,8 @@ static void unescape(char *s)
 	char *out = s;
 
 	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' &&
-		    s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' &&
+		    s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
 			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 |
 					(s[3] - '0'));
 			s += 3;
@@ -72,8 +72,7 @@ static int parse_line(char *line, struct df_mounted *m)
 		dash = take_field(&line);
 	} while (dash && strcmp(dash, "-") != 0);
 	char *type = take_field(&line), *source = take_field(&line);
-	if (!type || !source || !line ||
-	    sscanf(f[2], "%u:%u", &maj, &min) != 2)
+	if (!type || !source || !line || sscanf(f[2], "%u:%u", &maj, &min) != 2)
 		return -EINVAL;
 	unescape(f[3]);
 	unescape(f[4]);
@@ -121,7 +120,8 @@ int df_mounted_read(struct df_mounted_list *out)
 		struct df_mounted m;
 		err = parse_line(line, &m);
 		struct df_mounted *v =
-			err ? NULL : reallocarray(out->v, out->n + 1, sizeof(m));
+			err ? NULL
+			    : reallocarray(out->v, out->n + 1, sizeof(m));
 		if (!v) {
 			mounted_free(&m);
 			/* a future kernel's line is no reason to fail */

@@ -17,9 +17,9 @@ struct df_mounted {
 	char *type;   /* owned */
 	char *source; /* owned: the table */
 	dev_t dev;
-	uid_t uid;    /* who mounted it (FUSE's user_id=); 0 else */
+	uid_t uid; /* who mounted it (FUSE's user_id=); 0 else */
 	bool read_only;
-	bool ours;    /* type is DF_FS_TYPE */
+	bool ours; /* type is DF_FS_TYPE */
 };
 
 struct df_mounted_list {

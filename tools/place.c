@@ -29,8 +29,8 @@ int df_place_check_table(const char *table)
 		if (len > n && strcmp(table + len - n, ours[i]) == 0) {
 			df_log_error("table name '%s': names that end in %s "
 				     "belong to volumes; name the volume, "
-				     "'%.*s'", table, ours[i],
-				     (int)(len - n), table);
+				     "'%.*s'",
+				     table, ours[i], (int)(len - n), table);
 			return -EINVAL;
 		}
 	}
@@ -107,48 +107,51 @@ char *df_place_home(void)
 	return df_place_home_of(geteuid());
 }
 
+/* All the way, links followed: it must be there. */
+static char *real_path(const char *path)
+{
+	char real[PATH_MAX];
+
+	return realpath(path, real) ? strdup(real) : NULL;
+}
+
+/* The directory resolved, the last component as it is. */
+static char *real_parent(const char *path, const char *slash, const char *name)
+{
+	char real[PATH_MAX];
+	DF_FREE char *dir = slash ? strndup(path, (size_t)(slash - path))
+				  : strdup(".");
+
+	if (!dir)
+		return NULL;
+	if (realpath(*dir ? dir : "/", real))
+		return df_strf("%s/%s", strcmp(real, "/") ? real : "", name);
+	/* nothing of it is there yet: as it was written */
+	return errno == ENOENT && *path == '/' ? strdup(path) : NULL;
+}
+
 int df_place_path(const char *path, char **out)
 {
-	char dir[PATH_MAX];
+	char link[PATH_MAX];
 	DF_FREE char *copy = strdup(path);
+	size_t len = copy ? strlen(copy) : 0;
 
 	*out = NULL;
-	if (!copy)
-		return df_fail(-ENOMEM, "reading '%s'", path);
-	size_t len = strlen(copy);
+	if (!len)
+		return df_fail(copy ? -ENOENT : -ENOMEM, "path '%s'", path);
 	while (len > 1 && copy[len - 1] == '/')
 		copy[--len] = 0;
-	char *slash = strrchr(copy, '/');
+	const char *slash = strrchr(copy, '/');
 	const char *name = slash ? slash + 1 : copy;
-	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-		/* no last component to leave alone; it must be there then */
-		if (!len || !realpath(copy, dir))
-			return df_fail(len ? -errno : -ENOENT,
-				       "path '%s'", path);
-		*out = strdup(dir);
-		return *out ? 0 : df_fail(-ENOMEM, "reading '%s'", path);
-	}
-	char link[PATH_MAX];
-	if (readlink(copy, link, sizeof(link)) >= 0) {
-		/* a symbolic link is alive: follow it all the way */
-		if (!realpath(copy, dir))
-			return df_fail(-errno, "path '%s'", path);
-		*out = strdup(dir);
-		return *out ? 0 : df_fail(-ENOMEM, "reading '%s'", path);
-	}
-	DF_FREE char *parent = slash ? strndup(copy, (size_t)(slash - copy))
-				     : strdup(".");
-	if (!parent)
-		return df_fail(-ENOMEM, "reading '%s'", path);
-	if (!realpath(*parent ? parent : "/", dir)) {
-		if (errno != ENOENT || *copy != '/')
-			return df_fail(-errno, "path '%s'", path);
-		/* nothing of it is there yet: as it was written */
-		*out = strdup(copy);
-	} else {
-		*out = df_strf("%s/%s", strcmp(dir, "/") ? dir : "", name);
-	}
-	return *out ? 0 : df_fail(-ENOMEM, "reading '%s'", path);
+	bool no_name = !*name || strcmp(name, ".") == 0 ||
+		       strcmp(name, "..") == 0;
+	errno = ENOMEM;
+	/* a symbolic link is alive, so that it can be followed */
+	if (no_name || readlink(copy, link, sizeof(link)) >= 0)
+		*out = real_path(copy);
+	else
+		*out = real_parent(copy, slash, name);
+	return *out ? 0 : df_fail(-errno, "path '%s'", path);
 }
 
 char *df_place_cache_dir(const char *api_url, const char *org,

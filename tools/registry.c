@@ -42,20 +42,23 @@ static int registry_read(const char *file, json_t **out)
 		df_buf_release(&text);
 		return *out ? 0 : -ENOMEM;
 	}
-	*out = err ? NULL
-		   : json_loadb((char *)text.data, text.len, 0, &why);
+	*out = err ? NULL : json_loadb((char *)text.data, text.len, 0, &why);
 	df_buf_release(&text);
 	if (err)
 		return df_fail(err, "%s", file);
 	if (!*out)
-		return df_fail(DF_ECORRUPT, "%s, line %d: %s; repair it or "
-			       "move it away", file, why.line, why.text);
+		return df_fail(DF_ECORRUPT,
+			       "%s, line %d: %s; repair it or "
+			       "move it away",
+			       file, why.line, why.text);
 	if (json_is_array(json_object_get(*out, "mounts")))
 		return 0;
 	json_decref(*out);
 	*out = NULL;
-	return df_fail(DF_ECORRUPT, "%s: no list \"mounts\" in it; repair it "
-		       "or move it away", file);
+	return df_fail(DF_ECORRUPT,
+		       "%s: no list \"mounts\" in it; repair it "
+		       "or move it away",
+		       file);
 }
 
 static char *copy_or_null(const char *s)
@@ -131,9 +134,8 @@ int df_registry_load(struct df_registry *out)
 		json_decref(doc);
 		return -ENOMEM;
 	}
-	json_array_foreach(mounts, i, j)
-		if (entry_parse(j, &out->v[out->n]))
-			out->n++;
+	json_array_foreach(mounts, i, j) if (entry_parse(j, &out->v[out->n]))
+		out->n++;
 	json_decref(doc);
 	return 0;
 }
@@ -208,7 +210,8 @@ static json_t *find_json(json_t *mounts, const char *path)
 	json_t *j;
 	size_t i;
 
-	json_array_foreach(mounts, i, j) {
+	json_array_foreach(mounts, i, j)
+	{
 		const char *at = text_of(j, "mountPath");
 		if (at && strcmp(at, path) == 0)
 			return j;

@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 struct df_entry_reg {
-	char *path;      /* all owned */
+	char *path; /* all owned */
 	char *table;
 	char *subdir;    /* NULL: the whole volume */
 	char *workspace; /* NULL where the entry has none */

@@ -38,11 +38,11 @@ json_t *df_report_status(const struct df_control_conf *c,
 	char node[17];
 
 	snprintf(node, sizeof(node), "%016llx", (unsigned long long)st->node);
-	json_t *j = json_pack(
-		"{s:s, s:s, s:s?, s:s?, s:s?, s:i, s:s, s:s}", "path", c->path,
-		"table", c->table, "subdir", c->subdir, "workspace",
-		c->workspace, "server", c->server, "pid", (int)getpid(), "node",
-		node, "cache_dir", c->cache_dir);
+	json_t *j = json_pack("{s:s, s:s, s:s?, s:s?, s:s?, s:i, s:s, s:s}",
+			      "path", c->path, "table", c->table, "subdir",
+			      c->subdir, "workspace", c->workspace, "server",
+			      c->server, "pid", (int)getpid(), "node", node,
+			      "cache_dir", c->cache_dir);
 	json_t *now = json_pack(
 		"{s:I, s:I, s:f, s:o, s:o, s:f, s:I, s:I, s:s, s:o}",
 		"dirty_bytes", (json_int_t)st->dirty_bytes, "dirty_files",
@@ -118,9 +118,11 @@ static void print_unsent(FILE *out, const json_t *m)
 	if (!bytes && !files)
 		fprintf(out, "  unsent       nothing: all is in the table\n");
 	else
-		fprintf(out, "  unsent       %s in %llu files, the oldest for "
-			"%.1f s\n", df_size_text(bytes, size),
-			(unsigned long long)files, age);
+		fprintf(out,
+			"  unsent       %s in %llu files, the oldest for "
+			"%.1f s\n",
+			df_size_text(bytes, size), (unsigned long long)files,
+			age);
 }
 
 static void print_live(FILE *out, const json_t *m)
@@ -130,8 +132,8 @@ static void print_live(FILE *out, const json_t *m)
 	const char *commit = text_at(m, "last_commit");
 	const char *seen = text_at(m, "last_poll");
 
-	fprintf(out, "  server       %s, workspace %s%s\n", text_at(m, "server"),
-		text_at(m, "workspace"),
+	fprintf(out, "  server       %s, workspace %s%s\n",
+		text_at(m, "server"), text_at(m, "workspace"),
 		json_is_true(json_object_get(m, "offline")) ? " (offline)"
 							    : "");
 	print_unsent(out, m);
@@ -157,8 +159,7 @@ void df_report_print(FILE *out, const json_t *m)
 	size_t i;
 
 	fprintf(out, "%s  table %s%s%s  %s", text_at(m, "path"),
-		text_at(m, "table"), *sub ? ":" : "", sub,
-		text_at(m, "state"));
+		text_at(m, "table"), *sub ? ":" : "", sub, text_at(m, "state"));
 	if (json_is_integer(pid))
 		fprintf(out, ", daemon %lld\n",
 			(long long)json_integer_value(pid));

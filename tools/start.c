@@ -35,12 +35,12 @@
 
 static int sudo_make_dir(const char *path)
 {
-	DF_FREE char *owner = df_strf("%u:%u", (unsigned)getuid(),
-				      (unsigned)getgid());
-	const char *const mkdir_argv[] = { "sudo", "-n", "mkdir", "-p", "--",
-					   path, NULL };
-	const char *const chown_argv[] = { "sudo", "-n", "chown", owner, "--",
-					   path, NULL };
+	DF_FREE char *owner =
+		df_strf("%u:%u", (unsigned)getuid(), (unsigned)getgid());
+	const char *const mkdir_argv[] = { "sudo", "-n", "mkdir", "-p",
+					   "--",   path, NULL };
+	const char *const chown_argv[] = { "sudo", "-n", "chown", owner,
+					   "--",   path, NULL };
 
 	if (geteuid() == 0 || !owner)
 		return -EACCES;
@@ -59,8 +59,8 @@ static int make_dir(const char *path)
 	if (err)
 		df_log_error("%s: cannot make it: %s; make it yourself (sudo "
 			     "mkdir -p %s && sudo chown $USER %s) or choose "
-			     "another path", path, df_strerror(err), path,
-			     path);
+			     "another path",
+			     path, df_strerror(err), path, path);
 	return err;
 }
 
@@ -89,7 +89,8 @@ static int check_writable(const char *path)
 	    sudo_make_dir(path) == 0)
 		return 0;
 	df_log_error("%s: you may not write to it, so you cannot mount on it; "
-		     "sudo chown $USER %s, or choose another path", path, path);
+		     "sudo chown $USER %s, or choose another path",
+		     path, path);
 	return -EACCES;
 }
 
@@ -115,7 +116,8 @@ static int check_dir(const struct df_start *s)
 	if (s->make_dir && !s->opt->nonempty && dir_is_empty(s->path) == 0) {
 		df_log_error("%s: the directory is not empty and the mount "
 			     "would hide what is in it; choose another path, "
-			     "or add -o nonempty", s->path);
+			     "or add -o nonempty",
+			     s->path);
 		return -ENOTEMPTY;
 	}
 	return check_writable(s->path);
@@ -137,8 +139,10 @@ static int check_mounted(const struct df_start *s)
 		df_log_info("%s: clearing a dead mount away", s->path);
 		err = df_unmount(s->path, DF_UNMOUNT_LAZY);
 		if (err)
-			df_fail(err, "%s: a dead mount is there and cannot be "
-				"unmounted", s->path);
+			df_fail(err,
+				"%s: a dead mount is there and cannot be "
+				"unmounted",
+				s->path);
 	} else if (strcmp(m->source, s->table) == 0) {
 		err = 1;
 		if (!s->mounted_is_fine)
@@ -147,8 +151,8 @@ static int check_mounted(const struct df_start *s)
 	} else {
 		err = -EBUSY;
 		df_log_error("%s: table %s is mounted there; unmount it first "
-			     "(deeplake umount %s)", s->path, m->source,
-			     s->path);
+			     "(deeplake umount %s)",
+			     s->path, m->source, s->path);
 	}
 out:
 	df_mounted_release(&list);
@@ -191,7 +195,8 @@ static char *pick_cache(const struct df_start *s, const struct df_account *a,
 		if (*nth == 0 && free_cache(s->opt->cache_dir) == 0)
 			return strdup(s->opt->cache_dir);
 		df_log_error("cache_dir=%s: a daemon serves another mount from "
-			     "it; give each mount its own", s->opt->cache_dir);
+			     "it; give each mount its own",
+			     s->opt->cache_dir);
 		return NULL;
 	}
 	for (; *nth < CACHES_MAX; (*nth)++) {
@@ -206,7 +211,8 @@ static char *pick_cache(const struct df_start *s, const struct df_account *a,
 		free(dir);
 	}
 	df_log_error("%s: %d daemons serve this path in other mount "
-		     "namespaces; give -o cache_dir=DIR", s->path, CACHES_MAX);
+		     "namespaces; give -o cache_dir=DIR",
+		     s->path, CACHES_MAX);
 	return NULL;
 }
 
@@ -261,7 +267,8 @@ static int wait_report(int fd, pid_t pid, int *status)
 		return r.err;
 	if (WIFSIGNALED(how))
 		df_log_error("the daemon was killed by signal %d while it "
-			     "started", WTERMSIG(how));
+			     "started",
+			     WTERMSIG(how));
 	else
 		df_log_error("the daemon ended with status %d while it started",
 			     WEXITSTATUS(how));

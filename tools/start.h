@@ -13,10 +13,10 @@
 struct df_start {
 	struct df_conf *opt;
 	const char *table;
-	const char *subdir;  /* or NULL */
-	const char *path;    /* from df_place_path() */
+	const char *subdir; /* or NULL */
+	const char *path;   /* from df_place_path() */
 	bool create_table;
-	bool make_dir;       /* make the mount point, and insist on its being
+	bool make_dir; /* make the mount point, and insist on its being
 			      * empty */
 	bool foreground;
 	bool mounted_is_fine; /* already so: 0 instead of a refusal */

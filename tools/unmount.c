@@ -94,5 +94,6 @@ bool df_unmount_is_dead(const char *path)
 {
 	struct statfs st;
 
-	return statfs(path, &st) && (errno == ENOTCONN || errno == ECONNABORTED);
+	return statfs(path, &st) &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
 }

@@ -41,15 +41,15 @@ static bool utab_has(const char *path)
 
 void df_utab_add(const char *table, const char *path)
 {
-	const char *const argv[] = { "mount", "-i", "-f", "-t", DF_FS_TYPE,
-				     "-o", OUR_OPTION, "--", table, path,
-				     NULL };
+	const char *const argv[] = { "mount",    "-i", "-f",       "-t",
+				     DF_FS_TYPE, "-o", OUR_OPTION, "--",
+				     table,      path, NULL };
 
 	if (!df_utab_usable() || utab_has(path))
 		return;
 	int status = df_run(argv, true);
 	if (status)
 		df_log_debug("%s: mount(8) did not note it (%d): umount(8) "
-			     "will not wait, deeplake umount does", path,
-			     status);
+			     "will not wait, deeplake umount does",
+			     path, status);
 }

@@ -1,0 +1,43 @@
+#!/bin/sh
+# deps.sh - install with apt what building and testing needs and is missing.
+# Debian 12 or newer.  `deps.sh build` is enough to build; `deps.sh test` (the
+# default) adds what the tests use; `deps.sh list` only prints the names.
+set -eu
+
+build="build-essential pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev
+libsqlite3-dev libzstd-dev libssl-dev libjansson-dev libxxhash-dev
+libmicrohttpd-dev libpq-dev libmagic-dev"
+test="libcmocka-dev python3 curl sqlite3 git rsync attr acl procps psmisc
+strace xz-utils dpkg-dev clang clang-format pmccabe cppcheck shellcheck
+codespell mandoc bubblewrap nginx-light postgresql libcap2-bin python3-venv
+npm debhelper lintian"
+
+what=${1:-test}
+case $what in
+build) wanted=$build ;;
+test | list) wanted="$build $test" ;;
+*)
+	echo "usage: deps.sh [build|test|list]" >&2
+	exit 2
+	;;
+esac
+if [ "$what" = list ]; then
+	echo "$wanted" | tr ' ' '\n'
+	exit 0
+fi
+
+missing=
+for p in $wanted; do
+	state=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)
+	[ "$state" = installed ] || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+echo "installing:$missing"
+as_root=
+[ "$(id -u)" = 0 ] || as_root="sudo -n"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # lists of words
+{
+	$as_root apt-get -q update >/dev/null
+	$as_root apt-get -q install -y --no-install-recommends $missing >/dev/null
+}
