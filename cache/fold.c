@@ -262,6 +262,12 @@ struct df_obj *df_fold_make(struct df_fold *f, const struct df_id *id)
 	return o;
 }
 
+void df_fold_adopt(struct df_fold *f, struct df_obj *o)
+{
+	df_fold_insert_obj(f, o);
+	df_fold_touch(f, o);
+}
+
 struct df_obj *df_fold_take(struct df_fold *f, const struct df_id *id)
 {
 	struct df_obj *o = df_fold_find(f, id);

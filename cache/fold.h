@@ -52,6 +52,8 @@ struct df_obj *df_fold_get(struct df_fold *f, df_nid nid);
 struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id);
 /* A new object (its id must not be there yet). */
 struct df_obj *df_fold_make(struct df_fold *f, const struct df_id *id);
+/* Put an object with a nid of the caller's into the cache (the root). */
+void df_fold_adopt(struct df_fold *f, struct df_obj *o);
 /* find or make */
 struct df_obj *df_fold_take(struct df_fold *f, const struct df_id *id);
 /* o was changed. */
@@ -98,9 +100,12 @@ const char *df_fold_rival(struct df_fold *f, df_nid parent, uint32_t i);
 
 /* ---- folded rows of the log, and small values */
 bool df_fold_has_row(struct df_fold *f, const struct df_id *id);
-void df_fold_add_row(struct df_fold *f, const struct df_dep *row);
-/* All rows; caller frees. */
-struct df_dep *df_fold_rows(struct df_fold *f, size_t *n);
+/* dep: our next row has to name it as a cause. */
+void df_fold_add_row(struct df_fold *f, const struct df_dep *row, bool dep);
+/* Our row names all causes so far. */
+void df_fold_deps_taken(struct df_fold *f);
+/* All rows, or only causes not named yet; caller frees. */
+struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n);
 void df_fold_forget_rows(struct df_fold *f); /* a checkpoint covers them */
 /* 64-bit values by name; written with the next flush. */
 uint64_t df_fold_meta(struct df_fold *f, const char *key, uint64_t fallback);

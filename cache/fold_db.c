@@ -21,7 +21,9 @@ static const char schema[] =
 	" nid INTEGER, PRIMARY KEY(parent, cookie, name, nid)) WITHOUT ROWID;"
 	"CREATE TABLE rival(parent INTEGER, name BLOB,"
 	" PRIMARY KEY(parent, name)) WITHOUT ROWID;"
-	"CREATE TABLE log(id BLOB PRIMARY KEY, epoch INTEGER) WITHOUT ROWID;"
+	"CREATE TABLE log(id BLOB PRIMARY KEY, epoch INTEGER, dep INTEGER)"
+	" WITHOUT ROWID;"
+	"CREATE INDEX log_dep ON log(id) WHERE dep = 1;"
 	"PRAGMA user_version = 1;";
 
 static const char *const sql[ST_COUNT] = {
@@ -40,7 +42,8 @@ static const char *const sql[ST_COUNT] = {
 	[ST_ENT_PUT] = "INSERT OR REPLACE INTO ent VALUES(?1, ?2, ?3, ?4)",
 	[ST_RIVAL_PUT] = "INSERT OR REPLACE INTO rival VALUES(?1, ?2)",
 	[ST_RIVAL_DEL] = "DELETE FROM rival WHERE parent = ?1 AND name = ?2",
-	[ST_ROW_PUT] = "INSERT OR REPLACE INTO log VALUES(?1, ?2)",
+	[ST_ROW_PUT] = "INSERT OR REPLACE INTO log VALUES(?1, ?2, ?3)",
+	[ST_ROW_TAKEN] = "UPDATE log SET dep = 0 WHERE dep = 1",
 	[ST_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(?1, ?2)",
 };
 

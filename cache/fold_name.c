@@ -387,12 +387,20 @@ bool df_fold_has_row(struct df_fold *f, const struct df_id *id)
 	return has;
 }
 
-void df_fold_add_row(struct df_fold *f, const struct df_dep *row)
+void df_fold_add_row(struct df_fold *f, const struct df_dep *row, bool dep)
 {
-	df_fold_pend(f, ST_ROW_PUT)->row = *row;
+	struct df_pending *p = df_fold_pend(f, ST_ROW_PUT);
+
+	p->row = *row;
+	p->value = dep;
 }
 
-struct df_dep *df_fold_rows(struct df_fold *f, size_t *n)
+void df_fold_deps_taken(struct df_fold *f)
+{
+	df_fold_pend(f, ST_ROW_TAKEN);
+}
+
+struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n)
 {
 	struct df_dep *rows = NULL;
 	size_t size = 0;
@@ -400,7 +408,9 @@ struct df_dep *df_fold_rows(struct df_fold *f, size_t *n)
 
 	*n = 0;
 	df_fold_flush(f);
-	if (sqlite3_prepare_v2(f->rd, "SELECT id, epoch FROM log", -1, &st,
+	if (sqlite3_prepare_v2(f->rd, deps_only ?
+			       "SELECT id, epoch FROM log WHERE dep = 1" :
+			       "SELECT id, epoch FROM log", -1, &st,
 			       NULL) != SQLITE_OK)
 		return NULL;
 	while (sqlite3_step(st) == SQLITE_ROW) {

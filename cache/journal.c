@@ -174,6 +174,8 @@ static int replay_row(struct df_vol *v, const void *rec, size_t len,
 		return DF_ECORRUPT;
 	noted_again(v, &out->row);
 	v->cut_time = DF_MAX(v->cut_time, out->time);
+	v->prev = out->row.id;
+	v->prev_epoch = out->row.epoch;
 	while (*at)
 		at = &(*at)->next;
 	*at = out;

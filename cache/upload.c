@@ -126,6 +126,12 @@ static int note(struct df_vol *v, struct df_cut *c, struct df_buf *body)
 	v->prev = out->row.id;
 	v->prev_epoch = out->row.epoch;
 	v->n_newdeps = 0;
+	df_fold_deps_taken(v->fold);
+	uint64_t half[2];
+	memcpy(half, v->prev.b, sizeof(half));
+	df_fold_set_meta(v->fold, "prev0", half[0]);
+	df_fold_set_meta(v->fold, "prev1", half[1]);
+	df_fold_set_meta(v->fold, "prev_epoch", v->prev_epoch);
 	df_fold_set_meta(v->fold, "cut_time", c->time);
 	append_out(v, out);
 	df_unlock(&v->lock);
@@ -226,7 +232,7 @@ int df_upload_row(struct df_vol *v)
 		v->offline = false;
 		v->auth_err = 0;
 		struct df_dep dep = { out->row.id, out->row.epoch };
-		df_fold_add_row(v->fold, &dep);
+		df_fold_add_row(v->fold, &dep, false);
 		if (v->remote->caps.ours)
 			df_journal_seen(v, &out->row.id);
 	}

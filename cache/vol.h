@@ -100,6 +100,8 @@ struct df_vol {
 	bool server_known;
 	bool must_rename;         /* a fork or resume was noticed */
 	bool replaying;
+	bool fresh;               /* the cache knows nothing of the volume */
+	bool more_rows;           /* the last poll left some */
 	int64_t seen_real_ns, seen_mono_ns; /* identity.c */
 	uint64_t sandbox_id_hash;
 	struct df_op op;
@@ -126,7 +128,9 @@ struct df_vol {
 	uint64_t prev_epoch, seq;
 	struct df_dep *newdeps;   /* rows folded since */
 	size_t n_newdeps, newdeps_size;
-	struct df_waiter *sync_waiters, *space_waiters;
+	struct df_waiter *sync_waiters, *space_waiters, *local_waiters;
+	bool uploading, upload_ended;
+	int64_t last_cut_ns;      /* monotonic */
 	struct parked_read *parked_reads; /* vol_data.c */
 	bool sync_asked;
 

@@ -1,0 +1,420 @@
+/* poll.c - see poll.h. */
+#include "cache/poll.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache/checkpoint.h"
+#include "cache/identity.h"
+#include "cache/journal.h"
+#include "cache/merge.h"
+
+#define PAGE_ROWS 200
+#define PAGES_MAX 64 /* of one poll; the rest comes with the next */
+#define POLL_TIMEOUT_MS 30000
+#define WAITING_MAX 10000
+
+/* A row whose causes are missing. */
+struct df_waiting {
+	struct df_waiting *next;
+	struct df_row row;
+	int64_t since_ns;
+	bool listed; /* a full listing without the cause was made since */
+};
+
+void df_poll_release(struct df_vol *v)
+{
+	while (v->waiting) {
+		struct df_waiting *w = v->waiting;
+		v->waiting = w->next;
+		df_row_release(&w->row);
+		free(w);
+	}
+}
+
+/* ---- time */
+static void note_date(struct df_vol *v, int64_t date_ms)
+{
+	int64_t now = df_clock_real_ns() / DF_NS_PER_MS;
+
+	df_lock(&v->lock);
+	if (date_ms) {
+		v->server_skew_ms = date_ms - now;
+		v->server_known = true;
+		v->last_poll_date_ms = date_ms;
+	}
+	v->last_poll_ms = now;
+	v->last_poll_ns = df_clock_mono_ns();
+	v->offline = false;
+	df_unlock(&v->lock);
+}
+
+static void note_active(struct df_vol *v, uint64_t node)
+{
+	int64_t now = df_clock_mono_ns();
+	unsigned at = 0;
+
+	while (at < v->n_active && v->active[at].node != node)
+		at++;
+	if (at == DF_ARRAY_LEN(v->active))
+		at = (unsigned)(node % DF_ARRAY_LEN(v->active));
+	else if (at == v->n_active)
+		v->n_active++;
+	v->active[at] = (struct df_active){ node, now };
+}
+
+int64_t df_poll_interval_ms(struct df_vol *v)
+{
+	int64_t now = df_clock_mono_ns(), ms;
+	int64_t idle_ns = DF_IDLE_AFTER_MS * DF_NS_PER_MS;
+	unsigned active = 1;
+
+	df_lock(&v->lock);
+	for (unsigned i = 0; i < v->n_active; i++)
+		active += now - v->active[i].at_ns <
+				  DF_GAP_MS * DF_NS_PER_MS &&
+			  v->active[i].node != v->node;
+	bool ours = v->remote->caps.ours;
+	ms = DF_MAX((int64_t)DF_POLL_MIN_MS, 4 * v->remote->latency_ms);
+	if (!ours)
+		ms = DF_MAX(ms, (int64_t)active * 700);
+	if (now - v->last_request_ns > idle_ns &&
+	    now - v->last_foreign_ns > idle_ns)
+		ms = ours ? DF_IDLE_POLL_OWN_MS : DF_IDLE_POLL_MS;
+	v->poll_interval_ms = ms;
+	df_unlock(&v->lock);
+	return ms;
+}
+
+/* W: the greatest sent among rows folded at least 30 s ago by our clock. */
+static void note_sent(struct df_vol *v, uint64_t sent)
+{
+	int64_t now = df_clock_mono_ns();
+	size_t keep = 0;
+
+	for (size_t i = 0; i < v->n_marks; i++) {
+		if (now - v->marks[i].at_ns >= DF_OVERLAP_MS * DF_NS_PER_MS)
+			v->watermark = DF_MAX(v->watermark, v->marks[i].sent);
+		else
+			v->marks[keep++] = v->marks[i];
+	}
+	v->n_marks = keep;
+	if (keep && v->marks[keep - 1].sent >= sent &&
+	    now - v->marks[keep - 1].at_ns < DF_NS_PER_S)
+		return; /* nothing newer in the last second */
+	DF_GROW(v->marks, v->n_marks, v->marks_size);
+	v->marks[v->n_marks++] = (struct df_mark){ sent, now };
+	df_fold_set_meta(v->fold, "watermark", v->watermark);
+}
+
+/* ---- folding one row */
+static bool known(struct df_vol *v, const struct df_dep *d)
+{
+	static const struct df_id none;
+
+	return !df_id_cmp(&d->id, &none) || df_fold_has_row(v->fold, &d->id);
+}
+
+static bool causes_known(struct df_vol *v, const struct df_row *row)
+{
+	if (!known(v, &row->prev))
+		return false;
+	for (size_t i = 0; i < row->n_deps; i++)
+		if (!known(v, &row->deps[i]))
+			return false;
+	return true;
+}
+
+/* The row is folded: it is known, and a cause of what we write next. */
+static void note_folded(struct df_vol *v, const struct df_row *row)
+{
+	struct df_dep dep = { row->id, row->epoch };
+	bool mine = row->node == v->node;
+
+	df_lock(&v->lock);
+	df_fold_add_row(v->fold, &dep, !mine);
+	if (!mine) {
+		DF_GROW(v->newdeps, v->n_newdeps, v->newdeps_size);
+		v->newdeps[v->n_newdeps++] = dep;
+		v->last_foreign_ns = df_clock_mono_ns();
+	}
+	note_active(v, row->node);
+	note_sent(v, row->sent);
+	v->rows_folded++;
+	v->rows_since_ck++;
+	v->bodies_since_ck += row->body_len;
+	df_unlock(&v->lock);
+}
+
+static void refuse(struct df_vol *v, const struct df_row *row)
+{
+	char hex[33];
+
+	df_id_hex(&row->id, hex);
+	df_lock(&v->lock);
+	v->rows_refused++;
+	df_vol_say(v, "row %s of the log is malformed: refused", hex);
+	df_unlock(&v->lock);
+	note_folded(v, row); /* by everybody alike; never again looked at */
+}
+
+/* A stamp of the far future waits until its day and raises no clock. */
+static bool from_the_future(struct df_vol *v, uint64_t max_time)
+{
+	int64_t now = df_clock_real_ns() / DF_NS_PER_MS +
+		      (v->server_known ? v->server_skew_ms : 0);
+
+	return DF_STAMP_MS(max_time) > now + DF_DAY_MS;
+}
+
+/* 0: folded (or refused for good), 1: later, or -errno (transient). */
+static int fold_commit(struct df_vol *v, const struct df_row *row)
+{
+	struct df_body body;
+	struct df_buf regs;
+	uint64_t max_time = 0;
+
+	int err = df_body_read(row->body, row->body_len, &body);
+	df_buf_init(&regs, DF_REGISTERS_MAX);
+	if (!err)
+		err = df_merge_fetch(v, &body, &regs, &max_time);
+	int later = !err && from_the_future(v, max_time);
+	if (!err && !later)
+		err = df_merge_registers(v, regs.data, regs.len);
+	df_buf_release(&regs);
+	df_body_release(&body);
+	if (err == DF_ECORRUPT || err == DF_EFORMAT || err == -EFBIG) {
+		refuse(v, row);
+		return 0;
+	}
+	if (!err && !later)
+		note_folded(v, row);
+	return err ? err : later;
+}
+
+/* Our own row has come back.  Rows under our name that are not ours: a twin
+ * lives. */
+static bool own_row(struct df_vol *v, const struct df_row *row)
+{
+	bool mine = false;
+
+	df_lock(&v->lock);
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		mine |= !df_id_cmp(&o->row.id, &row->id);
+	if (mine) {
+		df_journal_seen(v, &row->id);
+		note_sent(v, row->sent);
+	}
+	bool folded = df_fold_has_row(v->fold, &row->id);
+	if (!mine && !folded && row->node == v->node)
+		v->must_rename = true;
+	df_unlock(&v->lock);
+	if (mine && !folded)
+		note_folded(v, row);
+	return mine || folded;
+}
+
+/* 0: done with the row, 1: it has to wait, or -errno. */
+static int fold_row(struct df_vol *v, const struct df_row *row, bool force)
+{
+	if (row->kind == DF_ROW_FORMAT || own_row(v, row))
+		return 0;
+	if (row->kind == DF_ROW_CHECKPOINT) {
+		int due = df_checkpoint_wanted(v, row);
+		int err = due ? df_checkpoint_fold(v, row) : 0;
+		if (!err)
+			note_folded(v, row);
+		return err;
+	}
+	df_lock(&v->lock);
+	bool ready = force || causes_known(v, row);
+	df_unlock(&v->lock);
+	return ready ? fold_commit(v, row) : 1;
+}
+
+/* ---- rows that wait */
+static void keep_waiting(struct df_vol *v, struct df_row *row)
+{
+	struct df_waiting *w;
+	size_t n = 0;
+
+	for (w = v->waiting; w; w = w->next, n++)
+		if (!df_id_cmp(&w->row.id, &row->id))
+			return;
+	if (n >= WAITING_MAX)
+		return; /* it comes again with the next listing */
+	w = df_xalloc(sizeof(*w));
+	w->row = *row;
+	*row = (struct df_row){ 0 };
+	w->since_ns = df_clock_mono_ns();
+	df_lock(&v->lock);
+	w->next = v->waiting;
+	v->waiting = w;
+	df_unlock(&v->lock);
+}
+
+static bool overdue(const struct df_waiting *w)
+{
+	return w->listed && df_clock_mono_ns() - w->since_ns >
+				    DF_GAP_MS * DF_NS_PER_MS;
+}
+
+/* Fold what has become ready; true if anything was. */
+static bool retry_waiting(struct df_vol *v)
+{
+	bool any = false;
+
+	for (struct df_waiting **at = &v->waiting; *at;) {
+		struct df_waiting *w = *at;
+		bool force = overdue(w);
+		int rc = fold_row(v, &w->row, force);
+		if (rc == 1 || rc < 0) {
+			at = &w->next;
+			continue;
+		}
+		df_lock(&v->lock);
+		*at = w->next;
+		if (force) {
+			v->rows_skipped++;
+			df_vol_say(v, "a row of the log never came: skipped");
+		}
+		df_unlock(&v->lock);
+		df_row_release(&w->row);
+		free(w);
+		any = true;
+	}
+	return any;
+}
+
+static int take_rows(struct df_vol *v, struct df_rows *rows)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < rows->n && !err; i++) {
+		int rc = fold_row(v, &rows->row[i], false);
+		if (rc == 1)
+			keep_waiting(v, &rows->row[i]);
+		else if (rc < 0)
+			err = rc;
+	}
+	while (v->waiting && retry_waiting(v))
+		;
+	df_lock(&v->lock);
+	v->rows_refused += rows->refused;
+	df_unlock(&v->lock);
+	return err;
+}
+
+/* ---- looking */
+static int poll_pages(struct df_vol *v)
+{
+	const struct df_remote_ops *ops = v->remote->ops;
+	uint64_t after = v->watermark;
+	int err = 0;
+
+	for (int page = 0; page < PAGES_MAX && !err; page++) {
+		struct df_rows rows = { 0 };
+		int64_t date = 0;
+		err = ops->rows_after(v->remote, after, PAGE_ROWS,
+				      POLL_TIMEOUT_MS, &rows, &date);
+		if (!err) {
+			note_date(v, date);
+			if (rows.n)
+				after = rows.row[rows.n - 1].sent;
+			err = take_rows(v, &rows);
+		}
+		bool more = v->more_rows = rows.more && rows.n;
+		df_rows_release(&rows);
+		if (!more)
+			break;
+	}
+	return err;
+}
+
+static int poll_feed(struct df_vol *v, int64_t wait_ms)
+{
+	const struct df_remote_ops *ops = v->remote->ops;
+	int err = 0;
+
+	for (int page = 0; page < PAGES_MAX && !err; page++) {
+		struct df_rows rows = { 0 };
+		int64_t date = 0;
+		err = ops->rows_feed(v->remote, v->feed_n, PAGE_ROWS,
+				     page ? 0 : wait_ms, &rows, &date);
+		if (!err) {
+			note_date(v, date);
+			err = take_rows(v, &rows);
+		}
+		bool more = v->more_rows = rows.more && rows.n;
+		if (!err && rows.last_n > v->feed_n) {
+			df_lock(&v->lock);
+			v->feed_n = rows.last_n;
+			df_fold_set_meta(v->fold, "feed_n", v->feed_n);
+			df_unlock(&v->lock);
+		}
+		df_rows_release(&rows);
+		if (!more)
+			break;
+	}
+	return err;
+}
+
+/* All ids of the log; what is unknown is fetched. */
+static int poll_list(struct df_vol *v)
+{
+	struct df_idepoch_list all = { 0 };
+	struct df_id *ids;
+	size_t n = 0;
+	int64_t date = 0;
+	int err = v->remote->ops->rows_list(v->remote, POLL_TIMEOUT_MS, &all,
+					    &date);
+
+	if (err)
+		return err;
+	note_date(v, date);
+	ids = df_xalloc((all.n + 1) * sizeof(*ids));
+	df_lock(&v->lock);
+	for (size_t i = 0; i < all.n; i++)
+		if (!df_fold_has_row(v->fold, &all.v[i].id))
+			ids[n++] = all.v[i].id;
+	for (struct df_waiting *w = v->waiting; w; w = w->next)
+		w->listed = true;
+	v->last_list_ns = df_clock_mono_ns();
+	df_unlock(&v->lock);
+	for (size_t i = 0; i < n && !err; i += PAGE_ROWS) {
+		struct df_rows rows = { 0 };
+		err = v->remote->ops->rows_get(v->remote, ids + i,
+					       DF_MIN(n - i,
+						      (size_t)PAGE_ROWS),
+					       POLL_TIMEOUT_MS, &rows);
+		if (!err)
+			err = take_rows(v, &rows);
+		df_rows_release(&rows);
+	}
+	free(all.v);
+	free(ids);
+	return err;
+}
+
+int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
+{
+	bool feed = v->remote->caps.feed;
+
+	df_lock(&v->lock);
+	if (df_identity_check(v)) {
+		df_unlock(&v->lock);
+		v->remote->ops->reset(v->remote);
+		full = true;
+	} else {
+		df_unlock(&v->lock);
+	}
+	int err = full && !feed ? poll_list(v) : 0;
+	if (!err)
+		err = feed ? poll_feed(v, wait_ms) : poll_pages(v);
+	if (err == DF_EOFFLINE || err == -EAGAIN || err == -ETIMEDOUT) {
+		df_lock(&v->lock);
+		v->offline = true;
+		df_unlock(&v->lock);
+	}
+	return err;
+}

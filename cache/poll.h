@@ -1,0 +1,17 @@
+/*
+ * poll.h - rows of the log come in, causes first (merge-rules E4, E5).
+ * Locks: functions here take the volume's lock themselves.
+ */
+#ifndef DF_CACHE_POLL_H
+#define DF_CACHE_POLL_H
+
+#include "cache/vol.h"
+
+/* One look at the log; full also lists all ids and fetches what is unknown.
+ * wait_ms: with a feed, wait that long for the first new row. */
+int df_poll(struct df_vol *v, bool full, int64_t wait_ms);
+/* When the next look is due, from now. */
+int64_t df_poll_interval_ms(struct df_vol *v);
+void df_poll_release(struct df_vol *v);
+
+#endif

@@ -1,0 +1,482 @@
+/* volume.c - the life of a volume: open, start, stop, status; see volume.h. */
+#include "cache/volume.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "cache/checkpoint.h"
+#include "cache/identity.h"
+#include "cache/journal.h"
+#include "cache/poll.h"
+#include "cache/step.h"
+#include "cache/upload.h"
+#include "cache/vol_data.h"
+#include "cache/worker.h"
+
+#define CACHE_DEFAULT (UINT64_C(1) << 30)
+#define FETCH_THREADS 3
+#define SEND_THREADS 3
+
+/* ---- the cache directory is one daemon's */
+static int take_dir(struct df_vol *v)
+{
+	DF_FREE char *path = df_strf("%s/lock", v->conf.cache_dir);
+	char text[32] = "";
+
+	if (!path)
+		return -ENOMEM;
+	int err = df_mkdir_p(v->conf.cache_dir, 0700);
+	if (err)
+		return df_fail(err, "cache directory %s", v->conf.cache_dir);
+	v->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			  0600);
+	if (v->lock_fd < 0)
+		return df_fail(-errno, "%s", path);
+	if (flock(v->lock_fd, LOCK_EX | LOCK_NB)) {
+		if (df_pread_all(v->lock_fd, text, sizeof(text) - 1, 0) < 0)
+			text[0] = 0;
+		return df_fail(-EBUSY, "cache directory %s is used by process "
+				       "%s: unmount that one first, or give "
+				       "-o cache_dir=",
+			       v->conf.cache_dir, text);
+	}
+	int n = snprintf(text, sizeof(text), "%d", (int)getpid());
+	if (ftruncate(v->lock_fd, 0))
+		return -errno;
+	return df_pwrite_all(v->lock_fd, text, (size_t)n, 0);
+}
+
+static uint64_t default_cache(const char *dir)
+{
+	struct statvfs st;
+
+	if (statvfs(dir, &st))
+		return CACHE_DEFAULT;
+	uint64_t disk = (uint64_t)st.f_blocks * st.f_frsize;
+	return DF_MAX(DF_MIN(CACHE_DEFAULT, disk / 10), UINT64_C(16) << 20);
+}
+
+static void copy_conf(struct df_vol *v, const struct df_vol_conf *conf)
+{
+	v->conf = *conf;
+	v->conf.cache_dir = df_xstrdup(conf->cache_dir);
+	v->conf.table = df_xstrdup(conf->table ? conf->table : "");
+	v->conf.subdir = conf->subdir ? df_xstrdup(conf->subdir) : NULL;
+	if (!v->conf.flush_delay_ms)
+		v->conf.flush_delay_ms = DF_FLUSH_DELAY_MS;
+	if (!v->conf.read_timeout_ms)
+		v->conf.read_timeout_ms = 60000;
+	if (!v->conf.view_text_max)
+		v->conf.view_text_max = 1 << 20;
+}
+
+static struct df_vol *vol_new(const struct df_vol_conf *conf)
+{
+	struct df_vol *v = df_xalloc(sizeof(*v));
+
+	copy_conf(v, conf);
+	v->lock_fd = -1;
+	v->root = DF_ROOT_NID;
+	v->inval_tail = &v->inval_head;
+	df_lock_init(&v->lock);
+	struct df_cond *conds[] = { &v->up_cond, &v->poll_cond, &v->fold_cond,
+				    &v->sync_cond, &v->retry_cond,
+				    &v->inval_cond };
+	for (size_t i = 0; i < DF_ARRAY_LEN(conds); i++)
+		df_cond_init(conds[i]);
+	df_buf_init(&v->op.rec, 16 << 20);
+	return v;
+}
+
+/* The root is there in every volume; nobody made it. */
+static void make_root(struct df_vol *v)
+{
+	struct df_id id = df_root_id();
+	struct df_obj *o = df_fold_get(v->fold, DF_ROOT_NID);
+
+	if (o)
+		return;
+	o = df_obj_new(&id);
+	o->nid = DF_ROOT_NID;
+	df_fold_adopt(v->fold, o);
+}
+
+static int load_state(struct df_vol *v)
+{
+	struct df_fold *f = v->fold;
+	uint64_t half[2];
+
+	v->hlc = df_fold_meta(f, "hlc", 0);
+	v->node = df_fold_meta(f, "node", 0);
+	v->cut_time = df_fold_meta(f, "cut_time", 0);
+	v->epoch = df_fold_meta(f, "epoch", 0);
+	v->feed_n = df_fold_meta(f, "feed_n", 0);
+	v->watermark = df_fold_meta(f, "watermark", 0);
+	v->n_revived = df_fold_meta(f, "n_revived", 0);
+	v->n_rehung = df_fold_meta(f, "n_rehung", 0);
+	v->n_files = df_fold_meta(f, "n_files", 0);
+	v->n_bytes = df_fold_meta(f, "n_bytes", 0);
+	half[0] = df_fold_meta(f, "prev0", 0);
+	half[1] = df_fold_meta(f, "prev1", 0);
+	memcpy(v->prev.b, half, sizeof(half));
+	v->prev_epoch = df_fold_meta(f, "prev_epoch", 0);
+	v->newdeps = df_fold_rows(f, true, &v->n_newdeps);
+	v->newdeps_size = v->n_newdeps;
+	return 0;
+}
+
+/* ---- start: what is dirty, what is an orphan, whose bytes are only here */
+static int count_dirty(void *arg, struct df_obj *o)
+{
+	struct df_vol *v = arg;
+
+	if (df_obj_dirty(o))
+		df_nidset_add(&v->dirty, o->nid);
+	for (uint32_t i = 0; i < o->heads.n; i++) {
+		struct df_extmap *m = &o->heads.v[i]->ext;
+		for (struct df_extpos p = { 0, 0 }; df_extmap_at(m, p);
+		     p = df_extmap_next(m, p)) {
+			const struct df_ext *e = df_extmap_at(m, p);
+			if (!df_ext_remote(e) && e->loc.seg)
+				df_seg_dirty(v->segs, e->loc.seg, e->len);
+		}
+	}
+	return 0;
+}
+
+static int reap_orphan(void *arg, struct df_obj *o)
+{
+	df_vol_reap(arg, o);
+	return 0;
+}
+
+static int open_local(struct df_vol *v, bool keep_node)
+{
+	bool fresh = false;
+	int err = take_dir(v);
+
+	if (err)
+		return err;
+	if (!v->conf.cache_size)
+		v->conf.cache_size = default_cache(v->conf.cache_dir);
+	err = df_segs_open(v->conf.cache_dir, v->conf.cache_size, &v->segs);
+	if (!err)
+		err = df_fold_open(v->conf.cache_dir, v->conf.memory, v->segs,
+				   &v->fold, &fresh);
+	if (err)
+		return err;
+	v->fresh = fresh || !df_fold_meta(v->fold, "synced", 0);
+	df_lock(&v->lock);
+	make_root(v);
+	load_state(v);
+	/* Dirty bytes are counted before replay adds and removes some. */
+	err = df_fold_each_flagged(v->fold, count_dirty, v);
+	if (!err)
+		err = df_journal_recover(v);
+	if (!err)
+		err = df_fold_each_flagged(v->fold, reap_orphan, v);
+	if (!err && !v->conf.read_only && !keep_node)
+		df_identity_renew(v);
+	df_identity_note(v);
+	v->last_request_ns = df_clock_mono_ns();
+	if (v->dirty.n)
+		v->first_dirty_ns = df_clock_mono_ns();
+	df_fold_set_meta(v->fold, "node", v->node);
+	df_unlock(&v->lock);
+	return err;
+}
+
+/* A cache that never saw the volume whole needs the server now. */
+static int first_sync(struct df_vol *v, int64_t timeout_ms)
+{
+	int64_t until = df_clock_mono_ns() + timeout_ms * DF_NS_PER_MS;
+	int err = df_poll(v, true, 0);
+
+	while (!err && v->remote->caps.feed && v->more_rows &&
+	       df_clock_mono_ns() < until)
+		err = df_poll(v, false, 0);
+	if (err && v->fresh)
+		return err;
+	df_lock(&v->lock);
+	if (!err)
+		df_fold_set_meta(v->fold, "synced", 1);
+	df_fold_flush(v->fold);
+	df_unlock(&v->lock);
+	return 0;
+}
+
+static int find_subdir(struct df_vol *v)
+{
+	struct df_entry e;
+
+	if (!v->conf.subdir || !v->conf.subdir[strspn(v->conf.subdir, "/")])
+		return 0;
+	int err = df_vol_resolve(v, v->conf.subdir, &e);
+	if (!err && !S_ISDIR(e.attr.mode))
+		err = -ENOTDIR;
+	if (err)
+		return df_fail(err, "%s in table %s", v->conf.subdir,
+			       v->conf.table);
+	v->root = e.nid;
+	return 0;
+}
+
+static int open_volume(const struct df_vol_conf *conf,
+		       struct df_remote **remote, int64_t timeout_ms,
+		       bool keep_node, struct df_vol **out)
+{
+	struct df_vol *v = vol_new(conf);
+
+	v->remote = *remote;
+	v->conf.read_only |= v->remote->read_only;
+	int err = open_local(v, keep_node);
+	if (!err) {
+		v->fetch = df_fetch_new(v->remote, v->segs, 0);
+		v->sender = df_sender_new(v, 0);
+	}
+	if (!err && timeout_ms >= 0)
+		err = first_sync(v, timeout_ms);
+	if (!err)
+		err = find_subdir(v);
+	if (err) {
+		v->remote = NULL;
+		df_vol_free(v);
+		return err;
+	}
+	*remote = NULL;
+	*out = v;
+	return 0;
+}
+
+int df_vol_open(const struct df_vol_conf *conf, struct df_remote **remote,
+		int64_t timeout_ms, struct df_vol **out)
+{
+	return open_volume(conf, remote, timeout_ms, false, out);
+}
+
+int df_step_open_fork(const struct df_vol_conf *conf,
+		      struct df_remote **remote, struct df_vol **out)
+{
+	return open_volume(conf, remote, -1, true, out);
+}
+
+int df_vol_start(struct df_vol *v)
+{
+	/* Until now both worked on the caller's thread. */
+	df_fetch_stop(v->fetch);
+	df_fetch_free(v->fetch);
+	df_sender_free(v->sender);
+	v->fetch = df_fetch_new(v->remote, v->segs, FETCH_THREADS);
+	v->sender = df_sender_new(v, SEND_THREADS);
+	return v->fetch ? df_workers_start(v) : -ENOMEM;
+}
+
+/* ---- stop */
+static void end_waiters(struct df_vol *v)
+{
+	df_lock(&v->lock);
+	struct df_waiter *sync = v->sync_waiters;
+	struct df_waiter *local = v->local_waiters;
+	v->sync_waiters = v->local_waiters = NULL;
+	df_unlock(&v->lock);
+	df_waiters_run(sync, -EIO);
+	df_waiters_run(local, -EIO);
+	df_data_retry_writes(v, -EIO);
+}
+
+static bool all_remote(const struct df_vol *v)
+{
+	bool remote = !v->dirty.n;
+
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		remote &= o->acked;
+	return remote;
+}
+
+int df_vol_stop(struct df_vol *v, int64_t timeout_ms)
+{
+	int64_t until = df_deadline_ms(timeout_ms);
+
+	df_lock(&v->lock);
+	v->stopping = true;
+	df_cond_broadcast(&v->up_cond);
+	while (v->started && !v->upload_ended &&
+	       df_cond_wait_until(&v->retry_cond, &v->lock, until))
+		;
+	bool remote = all_remote(v);
+	df_unlock(&v->lock);
+	if (v->started)
+		df_workers_stop(v);
+	df_fetch_stop(v->fetch);
+	df_sender_stop(v->sender);
+	end_waiters(v);
+	df_work_fold(v, true);
+	return remote ? 0 : -ETIMEDOUT;
+}
+
+void df_vol_free(struct df_vol *v)
+{
+	if (v->fetch) {
+		df_fetch_stop(v->fetch);
+		df_fetch_free(v->fetch);
+	}
+	df_sender_free(v->sender);
+	if (v->fold)
+		df_fold_free(v->fold);
+	if (v->segs)
+		df_segs_free(v->segs);
+	if (v->remote) {
+		v->remote->ops->stop(v->remote);
+		v->remote->ops->free(v->remote);
+	}
+	while (v->out) {
+		struct df_outrow *o = v->out;
+		v->out = o->next;
+		df_row_release(&o->row);
+		free(o);
+	}
+	while (v->inval_head) {
+		struct df_inval_node *n = v->inval_head;
+		v->inval_head = n->next;
+		free(n);
+	}
+	df_poll_release(v);
+	df_nidset_release(&v->dirty);
+	df_nidmap_release(&v->lookups);
+	df_nidmap_release(&v->alias);
+	df_nidmap_release(&v->alias_of);
+	df_buf_release(&v->op.rec);
+	free(v->op.touched);
+	free(v->newdeps);
+	free(v->marks);
+	if (v->lock_fd >= 0)
+		close(v->lock_fd);
+	char *owned[] = { (char *)(uintptr_t)v->conf.cache_dir,
+			  (char *)(uintptr_t)v->conf.table,
+			  (char *)(uintptr_t)v->conf.subdir };
+	for (size_t i = 0; i < DF_ARRAY_LEN(owned); i++)
+		free(owned[i]);
+	free(v);
+}
+
+/* ---- durability */
+static int lost_once(struct df_vol *v, df_nid nid)
+{
+	struct df_obj *o = nid ? df_vol_obj(v, nid) : NULL;
+
+	if (!o || !(o->flags & DF_OBJ_LOST))
+		return 0;
+	o->flags &= ~(uint32_t)DF_OBJ_LOST;
+	df_fold_touch(v->fold, o);
+	return -EIO;
+}
+
+static bool nothing_to_wait_for(const struct df_vol *v)
+{
+	return all_remote(v) && !v->cut && !v->uploading;
+}
+
+int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
+		df_done_fn *done, void *arg)
+{
+	struct df_waiter *w = df_xalloc(sizeof(*w));
+	bool local = v->conf.fsync_local && !remote;
+
+	df_lock(&v->lock);
+	v->last_request_ns = df_clock_mono_ns();
+	int err = lost_once(v, nid);
+	if (!err && v->failsafe)
+		err = -EIO;
+	if (err || (!local && nothing_to_wait_for(v)) || v->stopped) {
+		df_unlock(&v->lock);
+		free(w);
+		return err;
+	}
+	*w = (struct df_waiter){ .done = done, .arg = arg,
+				 .cut = v->dirty.n ? v->cuts + 1 : v->cuts };
+	w->nid = nid ? nid : DF_ROOT_NID;
+	w->deadline_ns = timeout_ms > 0 ?
+				 df_clock_mono_ns() + timeout_ms *
+							      DF_NS_PER_MS :
+				 INT64_MAX;
+	struct df_waiter **list = local ? &v->local_waiters :
+					  &v->sync_waiters;
+	w->next = *list;
+	*list = w;
+	if (local) {
+		df_cond_signal(&v->sync_cond);
+	} else {
+		v->sync_asked = true;
+		df_cond_signal(&v->up_cond);
+	}
+	df_unlock(&v->lock);
+	return DF_EPARKED;
+}
+
+/* ---- status */
+static int64_t oldest_ns(const struct df_vol *v)
+{
+	int64_t now = df_clock_mono_ns();
+
+	if (v->dirty.n && v->first_dirty_ns)
+		return now - v->first_dirty_ns;
+	return 0;
+}
+
+void df_vol_status(struct df_vol *v, struct df_vol_status *out)
+{
+	*out = (struct df_vol_status){ 0 };
+	df_lock(&v->lock);
+	out->node = v->node;
+	out->dirty_bytes = df_segs_dirty_bytes(v->segs);
+	out->dirty_files = v->dirty.n + (v->cut ? v->cut->pending.n : 0);
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		if (!o->acked && !out->dirty_files)
+			out->dirty_files = 1;
+	out->oldest_unsent_s = (double)oldest_ns(v) / 1e9;
+	out->last_commit_ms = v->last_commit_ms;
+	out->last_poll_ms = v->last_poll_ms;
+	out->poll_interval_ms = v->poll_interval_ms;
+	out->cache_bytes = df_segs_bytes(v->segs);
+	out->cache_limit = v->conf.cache_size;
+	out->epoch = v->epoch;
+	out->rows_folded = v->rows_folded;
+	out->rows_skipped = v->rows_skipped;
+	out->rows_refused = v->rows_refused;
+	out->held_files = v->held_files;
+	out->packs_sent = v->packs_sent;
+	out->bytes_sent = v->bytes_sent;
+	out->bytes_fetched = df_fetch_bytes(v->fetch);
+	out->offline = v->offline;
+	out->feed = v->remote->caps.feed;
+	out->fsync_local = v->conf.fsync_local;
+	out->failsafe = v->failsafe;
+	out->read_only = v->conf.read_only;
+	out->n_errors = v->n_errors;
+	memcpy(out->errors, v->errors, sizeof(out->errors));
+	if (v->auth_err && out->n_errors < DF_ARRAY_LEN(out->errors))
+		snprintf(out->errors[out->n_errors++], sizeof(out->errors[0]),
+			 v->auth_err == DF_EAUTH ?
+				 "the server refuses the credentials; nothing "
+				 "is sent until credentials.json is replaced" :
+				 "the server takes no more (no credit or "
+				 "quota)");
+	if (v->offline && out->n_errors < DF_ARRAY_LEN(out->errors))
+		snprintf(out->errors[out->n_errors++], sizeof(out->errors[0]),
+			 "the server cannot be reached: %.200s",
+			 v->remote->where);
+	df_unlock(&v->lock);
+}
+
+void df_vol_clear_errors(struct df_vol *v)
+{
+	df_lock(&v->lock);
+	v->n_errors = 0;
+	df_unlock(&v->lock);
+}

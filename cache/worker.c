@@ -1,0 +1,346 @@
+/* worker.c - see worker.h. */
+#include "cache/worker.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "cache/checkpoint.h"
+#include "cache/identity.h"
+#include "cache/journal.h"
+#include "cache/poll.h"
+#include "cache/upload.h"
+#include "cache/vol_data.h"
+
+#define FOLD_EVERY_MS 250
+#define FOLD_MANY 4000     /* dirty entries that do not wait for the time */
+#define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
+#define FEED_WAIT_MS 30000
+#define TICK_MS 1000
+
+/* ---- the steps */
+int df_work_cut(struct df_vol *v, df_nid force)
+{
+	df_lock(&v->lock);
+	bool renewed = df_identity_check(v);
+	struct df_cut *c = df_cut_begin(v, force);
+	df_unlock(&v->lock);
+	if (renewed)
+		v->remote->ops->reset(v->remote);
+	if (!c)
+		return 0;
+	df_cut_finish(v, c);
+	bool empty = !c->n;
+	uint64_t number = c->number;
+	int err = df_upload_cut(v, c);
+	if (err)
+		return err;
+	if (!empty)
+		return 1;
+	df_lock(&v->lock); /* nothing worth a row: as good as remote */
+	if (!v->out)
+		v->acked_cut = number;
+	df_unlock(&v->lock);
+	return 0;
+}
+
+void df_work_wake(struct df_vol *v)
+{
+	struct df_waiter *ready = NULL, **tail = &ready;
+	struct df_waiter *late = NULL, **late_tail = &late;
+	int64_t now = df_clock_mono_ns();
+
+	df_lock(&v->lock);
+	bool idle = !v->dirty.n && !v->cut && !v->uploading;
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		idle &= o->acked;
+	for (struct df_waiter **at = &v->sync_waiters; *at;) {
+		struct df_waiter *w = *at;
+		bool done = w->cut <= v->acked_cut || idle;
+		if (!done && now < w->deadline_ns) {
+			at = &w->next;
+			continue;
+		}
+		*at = w->next;
+		w->next = NULL;
+		if (done) {
+			*tail = w;
+			tail = &w->next;
+		} else {
+			*late_tail = w;
+			late_tail = &w->next;
+		}
+	}
+	df_unlock(&v->lock);
+	df_waiters_run(ready, 0);
+	df_waiters_run(late, -EIO);
+}
+
+int df_work_fold(struct df_vol *v, bool durable)
+{
+	df_lock(&v->lock);
+	uint64_t jseq = v->jseq;
+	df_fold_set_meta(v->fold, "floor", df_journal_floor(v, jseq + 1));
+	df_fold_set_meta(v->fold, "hlc", v->hlc);
+	df_fold_set_meta(v->fold, "n_files", v->n_files);
+	df_fold_set_meta(v->fold, "n_bytes", v->n_bytes);
+	struct df_flush *b = df_fold_begin(v->fold);
+	df_unlock(&v->lock);
+	int err = b ? df_fold_write(v->fold, b) : 0;
+	if (b) {
+		df_lock(&v->lock);
+		df_fold_end(v->fold, b, err);
+		df_unlock(&v->lock);
+	}
+	if (err || !durable || df_fold_checkpoint(v->fold))
+		return err;
+	df_lock(&v->lock);
+	df_seg_set_floor(v->segs, df_journal_floor(v, jseq + 1));
+	df_unlock(&v->lock);
+	return 0;
+}
+
+/* ---- upload */
+static int64_t upload_due_ms(struct df_vol *v)
+{
+	int64_t now = df_clock_mono_ns();
+	int64_t since = (now - v->first_dirty_ns) / DF_NS_PER_MS;
+	int64_t delay = v->conf.flush_delay_ms;
+
+	if (v->sync_asked || v->stopping)
+		return 0;
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		if (!o->acked)
+			return 0;
+	if (!v->dirty.n || !v->first_dirty_ns)
+		return TICK_MS;
+	/* The first change after a quiet second leaves soon. */
+	if (v->first_dirty_ns - v->last_cut_ns > DF_NS_PER_S)
+		delay = DF_MIN(delay, (int64_t)DF_FIRST_FLUSH_MS);
+	return delay > since ? delay - since : 0;
+}
+
+static df_nid forced(const struct df_vol *v)
+{
+	df_nid force = v->stopping ? DF_ROOT_NID : 0;
+
+	for (const struct df_waiter *w = v->sync_waiters; w; w = w->next)
+		force = !force || force == w->nid ? w->nid : DF_ROOT_NID;
+	return force;
+}
+
+/* Rows that are noted are sent until they are acknowledged. */
+static int send_rows(struct df_vol *v)
+{
+	for (unsigned n = 0;; n++) {
+		df_lock(&v->lock);
+		bool any = false;
+		for (const struct df_outrow *o = v->out; o; o = o->next)
+			any |= !o->acked;
+		bool look = df_clock_mono_ns() - v->last_poll_ns >
+				    DF_LOOK_FIRST_MS * DF_NS_PER_MS &&
+			    !v->remote->caps.ours;
+		df_unlock(&v->lock);
+		if (!any)
+			return 0;
+		int err = look ? df_poll(v, false, 0) : 0;
+		if (!err)
+			err = df_upload_row(v);
+		if (!err) {
+			n = 0;
+			df_work_wake(v);
+			continue;
+		}
+		if (!df_vol_backoff(v, n, err))
+			return err;
+	}
+}
+
+/* An acknowledged row that 15 s of polls did not show is sent again. */
+static void resend_unseen(struct df_vol *v)
+{
+	int64_t now = df_clock_mono_ns();
+
+	df_lock(&v->lock);
+	for (struct df_outrow *o = v->out; o; o = o->next)
+		if (o->acked &&
+		    now - o->acked_ns > DF_RESEND_MS * DF_NS_PER_MS &&
+		    v->last_poll_ns > o->acked_ns)
+			o->acked = false;
+	df_unlock(&v->lock);
+}
+
+static void *upload_main(void *arg)
+{
+	struct df_vol *v = arg;
+	unsigned fails = 0;
+
+	df_lock(&v->lock);
+	while (!v->stop_now) {
+		int64_t ms = upload_due_ms(v);
+		if (ms > 0) {
+			df_cond_wait_until(&v->up_cond, &v->lock,
+					   df_deadline_ms(ms));
+			df_unlock(&v->lock);
+			resend_unseen(v);
+			df_work_wake(v);
+			df_lock(&v->lock);
+			continue;
+		}
+		df_nid force = forced(v);
+		v->sync_asked = false;
+		v->uploading = true;
+		v->last_cut_ns = df_clock_mono_ns();
+		df_unlock(&v->lock);
+		int err = send_rows(v);
+		if (!err)
+			err = df_work_cut(v, force);
+		if (err > 0)
+			err = send_rows(v);
+		df_lock(&v->lock);
+		v->uploading = false;
+		bool again = v->sync_waiters != NULL;
+		df_unlock(&v->lock);
+		df_work_wake(v);
+		df_data_retry_writes(v, 0);
+		fails = err < 0 ? fails + 1 : 0;
+		if (err < 0 && !df_vol_backoff(v, fails, err))
+			again = false;
+		df_lock(&v->lock);
+		/* Who began to wait while the cut was made needs the next. */
+		if (again && v->sync_waiters && v->dirty.n)
+			v->sync_asked = true;
+		if (v->stopping && !v->dirty.n && !v->out)
+			break;
+		if (v->stopping && !v->dirty.n) {
+			bool acked = true;
+			for (const struct df_outrow *o = v->out; o;
+			     o = o->next)
+				acked &= o->acked;
+			if (acked)
+				break;
+		}
+	}
+	v->upload_ended = true;
+	df_cond_broadcast(&v->retry_cond);
+	df_unlock(&v->lock);
+	return NULL;
+}
+
+/* ---- poll */
+static void *poll_main(void *arg)
+{
+	struct df_vol *v = arg;
+	unsigned fails = 0;
+
+	for (;;) {
+		df_lock(&v->lock);
+		bool stop = v->stop_now || v->upload_ended;
+		bool full = !v->last_list_ns ||
+			    df_clock_mono_ns() - v->last_list_ns >
+				    DF_RELIST_MS * DF_NS_PER_MS;
+		df_unlock(&v->lock);
+		if (stop)
+			return NULL;
+		int err = df_poll(v, full, FEED_WAIT_MS);
+		fails = err ? fails + 1 : 0;
+		if (err && !df_vol_backoff(v, fails, err))
+			return NULL;
+		if (!err && df_checkpoint_due(v))
+			df_checkpoint_write(v);
+		df_work_wake(v);
+		if (v->remote->caps.feed)
+			continue; /* the feed itself waits */
+		int64_t ms = df_poll_interval_ms(v);
+		df_lock(&v->lock);
+		if (!v->stop_now && !v->upload_ended)
+			df_cond_wait_until(&v->poll_cond, &v->lock,
+					   df_deadline_ms(ms));
+		df_unlock(&v->lock);
+	}
+}
+
+/* ---- fold */
+static void *fold_main(void *arg)
+{
+	struct df_vol *v = arg;
+	unsigned n = 0;
+
+	df_lock(&v->lock);
+	while (!v->stopped) {
+		df_cond_wait_until(&v->fold_cond, &v->lock,
+				   df_deadline_ms(v->dirty.n ? FOLD_EVERY_MS :
+							       TICK_MS));
+		bool work = df_fold_dirty(v->fold) != 0;
+		df_unlock(&v->lock);
+		if (work && df_work_fold(v, ++n % CHECKPOINT_EVERY == 0)) {
+			df_lock(&v->lock);
+			df_vol_fail(v, "the local database cannot be "
+				       "written");
+			df_unlock(&v->lock);
+		}
+		df_segs_evict(v->segs, 0);
+		df_lock(&v->lock);
+	}
+	df_unlock(&v->lock);
+	return NULL;
+}
+
+/* ---- fsync=local */
+static void *sync_main(void *arg)
+{
+	struct df_vol *v = arg;
+
+	df_lock(&v->lock);
+	for (;;) {
+		while (!v->local_waiters && !v->stopped)
+			df_cond_wait(&v->sync_cond, &v->lock);
+		struct df_waiter *w = v->local_waiters;
+		v->local_waiters = NULL;
+		if (!w)
+			break;
+		df_unlock(&v->lock);
+		int err = df_segs_sync(v->segs);
+		df_waiters_run(w, err ? -EIO : 0);
+		df_lock(&v->lock);
+	}
+	df_unlock(&v->lock);
+	return NULL;
+}
+
+/* Hashing and compressing give way to whoever works on the mount. */
+static void *upload_nice(void *arg)
+{
+	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 5);
+	return upload_main(arg);
+}
+
+int df_workers_start(struct df_vol *v)
+{
+	v->started = true;
+	if (pthread_create(&v->th_upload, NULL, upload_nice, v) ||
+	    pthread_create(&v->th_poll, NULL, poll_main, v) ||
+	    pthread_create(&v->th_fold, NULL, fold_main, v) ||
+	    pthread_create(&v->th_sync, NULL, sync_main, v))
+		return df_fail(-EAGAIN, "start the volume's threads");
+	return 0;
+}
+
+void df_workers_stop(struct df_vol *v)
+{
+	df_lock(&v->lock);
+	v->stop_now = v->stopped = true;
+	df_cond_broadcast(&v->up_cond);
+	df_cond_broadcast(&v->poll_cond);
+	df_cond_broadcast(&v->fold_cond);
+	df_cond_broadcast(&v->sync_cond);
+	df_cond_broadcast(&v->retry_cond);
+	df_cond_broadcast(&v->inval_cond);
+	df_unlock(&v->lock);
+	v->remote->ops->stop(v->remote);
+	pthread_join(v->th_upload, NULL);
+	pthread_join(v->th_poll, NULL);
+	pthread_join(v->th_fold, NULL);
+	pthread_join(v->th_sync, NULL);
+}

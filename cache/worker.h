@@ -1,0 +1,20 @@
+/*
+ * worker.h - the volume's threads, each a loop over steps that tests/sim runs
+ * by hand: upload, poll, fold, local sync.
+ */
+#ifndef DF_CACHE_WORKER_H
+#define DF_CACHE_WORKER_H
+
+#include "cache/vol.h"
+
+int df_workers_start(struct df_vol *v);
+/* Ends the loops; joins. */
+void df_workers_stop(struct df_vol *v);
+/* Cut, pack, note: 1 a row is ready, 0 nothing to do, or -errno. */
+int df_work_cut(struct df_vol *v, df_nid force);
+/* Complete what waits for cuts up to the acknowledged one. */
+void df_work_wake(struct df_vol *v);
+/* Write the fold and let the journal go. */
+int df_work_fold(struct df_vol *v, bool durable);
+
+#endif
