@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define ONES UINT64_C(0x0101010101010101)
 #define HIGHS UINT64_C(0x8080808080808080)
@@ -21,9 +24,27 @@ static inline uint64_t scan_special(uint64_t w)
 	       ((w - ONES * 0x20) & ~w & HIGHS) | (w & HIGHS);
 }
 
-/* First special byte at or after p: eight at a time. */
+/* First special byte at or after p, many at a time. */
 static const char *scan_plain(const char *p, const char *end)
 {
+#ifdef __SSE2__
+	const __m128i quote = _mm_set1_epi8('"');
+	const __m128i slash = _mm_set1_epi8('\\');
+	const __m128i space = _mm_set1_epi8(0x20);
+
+	while (end - p >= 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+		/* signed: bytes over 0x7f are below 0x20, too */
+		__m128i bad = _mm_or_si128(_mm_cmplt_epi8(v, space),
+			_mm_or_si128(_mm_cmpeq_epi8(v, quote),
+				     _mm_cmpeq_epi8(v, slash)));
+		int mask = _mm_movemask_epi8(bad);
+
+		if (mask != 0)
+			return p + __builtin_ctz((unsigned)mask);
+		p += 16;
+	}
+#endif
 	while (end - p >= 8) {
 		uint64_t w;
 
@@ -323,6 +344,41 @@ struct df_json df_json_member(const struct df_json *object, const char *key)
 		if (k.len == n && memcmp(k.p, key, n) == 0)
 			found = v;
 	return found;
+}
+
+int df_json_fields(const char *text, size_t len, const char *const *keys,
+		   struct df_json *out, size_t n)
+{
+	const char *end = text + len, *p = df_json_space(text, end);
+	struct df_json key, value;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		out[i] = (struct df_json){ .kind = DF_J_NONE };
+	if (p >= end || *p != '{')
+		return -EINVAL;
+	p = df_json_space(p + 1, end);
+	if (p < end && *p == '}')
+		return df_json_space(p + 1, end) == end ? 0 : -EINVAL;
+	for (;;) {
+		p = df_json_space(p, end);
+		if (p >= end || *p != '"' ||
+		    (p = scan_string(p + 1, end, &key)) == NULL)
+			return -EINVAL;
+		p = df_json_space(p, end);
+		if (p >= end || *p != ':' ||
+		    (p = scan_value(p + 1, end, 1, &value)) == NULL)
+			return -EINVAL;
+		for (i = 0; i < n; i++)
+			if (key.len == strlen(keys[i]) &&
+			    memcmp(key.p, keys[i], key.len) == 0)
+				out[i] = value;
+		p = df_json_space(p, end);
+		if (p < end && *p == '}')
+			return df_json_space(p + 1, end) == end ? 0 : -EINVAL;
+		if (p >= end || *p++ != ',')
+			return -EINVAL;
+	}
 }
 
 static size_t utf8_put(char *out, unsigned x)

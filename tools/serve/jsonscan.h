@@ -51,6 +51,11 @@ int df_json_next(const struct df_json *in, const char **it,
 		 struct df_json *key, struct df_json *value);
 /* The member of an object named key; kind NONE if it has none. */
 struct df_json df_json_member(const struct df_json *object, const char *key);
+/* The members of the object that is the whole text, in one pass: out[i] is
+ * that named keys[i], kind NONE if it is missing.  0, or -EINVAL if the text
+ * is no object. */
+int df_json_fields(const char *text, size_t len, const char *const *keys,
+		   struct df_json *out, size_t n);
 /* Whether the whole text is one value. */
 bool df_json_valid(const char *text, size_t len, struct df_json *out);
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,15 @@ static void raise_files(void)
 	}
 }
 
+/* Bodies of megabytes come from two heaps that shrink again: with glibc's
+ * defaults every thread would keep one. */
+static void tame_malloc(void)
+{
+	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 24 << 20);
+	(void)mallopt(M_ARENA_MAX, 2);
+}
+
 static int serve_run(struct df_serve_conf *conf)
 {
 	struct df_server s = { .conf = *conf, .access_fd = -1 };
@@ -135,6 +145,7 @@ static int serve_run(struct df_serve_conf *conf)
 	(void)pthread_sigmask(SIG_BLOCK, &stop, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	raise_files();
+	tame_malloc();
 	err = server_open(&s);
 	if (err == 0) {
 		(void)printf("ready %s\n", s.url);

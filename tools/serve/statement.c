@@ -22,21 +22,23 @@ void df_api_sql_error(struct df_req *r, const struct df_sql_error *e)
 static int statement_body(struct df_req *r, struct df_arena *a,
 			  struct df_stmt *st)
 {
-	struct df_json root, query, timeout;
+	static const char *const keys[] = { "query", "params", "params_batch",
+					    "timeout_ms" };
+	struct df_json field[DF_ARRAY_LEN(keys)], query, timeout;
 	char text[32];
 
-	if (!df_json_valid(r->body.data == NULL ? "" :
-			   (const char *)r->body.data, r->body.len, &root) ||
-	    root.kind != DF_J_OBJECT) {
+	if (df_json_fields(r->body.data == NULL ? "" :
+			   (const char *)r->body.data, r->body.len, keys,
+			   field, DF_ARRAY_LEN(keys)) < 0) {
 		df_req_error(r, 400, "INVALID_REQUEST", "the body is not a "
 			     "JSON object: send {\"query\": \"SELECT ...\", "
 			     "\"params\": [...]}");
 		return -EINVAL;
 	}
-	query = df_json_member(&root, "query");
-	st->params = df_json_member(&root, "params");
-	st->batch = df_json_member(&root, "params_batch");
-	timeout = df_json_member(&root, "timeout_ms");
+	query = field[0];
+	st->params = field[1];
+	st->batch = field[2];
+	timeout = field[3];
 	if (query.kind != DF_J_STRING ||
 	    df_json_text(&query, a, &st->text, &st->len) < 0) {
 		df_req_error(r, 400, "INVALID_REQUEST", "\"query\" is missing "
