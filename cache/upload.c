@@ -9,10 +9,6 @@
 #define ROW_TIMEOUT_MS 60000
 
 /* ---- registers */
-struct ids {
-	struct df_vol *v;
-};
-
 static struct df_id id_of(void *arg, df_nid nid)
 {
 	struct df_vol *v = arg;
@@ -56,7 +52,7 @@ static int pack_registers(struct df_upload *u, const struct df_buf *regs,
 					     (size_t)DF_PIECE_RAW_MAX),
 				      &(*pieces)[i]);
 	}
-	return err ? err : df_upload_close(u, false);
+	return err ? err : df_upload_close(u, true);
 }
 
 static int make_body(struct df_upload *u, struct df_buf *body)
@@ -69,7 +65,7 @@ static int make_body(struct df_upload *u, struct df_buf *body)
 	df_buf_init(&regs, (size_t)DF_REGISTERS_MAX * 2);
 	encode_registers(u->v, u->cut, &regs);
 	err = regs.err;
-	if (!err && regs.len > 4 * DF_INLINE_BODY)
+	if (!err && regs.len > DF_INLINE_BODY)
 		err = pack_registers(u, &regs, &pieces, &n);
 	if (!err)
 		err = df_body_write(body, u->last, u->last_len, pieces, n,
