@@ -254,7 +254,7 @@ static int select_part(struct df_table *t, const struct df_id *id,
 		df_stmt_sql(&s, "SELECT size, data AS part");
 	df_stmt_sql(&s, " FROM \"%s\" WHERE id = $1 LIMIT 1", t->pack);
 	df_stmt_id(&s, id);
-	if (!range)
+	if (!range && t->no_range)
 		call.answer_max = DF_HTTP_ANSWER_CEILING;
 	int err = df_api_sql(t->api, &s, &call, a);
 	df_stmt_release(&s);
@@ -289,18 +289,29 @@ static int get_part(struct df_table *t, const struct df_id *id, uint64_t off,
 		    uint64_t len, bool clamp, int64_t deadline_ns,
 		    struct df_buf *out, uint64_t *size)
 {
-	bool range = !t->no_range;
+	/* The start of a whole pack is most likely all of it, and a whole
+	 * row costs the server less than substr(). */
+	bool range = !t->no_range && (off || !clamp);
 	uint64_t from = off / 3 * 3;
 	struct df_answer a;
 	int err = select_part(t, id, from, off + len - from, range,
 			      deadline_ns, &a);
 
+	if (err == -EOVERFLOW && !range && !t->no_range) {
+		range = true;
+		err = select_part(t, id, from, off + len - from, true,
+				  deadline_ns, &a);
+	}
 	if (err == -EINVAL && range) {
-		t->no_range = range = false;
+		t->no_range = true;
+		range = false;
 		err = select_part(t, id, 0, 0, false, deadline_ns, &a);
 	}
 	if (err)
 		return err;
+	/* A whole row has it all. */
+	if (!range && clamp)
+		len = UINT64_MAX - off;
 	int size_col = df_answer_col(&a, "size");
 	int part_col = df_answer_col(&a, "part");
 	err = !a.n_rows ? -ENOENT : size_col < 0 || part_col < 0 ?
@@ -310,7 +321,7 @@ static int get_part(struct df_table *t, const struct df_id *id, uint64_t off,
 		err = DF_ECORRUPT;
 	if (!err && clamp)
 		len = off < *size ? DF_MIN(len, *size - off) : 0;
-	if (!err && off + len > *size)
+	if (!err && (off > *size || len > *size - off))
 		err = DF_ECORRUPT;
 	if (!err)
 		err = put_part(df_answer_cell(&a, 0, part_col),
