@@ -247,7 +247,7 @@ void df_api_run(void *arg)
 
 	api_peek(r, &text, &len);
 	df_sim_plan(s->sim, r->endpoint, text, len, r->body.len,
-		    atomic_load(&s->in_flight), &r->plan);
+		    r->nth, &r->plan);
 	if (r->plan.latency_ms > 0 &&
 	    df_work_after(s->work, r->plan.latency_ms, api_do, r, NULL) == 0)
 		return;

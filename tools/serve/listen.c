@@ -238,6 +238,13 @@ static enum MHD_Result req_answer(struct df_req *r)
 	return ok;
 }
 
+static enum MHD_Result req_refuse(struct df_req *r)
+{
+	r->start_ns = df_clock_mono_ns();
+	req_count(r);
+	return req_answer(r);
+}
+
 /* All of it is here: park the connection, give it to a worker. */
 static enum MHD_Result req_queue(struct df_req *r)
 {
@@ -247,7 +254,7 @@ static enum MHD_Result req_queue(struct df_req *r)
 		df_req_error(r, 503, "OVERLOADED", "out of memory");
 		return req_answer(r);
 	}
-	atomic_fetch_add(&r->server->in_flight, 1);
+	r->nth = atomic_fetch_add(&r->server->in_flight, 1) + 1;
 	df_metric_in_flight(1);
 	r->counted = true;
 	MHD_suspend_connection(r->conn);
@@ -275,11 +282,16 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn,
 			return MHD_NO;
 		*state = r;
 		req_reserve(r);
-		if (r->too_big) {
-			r->start_ns = df_clock_mono_ns();
-			req_count(r);
-			return req_answer(r);
-		}
+		/* A client that waits for "100 Continue" is told at once.
+		 * Another is let finish, its body thrown away: closing in the
+		 * middle would break its connection before it has read why. */
+		return r->too_big && df_req_header(r, "Expect") != NULL ?
+			       req_refuse(r) : MHD_YES;
+	}
+	if (r->too_big) {
+		if (*upload_len == 0)
+			return req_refuse(r);
+		*upload_len = 0;
 		return MHD_YES;
 	}
 	if (*upload_len > 0) {

@@ -533,6 +533,9 @@ static struct cte *resolve_with(struct sql_ctx *c, struct query *q,
 			/* The columns are those of the first branch, which
 			 * cannot refer to the query itself. */
 			resolve_query(c, t->query->left, up);
+			for (i = 0; i < t->n_col_alias &&
+			     i < t->query->left->n_out; i++)
+				t->query->left->out[i].name = t->col_alias[i];
 			copy->query = t->query->left;
 			copy->next = c->ctes;
 			c->ctes = copy;

@@ -81,6 +81,7 @@ struct df_req {
 	bool has_caller;
 	struct df_sim_plan plan;
 	int64_t start_ns;
+	int nth;                  /* of those in flight when it came */
 	char id[20];              /* request id */
 	/* the answer */
 	int status;               /* 0: close without one */

@@ -1,0 +1,581 @@
+"""The table API, end to end: every statement shape of real clients, errors,
+tokens, feed, confinement, durability, simulation.  Run by `make check-table`;
+argument: sqlite (default) or a postgres:// URL.
+"""
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(__file__))
+import shapes  # noqa: E402
+from server import Server  # noqa: E402
+
+STORE = sys.argv[1] if len(sys.argv) > 1 and sys.argv[1] != "sqlite" else None
+
+
+def close(a, b):
+    """Equal, floats within float32's digits."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return a == b or abs(a - b) < 1e-6 * max(abs(a), abs(b))
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    return a == b
+
+
+def run_case(s, sql, params, want):
+    a = s.query(sql, params)
+    if isinstance(want, shapes.Err):
+        if a.status not in want.status or want.text not in a.error:
+            return f"{a.status} {a.body.decode()}\n  wanted {want.status} " \
+                   f"... {want.text}"
+        return None
+    if a.status != 200:
+        return f"{a.status} {a.body.decode()}"
+    cols, rows = want if isinstance(want, tuple) else (None, want)
+    got = a.json
+    if cols is not None and got["columns"] != cols:
+        return f"columns {got['columns']}\n  wanted {cols}"
+    if not close(got["rows"], rows):
+        return f"rows {got['rows']}\n  wanted {rows}"
+    return None
+
+
+def test_shapes():
+    with Server(STORE) as s:
+        for sql in shapes.SETUP:
+            a = s.query(sql)
+            assert a.status == 200, (sql, a.body)
+        bad = 0
+        for sql, params, want in shapes.CASES:
+            wrong = run_case(s, sql, params, want)
+            if wrong:
+                bad += 1
+                print(f"FAILED {sql}\n  {wrong}")
+        assert bad == 0, f"{bad} of {len(shapes.CASES)} statements"
+        for sql in shapes.PG_ONLY:
+            a = s.query(sql)
+            if STORE is None:
+                assert a.status == 400 and "PostgreSQL store" in a.error, a.body
+            else:
+                assert a.status == 200, (sql, a.body)
+        print(f"  {len(shapes.CASES)} statements")
+
+
+def test_endpoints():
+    with Server(STORE) as s:
+        assert s.request("GET", "/health").json == {"status": "ok"}
+        assert s.request("GET", "/ready").json == {"status": "ready"}
+        me = s.request("GET", "/me").json
+        assert me["organizations"] == [s.org], me
+        assert s.request("GET", "/organizations").json[0]["id"] == s.org
+        m = s.request("GET", f"/organizations/{s.org}/members").json
+        assert len(m["members"]) == 1
+        a = s.request("POST", "/workspaces", {"name": "x"})
+        assert a.status == 400 and a.error == "workspace ID is required"
+        ws = "w-%d" % time.time_ns()
+        assert s.request("POST", "/workspaces", {"id": ws}).status == 201
+        assert s.request("POST", "/workspaces", {"id": ws}).status == 409
+        ids = [w["id"] for w in s.request("GET", "/workspaces").json["data"]]
+        assert "default" in ids and ws in ids
+        assert s.query("SELECT 1", ws="nope").status == 404
+        t = {"table_name": "t", "table_schema": {
+            "_id": "TEXT", "content": "BYTEA", "size_bytes": "BIGINT",
+            "e": "EMBEDDING(4)"}}
+        p = f"/workspaces/{ws}/tables"
+        a = s.request("POST", p, t)
+        assert a.status in (200, 201), a.body
+        a = s.request("POST", p, t)
+        assert a.status == 409 and "already exists" in a.error
+        assert s.request("GET", p).json["tables"][0]["table_name"] == "t"
+        a = s.request("POST", p, {"table_name": "u", "table_schema": {
+            "a": "TEXT); DROP TABLE t; --"}})
+        assert a.status == 400, a.body
+        assert s.request("DELETE", p + "/t").status == 200
+        a = s.request("DELETE", p + "/t")
+        assert a.status == 404 and "does not exist" in a.error
+        assert s.request("GET", "/nope").status == 404
+        # other workspaces do not see it
+        s.query('CREATE TABLE only_here (a TEXT)', ws=ws)
+        assert s.query('SELECT * FROM only_here').status == 400
+        assert s.query(f'SELECT * FROM "{ws}".only_here').status == 400
+        # the body
+        for body in (b"", b"{", b"[]", b'{"query": 1}', b'{"query": "x\xff"}',
+                     b'{"query":"SELECT 1","params":{}}'):
+            a = s.request("POST", "/workspaces/default/tables/query", body)
+            assert a.status == 400, (body, a.body)
+        c = s.request("GET", "/workspaces/default/capabilities").json
+        assert c["server"] == "deeplakefs" and c["feed"] and c["unique"]
+
+
+def test_batch():
+    with Server(STORE) as s:
+        s.query('CREATE TABLE bt (id TEXT PRIMARY KEY, bin BYTEA, e FLOAT4[])')
+        p = "/workspaces/default/tables/query/batch"
+        q = ('INSERT INTO "default"."bt" ("id","bin","e") VALUES ($1, '
+             "decode($2,'base64'), $3::float4[])")
+        rows = [[str(i), base64.b64encode(bytes([i])).decode(), [i, 0.5]]
+                for i in range(100)]
+        a = s.request("POST", p, {"query": q, "params_batch": rows})
+        assert a.status == 200, a.body
+        assert s.query("SELECT count(*) FROM bt").rows == [[100]]
+        assert s.query("SELECT bin, e FROM bt WHERE id = '7'").rows == \
+            [["\\x07", [7, 0.5]]]
+        # one bad row undoes all
+        rows = [["a", "", [1]], ["b", "", [1]], ["7", "", [1]]]
+        a = s.request("POST", p, {"query": q, "params_batch": rows})
+        assert a.status in (400, 409), a.body
+        assert s.query("SELECT count(*) FROM bt").rows == [[100]]
+        s.query("DROP TABLE bt")
+
+
+def test_tokens():
+    with Server(STORE) as s:
+        p = "/workspaces/default/tables"
+        for tok in ("x", "a.b.c", s.token[:-2] + "xx",
+                    s.token.split(".")[0] + "." + s.token.split(".")[1] + "."):
+            a = s.request("GET", p, token=tok)
+            assert a.status == 401, (tok, a.body)
+        a = s.request("GET", p, headers={"X-Activeloop-Org-Id": "other"})
+        assert a.status == 403
+        assert s.request("GET", p, headers={
+            "X-Activeloop-Org-Id": s.org}).status == 200
+        s.query('CREATE TABLE mine (id TEXT)')
+        s.query('CREATE TABLE mine__log (id TEXT)')
+        s.query('CREATE TABLE yours (id TEXT)')
+        ro = s.run("token", "create", "--read-only", "--name", "r").stdout
+        ro = ro.strip()
+        assert s.query("SELECT * FROM mine", token=ro).status == 200
+        for sql in ("INSERT INTO mine VALUES ('x')", "DELETE FROM mine",
+                    "UPDATE mine SET id = 'y'", "CREATE TABLE z (a TEXT)",
+                    "DROP TABLE mine", "ALTER TABLE mine ADD COLUMN q TEXT",
+                    "CREATE INDEX i9 ON mine (id)",
+                    "WITH x AS (SELECT 1) INSERT INTO mine VALUES ('x')",
+                    "CREATE SCHEMA x"):
+            a = s.query(sql, token=ro)
+            assert a.status in (400, 403), (sql, a.body)
+        assert s.query("SELECT count(*) FROM mine").rows == [[0]]
+        tt = s.run("token", "create", "--table", "mine", "--workspace",
+                   "default").stdout.strip()
+        assert s.query("INSERT INTO mine VALUES ('1')", token=tt).status == 200
+        assert s.query("SELECT * FROM mine__log", token=tt).status == 200
+        for sql in ("SELECT * FROM yours", "INSERT INTO yours VALUES ('x')",
+                    "SELECT (SELECT count(*) FROM yours)",
+                    "INSERT INTO mine SELECT id FROM yours",
+                    "DROP TABLE yours", "CREATE TABLE other (a TEXT)",
+                    "SELECT * FROM mine WHERE id IN (SELECT id FROM yours)",
+                    "CREATE INDEX ii ON yours (id)"):
+            a = s.query(sql, token=tt)
+            assert a.status == 403, (sql, a.status, a.body)
+        names = s.request("GET", p, token=tt).json["tables"]
+        assert {n["table_name"] for n in names} == {"mine", "mine__log"}, names
+        assert s.query("SELECT 1", ws="elsewhere", token=tt).status == 403
+        short = s.run("token", "create", "--expires", "1s").stdout.strip()
+        assert s.query("SELECT 1", token=short).status == 200
+        # revoked within two seconds
+        lines = s.run("token", "list").stdout
+        rid = next(l.split()[0] for l in lines.splitlines()
+                   if l.endswith("  r"))
+        assert s.token not in lines
+        assert s.run("token", "revoke", rid).returncode == 0
+        time.sleep(2.2)
+        a = s.query("SELECT 1", token=ro)
+        assert a.status == 401 and "revoked" in a.error, a.body
+        a = s.query("SELECT 1", token=short)
+        assert a.status == 401 and "expired" in a.error, a.body
+        # a token made by a token is no wider
+        a = s.request("POST", "/users/me/tokens", {
+            "name": "n", "duration": 60, "organization_id": s.org}, token=tt)
+        sub = a.json["token"]["token"]
+        assert s.query("SELECT * FROM yours", token=sub).status == 403
+        for t in ("mine", "mine__log", "yours"):
+            s.query("DROP TABLE " + t)
+        assert s.token not in s.log_text()
+
+
+def test_device_login():
+    with Server(STORE) as s:
+        c = s.request("POST", "/auth/device/code", b"").json
+        assert c["expires_in"] == 900 and c["interval"] == 5
+        body = {"device_code": c["device_code"]}
+        a = s.request("POST", "/auth/device/token", body)
+        assert a.status == 400 and a.json["error"] == "authorization_pending"
+        assert s.request("POST", "/auth/device/token",
+                         body).json["error"] == "slow_down"
+        page = s.request("GET", "/device?user_code=" + c["user_code"])
+        assert c["user_code"].encode() in page.body
+        x = s.request("GET", "/device?user_code=%3Cscript%3E").body
+        assert b"<script>" not in x
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        a = s.request("POST", "/device", f"user_code={c['user_code']}&token=bad"
+                      "&answer=yes", headers=form)
+        assert a.status == 401
+        a = s.request("POST", "/device", f"user_code={c['user_code'].lower()}"
+                      f"&token={s.token}&answer=yes", headers=form)
+        assert a.status == 200, a.body
+        got = s.request("POST", "/auth/device/token", body)
+        assert got.status == 200, got.body
+        assert s.query("SELECT 1", token=got.json["access_token"]).status == 200
+        assert s.request("POST", "/auth/device/token",
+                         body).json["error"] == "expired_token"
+
+
+def test_files():
+    with Server(STORE) as s:
+        data = bytes(range(256)) * 10 + b"\r\n--x"
+        body = (b'--BB\r\nContent-Disposition: form-data; name="file"; '
+                b'filename="a.bin"\r\nContent-Type: image/png\r\n\r\n' + data +
+                b"\r\n--BB--\r\n")
+        h = {"Content-Type": "multipart/form-data; boundary=BB"}
+        a = s.request("POST", "/workspaces/default/files", body, headers=h)
+        assert a.status == 201, a.body
+        got = s.request("GET", "/workspaces/default/files/" + a.json["id"])
+        assert got.body == data
+        assert got.headers["Content-Type"] == "image/png"
+        assert s.request("GET", "/workspaces/default/files/zz").status == 404
+        a = s.request("POST", "/workspaces/default/files", body[:-20],
+                      headers=h)
+        assert a.status == 400
+
+
+LOG = ('CREATE TABLE IF NOT EXISTS "F__log" (n BIGSERIAL, id TEXT PRIMARY KEY, '
+       'node TEXT, body TEXT) USING deeplake')
+PUT = 'INSERT INTO "F__log" (id, node, body) VALUES ($1, $2, $3)'
+
+
+def feed(s, after, wait=0, limit=1000):
+    return s.request("GET", f"/workspaces/default/tables/F__log/feed?after="
+                     f"{after}&wait={wait}&limit={limit}")
+
+
+def test_feed():
+    with Server(STORE) as s:
+        s.query('DROP TABLE IF EXISTS "F__log"')
+        assert s.query(LOG).status == 200
+        assert feed(s, 0).json["rows"] == []
+        s.query(PUT, ["a", "n1", "x"])
+        f = feed(s, 0).json
+        assert f["columns"][0] == "n" and f["row_count"] == 1
+        last = f["last"]
+        assert f["rows"][0][1] == "a" and f["rows"][0][0] == last
+        delays = []
+        for i in range(20):
+            got = {}
+            th = threading.Thread(
+                target=lambda: got.update(a=feed(s, last, 10).json,
+                                          t=time.monotonic()))
+            th.start()
+            time.sleep(0.05)
+            s.query(PUT, [f"r{i}", "n", "y"])
+            t0 = time.monotonic()
+            th.join()
+            assert got["a"]["rows"][0][1] == f"r{i}"
+            last = got["a"]["last"]
+            delays.append(got["t"] - t0)
+        print("  feed after commit, median: %.1f ms"
+              % (sorted(delays)[10] * 1000))
+        t0 = time.monotonic()
+        assert feed(s, last, 1).json["row_count"] == 0
+        assert 0.9 < time.monotonic() - t0 < 3
+        # in commit order, nothing skipped, with many writers
+        seen, done = [], threading.Event()
+
+        def reader(at):
+            while not done.is_set() or feed(s, at).json["rows"]:
+                f = feed(s, at, 1).json
+                seen.extend(r[1] for r in f["rows"])
+                at = f["last"]
+
+        rd = threading.Thread(target=reader, args=(last,))
+        rd.start()
+
+        def writer(k):
+            c = s.connection()
+            for i in range(40):
+                assert s.query(PUT, [f"{k}-{i}", "n", "y"],
+                               conn=c).status == 200
+        ws = [threading.Thread(target=writer, args=(k,)) for k in range(8)]
+        [w.start() for w in ws]
+        [w.join() for w in ws]
+        done.set()
+        rd.join()
+        assert len(seen) == len(set(seen)) == 320, len(seen)
+        # rows that are gone do not give their number to others
+        top = feed(s, 0, 0, 10000).json["last"]
+        s.query('DELETE FROM "F__log"')
+        s.query(PUT, ["z", "n", "y"])
+        assert feed(s, top).json["rows"][0][1] == "z"
+        # a waiting feed holds no worker and ends when the server stops
+        held = [threading.Thread(target=feed, args=(s, 10**9, 30))
+                for _ in range(40)]
+        [h.start() for h in held]
+        time.sleep(0.5)
+        assert s.query("SELECT 1").status == 200
+        t0 = time.monotonic()
+        s.kill(signal.SIGTERM)
+        [h.join() for h in held]
+        assert time.monotonic() - t0 < 5
+        s.start()
+        assert feed(s, 0).status == 200
+        s.query("CREATE TABLE plain (a TEXT)")
+        a = s.request("GET", "/workspaces/default/tables/plain/feed?after=0")
+        assert a.status == 400
+        a = s.request("GET", "/workspaces/default/tables/nope/feed?after=0")
+        assert a.status == 404
+        s.query("DROP TABLE plain")
+
+
+def test_packs():
+    with Server(STORE) as s:
+        s.query('DROP TABLE IF EXISTS "P__pack"')
+        s.query('CREATE TABLE "P__pack" (id TEXT PRIMARY KEY, size BIGINT, '
+                'data TEXT)')
+        raw = os.urandom(6 << 20)
+        data = base64.b64encode(raw).decode()
+        put = 'INSERT INTO "P__pack" (id,size,data) VALUES ($1,$2,$3)'
+        assert s.query(put, ["p1", str(len(raw)), data]).status == 200
+        a = s.query(put + " ON CONFLICT (id) DO NOTHING",
+                    ["p1", str(len(raw)), data])
+        assert a.status == 200 and a.json["row_count"] == 0
+        got = s.query('SELECT data FROM "P__pack" WHERE id = $1', ["p1"])
+        assert got.rows[0][0] == data
+        got = s.query('SELECT substr(data, 4000001, 4000) FROM "P__pack" WHERE '
+                      "id = $1", ["p1"]).rows[0][0]
+        assert got == data[4000000:4004000]
+        esc = 'quote " slash \\ nl \n tab \t uni äß\U0001f600 ' * 50000
+        assert s.query(put, ["p2", "1", esc]).status == 200
+        assert s.query('SELECT data FROM "P__pack" WHERE id = $1',
+                       ["p2"]).rows[0][0] == esc
+        a = s.request("POST", "/workspaces/default/tables/query",
+                      b" " * (33 << 20))
+        assert a.status == 413, a.status
+        s.query('DROP TABLE "P__pack"')
+
+
+def test_killed():
+    """What was acknowledged is there after SIGKILL; half a batch is not."""
+    with Server(STORE) as s:
+        s.query('DROP TABLE IF EXISTS "F__log"')
+        s.query(LOG)
+        acked = []
+        stop = threading.Event()
+
+        def writer(k):
+            i = 0
+            try:
+                c = s.connection()
+                while not stop.is_set():
+                    if s.query(PUT, [f"{k}-{i}", "n", "y" * 300],
+                               conn=c).status == 200:
+                        acked.append(f"{k}-{i}")
+                    i += 1
+            except (OSError, Exception):
+                return
+        for round_ in range(3):
+            stop.clear()
+            ws = [threading.Thread(target=writer, args=(f"{round_}.{k}",))
+                  for k in range(6)]
+            [w.start() for w in ws]
+            time.sleep(0.6)
+            s.kill(signal.SIGKILL)
+            stop.set()
+            [w.join() for w in ws]
+            s.start()
+            there = {r[0] for r in s.query('SELECT id FROM "F__log"').rows}
+            assert len(acked) > 20
+            lost = [a for a in acked if a not in there]
+            assert not lost, lost[:5]
+        print(f"  {len(acked)} acknowledged commits, none lost")
+
+
+def test_limits():
+    with Server(STORE) as s:
+        s.query("CREATE TABLE big (a BIGINT, t TEXT)")
+        rows = ",".join(f"({i},'x')" for i in range(2000))
+        assert s.query("INSERT INTO big VALUES " + rows).status == 200
+        t0 = time.monotonic()
+        a = s.query("SELECT count(*) FROM big a, big b, big c, big d WHERE "
+                    "a.a + b.a + c.a + d.a = -5", timeout_ms=500)
+        assert a.status == 504 and "statement timeout" in a.error, a.body
+        assert time.monotonic() - t0 < 5
+        for sql in ("SELECT " + "(" * 5000 + "1" + ")" * 5000,
+                    "SELECT " + "-" * 0 + "NOT " * 5000 + "true",
+                    "SELECT " + "[" * 3000,
+                    "SELECT 1" + " UNION ALL SELECT 1" * 3000,
+                    "SELECT " + ",".join(["1"] * 3000),
+                    "SELECT 1 FROM " + ",".join(f"big b{i}"
+                                                for i in range(70))):
+            a = s.query(sql)
+            assert a.status == 400, (sql[:40], a.status, a.body[:200])
+        # long chains are usual and work
+        a = s.query("SELECT a FROM big WHERE " + " OR ".join(
+            f"a = {i}" for i in range(300)))
+        assert len(a.rows) == 300
+        a = s.query("SELECT count(*) FROM big WHERE a IN (" + ",".join(
+            str(i) for i in range(1500)) + ")")
+        assert a.rows == [[1500]]
+        s.query("DROP TABLE big")
+
+
+def simulated(rules):
+    f = tempfile.NamedTemporaryFile("w", suffix=".json", delete=False)
+    json.dump(rules, f)
+    f.close()
+    return f.name
+
+
+def rewrite(path, rules):
+    with open(path + ".new", "w") as f:
+        json.dump(rules, f)
+    os.rename(path + ".new", path)
+    time.sleep(0.15)
+
+
+def test_simulate():
+    path = simulated({"seed": 7})
+    with Server(STORE, ["--simulate", path]) as s:
+        s.query('DROP TABLE IF EXISTS "F__log"')
+        assert s.query(LOG).status == 200
+        rewrite(path, {"latency_ms": [80, 120]})
+        t0 = time.monotonic()
+        s.query("SELECT 1")
+        assert 0.07 < time.monotonic() - t0 < 1
+        rewrite(path, {"rules": [{"what": "lose_answer", "kind": "insert",
+                                  "table": "log", "count": 1}]})
+        try:
+            s.query(PUT, ["lost", "n", "x"])
+            raise AssertionError("an answer came")
+        except (ConnectionError, OSError, Exception) as e:
+            assert "an answer came" not in str(e)
+        one = 'SELECT count(*) FROM "F__log" WHERE id = $1'
+        assert s.query(one, ["lost"]).rows == [[1]]
+        rewrite(path, {"rules": [{"what": "lose_answer", "value": 504,
+                                  "kind": "insert"}]})
+        assert s.query(PUT, ["l2", "n", "x"]).status == 504
+        assert s.query(one, ["l2"]).rows == [[1]]
+        rewrite(path, {"ack_not_kept": 1})
+        assert s.query(PUT, ["f", "n", "x"]).status == 200
+        assert s.query(one, ["f"]).rows == [[0]]
+        rewrite(path, {"visible_after_ms": 600})
+        assert s.query(PUT, ["v", "n", "x"]).status == 200
+        assert s.query(one, ["v"]).rows == [[0]]
+        time.sleep(1)
+        assert s.query(one, ["v"]).rows == [[1]]
+        rewrite(path, {"empty_select": True})
+        a = s.query('SELECT id FROM "F__log"')
+        assert a.status == 200 and a.json == {"columns": ["id"], "rows": [],
+                                              "row_count": 0}
+        for what, status in (("status_402", 402), ("status_429", 429),
+                             ("status_503", 503), ("html_403", 403)):
+            rewrite(path, {"rules": [{"what": what, "retry_after_s": 3}]})
+            a = s.query("SELECT 1")
+            assert a.status == status, (what, a.status)
+            if status in (429, 503):
+                assert a.headers["Retry-After"] == "3"
+            if what == "html_403":
+                assert a.body.startswith(b"<html>")
+            if status == 402:
+                assert a.json["balance_cents"] == 0
+        rewrite(path, {"max_statement_bytes": 1000})
+        assert s.query(PUT, ["b", "n", "x" * 2000]).status == 413
+        rewrite(path, {"max_parallel": 2, "latency_ms": 300})
+        out = []
+        th = [threading.Thread(target=lambda: out.append(
+            s.query("SELECT 1").status)) for _ in range(5)]
+        [t.start() for t in th]
+        [t.join() for t in th]
+        assert sorted(out) == [200, 200, 429, 429, 429], out
+        rewrite(path, {"requests_per_s": 10})
+        t0 = time.monotonic()
+        for _ in range(6):
+            s.query("SELECT 1")
+        assert time.monotonic() - t0 > 0.4
+        # like the service: no unique ids, no feed
+        rewrite(path, {"no_unique": True, "no_feed": True, "double_rows": 1})
+        assert s.request("GET", "/workspaces/default/capabilities").status == \
+            404
+        assert feed(s, 0).status == 404
+        s.query("CREATE TABLE dup (id TEXT PRIMARY KEY, x TEXT)")
+        assert s.query("INSERT INTO dup (id) VALUES ('a')").status == 200
+        assert s.query("SELECT count(*) FROM dup").rows == [[2]]
+        a = s.query("INSERT INTO dup (id) VALUES ('a') ON CONFLICT (id) DO "
+                    "NOTHING")
+        assert a.status == 400
+        s.query("DROP TABLE dup")
+        # a typo leaves the old rules in force and is logged
+        open(path, "w").write('{"nope": 1}')
+        time.sleep(0.2)
+        s.query("SELECT 1")
+        assert "unknown fault" in s.log_text()
+        m = s.metrics()
+        assert m['deeplake_simulated_total{what="lose_answer"}'] == 2
+    os.unlink(path)
+    bad = simulated({"latenc": 1})
+    r = subprocess.run([os.environ["DEEPLAKE_SERVE"], "--listen",
+                        "127.0.0.1:0", "--store", "sqlite:/tmp/none-%d"
+                        % os.getpid(), "--simulate", bad],
+                       capture_output=True, text=True, timeout=20)
+    assert r.returncode == 1 and "unknown fault" in r.stderr
+    subprocess.run(["rm", "-rf", "/tmp/none-%d" % os.getpid(), bad],
+                   check=True)
+
+
+def test_metrics():
+    with Server(STORE) as s:
+        s.query('CREATE TABLE "M__log" (n BIGSERIAL, id TEXT)')
+        for i in range(3):
+            s.query('INSERT INTO "M__log" (id) VALUES ($1)', [str(i)])
+        s.query('SELECT * FROM "M__log"')
+        m = s.metrics()
+        key = 'deeplake_requests_total{endpoint="query",kind="%s",table="log"' \
+              ',status="2xx"}'
+        assert m[key % "insert"] == 3 and m[key % "select"] == 1
+        assert m["deeplake_rows_inserted_total"] == 3
+        s.query('DROP TABLE "M__log"')
+
+
+def test_one_write():
+    """Headers and body leave together: else Nagle costs 40 ms a request."""
+    with Server(STORE) as s:
+        c = s.connection()
+        times = []
+        for _ in range(30):
+            t0 = time.monotonic()
+            s.query("SELECT 1", conn=c)
+            times.append(time.monotonic() - t0)
+        assert sorted(times)[15] < 0.02, sorted(times)[15]
+        k = socket.create_connection((s.host, s.port))
+        k.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        first = k.recv(65536)
+        assert first.endswith(b'{"status":"ok"}'), first
+        k.close()
+
+
+def main():
+    tests = [v for k, v in list(globals().items()) if k.startswith("test_")]
+    only = sys.argv[2:]
+    failed = 0
+    for t in tests:
+        if only and t.__name__ not in only:
+            continue
+        t0 = time.monotonic()
+        try:
+            t()
+            print("ok   %s %.1f s" % (t.__name__, time.monotonic() - t0))
+        except Exception as e:  # the next test may still say something
+            failed += 1
+            import traceback
+            traceback.print_exc()
+            print("FAIL %s: %s" % (t.__name__, e))
+    sys.exit(1 if failed else 0)
+
+
+main()
