@@ -27,9 +27,10 @@
 #include "base/lock.h"
 #include "base/log.h"
 
-#define PARALLEL_BULK 3
-#define PARALLEL_ALL 4     /* bulk and urgent together */
+#define PARALLEL 3
+#define PARALLEL_ALL 4     /* with an urgent one that waited URGENT_MS */
 #define PARALLEL_FEED 1
+#define URGENT_MS 300
 #define CONNECT_MS 10000
 #define QUIET_S 30         /* slower than QUIET_RATE for so long = dead */
 #define QUIET_RATE 64      /* bytes/s */
@@ -48,7 +49,8 @@ struct job {
 	struct job *next;      /* lock while queued, then the I/O thread's */
 	enum job_state state;  /* lock */
 	struct df_cond done;   /* state is JOB_DONE */
-	int64_t deadline_ns;   /* df_deadline_ms() */
+	int64_t deadline_ns;   /* df_deadline_ms(), as all here */
+	int64_t queued_ns;
 	int64_t start_ns;
 	CURL *easy;
 	struct curl_slist *headers;
@@ -557,14 +559,35 @@ static unsigned *slots_locked(struct df_http *h, enum df_http_class class)
 	return class == DF_HTTP_URGENT ? &h->n_urgent : &h->n_bulk;
 }
 
-static bool slot_free_locked(struct df_http *h, enum df_http_class class)
+static bool slot_free_locked(struct df_http *h, const struct job *j)
 {
 	unsigned n = h->n_bulk + h->n_urgent;
 
 	df_lock_assert(&h->lock);
-	if (class == DF_HTTP_FEED)
+	if (j->req->class == DF_HTTP_FEED)
 		return h->n_feed < PARALLEL_FEED;
-	return n < (class == DF_HTTP_URGENT ? PARALLEL_ALL : PARALLEL_BULK);
+	if (j->req->class == DF_HTTP_URGENT && n >= PARALLEL &&
+	    n < PARALLEL_ALL)
+		return df_deadline_ms(-URGENT_MS) >= j->queued_ns;
+	return n < PARALLEL;
+}
+
+/* ms until a queued job may start although nothing else happens. */
+static int wait_ms(struct df_http *h)
+{
+	int ms = IDLE_POLL_MS;
+
+	df_lock(&h->lock);
+	for (struct job *j = h->queue; j; j = j->next)
+		if (j->req->class == DF_HTTP_URGENT &&
+		    h->n_bulk + h->n_urgent < PARALLEL_ALL) {
+			int64_t at = j->queued_ns + URGENT_MS * DF_NS_PER_MS -
+				     df_deadline_ms(0);
+			ms = (int)(DF_MAX(at, 0) / DF_NS_PER_MS) + 1;
+			break;
+		}
+	df_unlock(&h->lock);
+	return ms;
 }
 
 static void unqueue_locked(struct df_http *h, struct job *j)
@@ -592,10 +615,11 @@ static struct job *take_job(struct df_http *h)
 
 	df_lock(&h->lock);
 	for (size_t i = 0; i < DF_ARRAY_LEN(order) && !j; i++) {
-		if (!slot_free_locked(h, order[i]))
-			continue;
+		/* Each class waits in order: the first is the oldest. */
 		for (j = h->queue; j && j->req->class != order[i]; j = j->next)
 			;
+		if (j && !slot_free_locked(h, j))
+			j = NULL;
 	}
 	if (j) {
 		unqueue_locked(h, j);
@@ -759,7 +783,8 @@ static void *io_thread(void *arg)
 		CURLMcode rc = curl_multi_perform(h->multi, &running);
 		collect_done(h);
 		if (!rc)
-			rc = curl_multi_poll(h->multi, NULL, 0, bw_resume(h),
+			rc = curl_multi_poll(h->multi, NULL, 0,
+					     DF_MIN(bw_resume(h), wait_ms(h)),
 					     NULL);
 		if (rc) {
 			df_log_error("http: %s", curl_multi_strerror(rc));
@@ -841,6 +866,7 @@ void df_http_do(struct df_http *h, const struct df_http_req *req,
 		snprintf(a->error, sizeof(a->error), "cannot start a thread");
 	} else {
 		j.state = JOB_QUEUED;
+		j.queued_ns = df_deadline_ms(0);
 		*h->queue_end = &j;
 		h->queue_end = &j.next;
 		h->stats.queued++;

@@ -6,9 +6,10 @@
  * df_http_do() hands a request over and blocks until it is answered, failed,
  * out of time or stopped.  One call is one attempt: repeating is retry.h's.
  *
- * In parallel: 3 requests; a DF_HTTP_URGENT one (a commit, a poll, a read that
- * somebody waits for) may be the 4th, so that uploads never delay it, and one
- * DF_HTTP_FEED (long poll) runs beside them: 5 at most, ever.
+ * In parallel: 3 requests.  A DF_HTTP_URGENT one (a commit, a poll, a read that
+ * somebody waits for) goes before others and, after it has waited 300 ms, may
+ * be the 4th, so that slow uploads do not delay it.  One DF_HTTP_FEED (long
+ * poll) runs beside them: 5 at most, ever.
  *
  * Never: redirects followed, unverified TLS, answers over the ceiling, secrets
  * in logs.  Proxies come from the usual variables (libcurl).
@@ -29,8 +30,8 @@
 
 enum df_http_class {
 	DF_HTTP_UNKNOWN = 0,
-	DF_HTTP_BULK,   /* packs, the files view: at most 3 at once */
-	DF_HTTP_URGENT, /* goes before bulk, may be the 4th */
+	DF_HTTP_BULK,   /* packs, the files view */
+	DF_HTTP_URGENT, /* goes before bulk; see above */
 	DF_HTTP_FEED,   /* a long poll: one, counted apart */
 };
 

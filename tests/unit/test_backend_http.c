@@ -321,14 +321,22 @@ struct worker {
 	struct df_api *api;
 	int err;
 	int64_t ms;
+	enum df_http_class class;
 };
 
 static void *work(void *arg)
 {
 	struct worker *w = arg;
+	struct df_call call = { .what = "test",
+				.class = w->class ? w->class : DF_HTTP_URGENT,
+				.deadline_ns = df_deadline_ms(w->ms) };
 	struct df_answer a;
+	struct df_stmt s;
 
-	w->err = query(w->api, false, w->ms, 0, &a);
+	df_stmt_init(&s, 0);
+	df_stmt_sql(&s, "SELECT %d", (int)call.class);
+	w->err = df_api_sql(w->api, &s, &call, &a);
+	df_stmt_release(&s);
 	df_answer_release(&a);
 	return NULL;
 }
@@ -336,7 +344,7 @@ static void *work(void *arg)
 static void runs_few_at_once(void **state)
 {
 	const struct step step = { .status = 200, .body = ok,
-				   .delay_ms = 50 };
+				   .delay_ms = 20 };
 	struct worker w[16];
 	pthread_t t[16];
 	struct script s;
@@ -345,7 +353,7 @@ static void runs_few_at_once(void **state)
 	script_start(&s, &step, 1);
 	struct df_api *api = open_api(s.url, 0);
 	for (int i = 0; i < 16; i++) {
-		w[i] = (struct worker){ api, -1, 10000 };
+		w[i] = (struct worker){ api, -1, 10000, 0 };
 		assert_int_equal(pthread_create(&t[i], NULL, work, &w[i]), 0);
 	}
 	for (int i = 0; i < 16; i++) {
@@ -353,11 +361,53 @@ static void runs_few_at_once(void **state)
 		assert_int_equal(w[i].err, 0);
 	}
 	assert_int_equal(script_n(&s), 16);
-	assert_in_range(s.max_running, 2, 4);
+	assert_in_range(s.max_running, 2, 3);
 	struct df_api_health h;
 	df_api_health(api, &h);
 	assert_in_range(h.http.connects, 1, 4); /* kept alive */
 	assert_int_equal(h.http.in_flight, 0);
+	close_api(api);
+	script_stop(&s);
+}
+
+/* Three slow uploads, more waiting: a commit passes them, a feed runs beside,
+ * and a second commit waits. */
+static void the_urgent_pass(void **state)
+{
+	static const enum df_http_class order[] = {
+		DF_HTTP_BULK, DF_HTTP_BULK, DF_HTTP_BULK, DF_HTTP_BULK,
+		DF_HTTP_BULK, DF_HTTP_URGENT, DF_HTTP_FEED, DF_HTTP_URGENT,
+		DF_HTTP_FEED
+	};
+	const struct step step = { .status = 200, .body = ok,
+				   .delay_ms = 1200 };
+	struct worker w[9];
+	pthread_t t[9];
+	struct script s;
+	int at_urgent = -1, bulk_before = 0;
+
+	(void)state;
+	script_start(&s, &step, 1);
+	struct df_api *api = open_api(s.url, 0);
+	for (int i = 0; i < 9; i++) {
+		w[i] = (struct worker){ api, -1, 20000, order[i] };
+		assert_int_equal(pthread_create(&t[i], NULL, work, &w[i]), 0);
+		usleep(20000);
+	}
+	for (int i = 0; i < 9; i++) {
+		pthread_join(t[i], NULL);
+		assert_int_equal(w[i].err, 0);
+	}
+	assert_int_equal(script_n(&s), 9);
+	assert_int_equal(s.max_running, 5);
+	for (size_t i = 0; i < 9 && at_urgent < 0; i++) {
+		if (strstr(s.seen[i].body, "SELECT 2"))
+			at_urgent = (int)i;
+		bulk_before += strstr(s.seen[i].body, "SELECT 1") != NULL;
+	}
+	assert_int_equal(bulk_before, 3);
+	int64_t after = between_ms(&s.seen[0], &s.seen[at_urgent]);
+	assert_in_range(after, 300, 1000);
 	close_api(api);
 	script_stop(&s);
 }
@@ -374,7 +424,7 @@ static void stop_wakes_everybody(void **state)
 	script_start(&s, steps, 2);
 	struct df_api *api = open_api(s.url, 0);
 	for (int i = 0; i < 6; i++) {
-		w[i] = (struct worker){ api, -1, 60000 };
+		w[i] = (struct worker){ api, -1, 60000, 0 };
 		assert_int_equal(pthread_create(&t[i], NULL, work, &w[i]), 0);
 	}
 	usleep(100000);
@@ -399,7 +449,7 @@ static void reset_repeats_elsewhere(void **state)
 
 	(void)state;
 	script_start(&s, steps, 2);
-	w = (struct worker){ open_api(s.url, 0), -1, 10000 };
+	w = (struct worker){ open_api(s.url, 0), -1, 10000, 0 };
 	assert_int_equal(pthread_create(&t, NULL, work, &w), 0);
 	usleep(200000);
 	int64_t start = df_deadline_ms(0);
@@ -475,6 +525,7 @@ int main(void)
 		cmocka_unit_test(bounds_the_answer),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(runs_few_at_once),
+		cmocka_unit_test(the_urgent_pass),
 		cmocka_unit_test(stop_wakes_everybody),
 		cmocka_unit_test(reset_repeats_elsewhere),
 		cmocka_unit_test(keeps_the_bandwidth),
