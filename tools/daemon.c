@@ -284,7 +284,8 @@ int df_daemon_run(const struct df_daemon_conf *conf, int report_fd)
 	df_runfile_remove(&d.runfile);
 	df_control_stop(d.control);
 	df_fs_free(d.fs);
-	df_vol_free(d.vol);
+	if (d.vol)
+		df_vol_free(d.vol);
 	report(&d, err ? err : -EIO, status ? status : DF_EXIT_FAILED);
 	return status;
 }

@@ -1,0 +1,48 @@
+#!/bin/sh
+# build.sh - make the Debian package from what is built in BUILD_DIR.
+#
+#	build.sh BUILD_DIR VERSION
+set -eu
+[ $# = 2 ] || { echo "usage: build.sh BUILD_DIR VERSION" >&2; exit 2; }
+out=$1 version=$2
+arch=$(dpkg --print-architecture)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+umask 022
+
+make --no-print-directory O="$out" PREFIX=/usr SBINDIR=/sbin \
+	UNITDIR=/lib/systemd/system DESTDIR="$root" install >/dev/null
+
+for p in "$root"/usr/bin/*; do
+	strip --remove-section=.comment --remove-section=.note "$p"
+done
+# links inside one directory tree are relative in a package
+for h in "$root"/sbin/*; do
+	ln -sf ../usr/bin/deeplake "$h"
+done
+doc=$root/usr/share/doc/deeplakefs
+find "$root/usr/share/man" -type f -exec gzip -9n {} +
+for l in $(find "$root/usr/share/man" -type l); do
+	ln -s "$(readlink "$l").gz" "$l.gz"
+	rm "$l"
+done
+cp packaging/deb/copyright "$doc/copyright"
+mv "$doc/CHANGELOG.md" "$doc/changelog"
+gzip -9n "$doc/changelog"
+
+# dpkg-shlibdeps wants a source tree
+mkdir -p "$work/debian" "$root/DEBIAN"
+printf 'Source: deeplakefs\n\nPackage: deeplakefs\nArchitecture: any\n' \
+	>"$work/debian/control"
+depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/* 2>/dev/null |
+	sed -n 's/^shlibs:Depends=//p')
+size=$(du -ks --exclude=DEBIAN "$root" | cut -f1)
+sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" \
+	-e "s/@DEPENDS@/$depends/" packaging/deb/control.in \
+	>"$root/DEBIAN/control"
+(cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' |
+	LC_ALL=C sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
+deb=$out/deeplakefs_${version}_$arch.deb
+dpkg-deb --root-owner-group -Zxz --build "$root" "$deb" >/dev/null
+echo "$deb"

@@ -1,0 +1,55 @@
+DATADIR  ?= $(PREFIX)/share
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+LIBEXECDIR ?= $(PREFIX)/libexec/deeplake
+HELPERS  := mount.deeplakefs mount.fuse.deeplakefs \
+	    umount.deeplakefs umount.fuse.deeplakefs
+MAN1     := $(wildcard packaging/man/*.1)
+MAN8     := $(wildcard packaging/man/*.8)
+UNITS    := $(wildcard packaging/*.service packaging/systemd/*)
+COMPLETIONS := $(wildcard packaging/completion/*)
+DOCS     := $(wildcard *.md docs/*.md) packaging/fstab.example
+$(O)/tools/main.o: ALL_CPPFLAGS += -DDF_LIBEXECDIR='"$(LIBEXECDIR)"'
+Di       := $(DESTDIR)
+
+.PHONY: deb dist distcheck check-install
+install: all                     ## honours PREFIX= and DESTDIR=; helpers go to SBINDIR=/sbin
+	install -d $(Di)$(BINDIR) $(Di)$(SBINDIR) $(Di)$(MANDIR)/man1 \
+		$(Di)$(MANDIR)/man8 $(Di)$(UNITDIR) $(Di)$(DATADIR)/doc/deeplakefs \
+		$(Di)$(DATADIR)/bash-completion/completions
+	install -m 755 $(O)/deeplake $(O)/deeplake-serve $(O)/deeplake-sandbox \
+		$(Di)$(BINDIR)/
+	$(Q)for h in $(HELPERS); do \
+		ln -sf $(BINDIR)/deeplake $(Di)$(SBINDIR)/$$h || exit 1; done
+	install -m 644 $(MAN1) $(Di)$(MANDIR)/man1/
+	install -m 644 $(MAN8) $(Di)$(MANDIR)/man8/
+	ln -sf mount.deeplakefs.8 $(Di)$(MANDIR)/man8/umount.deeplakefs.8
+	install -m 644 $(UNITS) $(Di)$(UNITDIR)/
+	install -m 644 $(COMPLETIONS) $(Di)$(DATADIR)/bash-completion/completions/
+	install -m 644 $(DOCS) $(Di)$(DATADIR)/doc/deeplakefs/
+
+uninstall:                       ## remove what install put there
+	rm -f $(addprefix $(Di)$(BINDIR)/,deeplake deeplake-serve deeplake-sandbox)
+	rm -f $(addprefix $(Di)$(SBINDIR)/,$(HELPERS))
+	rm -f $(addprefix $(Di)$(MANDIR)/man1/,$(notdir $(MAN1)))
+	rm -f $(addprefix $(Di)$(MANDIR)/man8/,$(notdir $(MAN8)) umount.deeplakefs.8)
+	rm -f $(addprefix $(Di)$(UNITDIR)/,$(notdir $(UNITS)))
+	rm -f $(addprefix $(Di)$(DATADIR)/bash-completion/completions/,$(notdir $(COMPLETIONS)))
+	rm -rf $(Di)$(DATADIR)/doc/deeplakefs
+
+deb:                             ## a Debian package in $(O)
+	$(Q)sh packaging/deb/build.sh $(O) $(VERSION)
+
+DIST := deeplakefs-$(VERSION)
+dist:                            ## the sources of the last commit as a tar file in $(O)
+	@mkdir -p $(O)
+	git archive --format=tar.gz --prefix=$(DIST)/ -o $(O)/$(DIST).tar.gz HEAD
+
+distcheck: dist                  ## build, install and uninstall from that tar file
+	rm -rf $(O)/distcheck && mkdir -p $(O)/distcheck
+	tar -C $(O)/distcheck -xzf $(O)/$(DIST).tar.gz
+	$(MAKE) -C $(O)/distcheck/$(DIST) install O=build PREFIX=/usr \
+		DESTDIR=$(abspath $(O)/distcheck/root)
+	$(MAKE) -C $(O)/distcheck/$(DIST) uninstall O=build PREFIX=/usr \
+		DESTDIR=$(abspath $(O)/distcheck/root)
+	test -z "$$(find $(O)/distcheck/root ! -type d)"
+	rm -rf $(O)/distcheck

@@ -1,0 +1,3 @@
+.PHONY: check-cli
+check-cli: $(O)/deeplake         ## the commands: arguments, help, messages, man pages
+	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_cli.py
