@@ -247,6 +247,10 @@ int df_journal_recover(struct df_vol *v)
 	int err = df_segs_replay(v->segs, df_fold_meta(v->fold, "floor", 0),
 				 replay, v);
 	v->replaying = false;
+	/* Frames below the floor were not shown; a journal that was thrown
+	 * away is still remembered by the fold. */
+	v->jseq = DF_MAX(v->jseq, df_segs_last_seq(v->segs));
+	v->jseq = DF_MAX(v->jseq, df_fold_meta(v->fold, "jseq", 0));
 	if (!err)
 		err = df_fold_flush(v->fold);
 	return err;

@@ -101,6 +101,8 @@ bool df_segs_evict(struct df_segs *s, uint64_t need);
 /* Would `bytes` more fit under the limit (evicting if need be) and on the disk,
  * the reserve left alone?  One caller at a time (the volume's lock). */
 bool df_seg_room(struct df_segs *s, uint64_t bytes);
+/* Of the newest frame; known after df_segs_replay. */
+uint64_t df_segs_last_seq(struct df_segs *s);
 /* fdatasync what was appended so far to journal and data. */
 int df_segs_sync(struct df_segs *s);
 uint64_t df_segs_bytes(const struct df_segs *s);

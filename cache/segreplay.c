@@ -212,6 +212,14 @@ int seg_journal_learn(struct df_segs *s)
 	return err;
 }
 
+uint64_t df_segs_last_seq(struct df_segs *s)
+{
+	df_lock(&s->journal);
+	uint64_t seq = s->last_seq;
+	df_unlock(&s->journal);
+	return seq;
+}
+
 int df_segs_replay(struct df_segs *s, uint64_t from, df_replay_fn *fn,
 		   void *arg)
 {

@@ -82,6 +82,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	df_lock(&v->lock);
 	uint64_t jseq = v->jseq;
 	df_fold_set_meta(v->fold, "floor", df_journal_floor(v, jseq + 1));
+	df_fold_set_meta(v->fold, "jseq", jseq);
 	df_fold_set_meta(v->fold, "hlc", v->hlc);
 	df_fold_set_meta(v->fold, "n_files", v->n_files);
 	df_fold_set_meta(v->fold, "n_bytes", v->n_bytes);
