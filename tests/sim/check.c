@@ -112,7 +112,8 @@ static void check_lost(struct world *w, const struct flat *want)
 			set_join(&posted, &w->table.row[i].tokens);
 	for (unsigned i = 0; i < w->n_nodes; i++) {
 		set_join(&posted, &w->nodes[i]->pending);
-		set_join(&posted, &w->nodes[i]->noted);
+		for (struct cutrec *c = w->nodes[i]->cuts; c; c = c->next)
+			set_join(&posted, &c->tokens);
 	}
 	flat_tokens(want, &seen);
 	for (size_t i = 1; i <= w->n_tokens; i++)
@@ -214,7 +215,7 @@ void check_end(struct world *w)
 	for (size_t i = 0; i < want.n; i++)
 		w->n_conflicts += strstr(want.e[i].path, ".conflict-") != NULL;
 	check_lost(w, &want);
-	want.v = NULL; /* n0 is restarted below, its lookups end there */
+	flat_detach(&want); /* n0 is restarted below */
 	check_nodes(w, &want);
 	for (int i = 0; i < ORDERS; i++)
 		check_order(w, &want);

@@ -371,7 +371,7 @@ static df_nid some_open(struct deed *d, struct df_attr *a)
 	struct node *nd = d->nd;
 	unsigned first = rng_below(&d->w->rng, nd->n_opened);
 	double timeout;
-	df_nid nid;
+	df_nid nid = 0;
 
 	for (unsigned i = nd->n_opened + 1; i--;) {
 		nid = nd->opened[(first + i) % nd->n_opened];

@@ -337,13 +337,21 @@ void flat_copy(const struct flat *in, struct flat *out)
 		ent_copy(add(out), &in->e[i]);
 }
 
-void flat_release(struct flat *f)
+void flat_detach(struct flat *f)
 {
 	for (size_t i = 0; i < f->n; i++) {
 		if (f->v && f->e[i].nid)
 			df_vol_forget(f->v, f->e[i].nid, 1);
-		ent_release(&f->e[i]);
+		f->e[i].nid = 0;
 	}
+	f->v = NULL;
+}
+
+void flat_release(struct flat *f)
+{
+	flat_detach(f);
+	for (size_t i = 0; i < f->n; i++)
+		ent_release(&f->e[i]);
 	free(f->e);
 	*f = (struct flat){ 0 };
 }

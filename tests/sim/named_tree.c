@@ -416,6 +416,7 @@ static void run_hard_links(struct world *w)
 static void run_fork(struct world *w)
 {
 	struct node *twin;
+	struct flat f;
 
 	two(w);
 	do_append(A, "/log", "t0000001");
@@ -428,9 +429,10 @@ static void run_fork(struct world *w)
 	agree(w);
 	must(w, names(B, "/new", NULL) == 1);
 	must(w, names(B, "/log", NULL) == 1);
-	flat_read(w, B, &w->nodes[1]->at_cut);
-	flat_check_twice(w, &B->at_cut, "the end");
-	must(w, flat_find(&B->at_cut, "/log")->size == 4 * TOK);
+	flat_read(w, B, &f);
+	flat_check_twice(w, &f, "the end");
+	must(w, flat_find(&f, "/log")->size == 4 * TOK);
+	flat_release(&f);
 }
 
 const struct named named_tree[] = {

@@ -115,34 +115,33 @@ static void log_add(struct table *t, size_t row, uint64_t sent)
 	t->log[t->n_log++] = (struct copy){ row, sent };
 }
 
-static size_t row_new(struct world *w, struct node *nd,
-		      const struct df_row *row)
+static size_t row_new(struct world *w, const struct df_row *row)
 {
 	struct table *t = &w->table;
-	struct wrow *wr;
 
 	t->row = grow(t->row, t->n_rows, &t->rows_size, sizeof(*t->row));
-	wr = &t->row[t->n_rows];
-	*wr = (struct wrow){ .made_ms = w->now_ms };
-	row_copy(&wr->row, row);
-	if (row->kind == DF_ROW_COMMIT && nd) {
-		wr->tokens = nd->noted;
-		nd->noted = (struct set){ 0 };
-	}
+	t->row[t->n_rows] = (struct wrow){ .made_ms = w->now_ms };
+	row_copy(&t->row[t->n_rows].row, row);
 	return t->n_rows++;
 }
 
-/* The writer's side of a first attempt: its row is checked against what it
- * showed at the cut. */
-static void row_first(struct sim_remote *s, size_t at)
+/* A first attempt: the row is checked against what its writer showed at the
+ * cut.  Rows are sent in the order of their cuts. */
+static size_t row_first(struct sim_remote *s, const struct df_row *row)
 {
 	struct world *w = s->w;
+	size_t at = row_new(w, row);
+	struct cutrec *c = s->nd->cuts;
 
-	if (w->table.row[at].row.kind != DF_ROW_COMMIT || !s->nd->noted_valid)
-		return;
-	s->nd->noted_valid = false;
-	if (!s->nd->held_at_cut && rng_chance(&w->rng, 15))
-		check_prefix(w, at, &s->nd->at_cut);
+	if (row->kind != DF_ROW_COMMIT || !c)
+		return at;
+	s->nd->cuts = c->next;
+	w->table.row[at].tokens = c->tokens;
+	c->tokens = (struct set){ 0 };
+	if (!c->held && rng_chance(&w->rng, 15))
+		check_prefix(w, at, &c->shown);
+	cutrec_free(c);
+	return at;
 }
 
 static int sim_row_put(struct df_remote *r, const struct df_row *row,
@@ -166,9 +165,7 @@ static int sim_row_put(struct df_remote *r, const struct df_row *row,
 	if (s->only || t->offline || rng_chance(&w->rng, t->faults.not_applied))
 		return DF_EOFFLINE;
 	if (first)
-		at = (ssize_t)row_new(w, s->nd, row);
-	if (first)
-		row_first(s, (size_t)at);
+		at = (ssize_t)row_first(s, row);
 	t->row[at].tries++;
 	*ack = (struct df_ack){ .server_date_ms = w->now_ms };
 	if (rng_chance(&w->rng, t->faults.not_kept))
@@ -478,7 +475,7 @@ void table_init(struct world *w)
 	struct df_row row = { .kind = DF_ROW_FORMAT };
 
 	row.id = df_row_id(&row);
-	log_add(&w->table, row_new(w, NULL, &row), 1);
+	log_add(&w->table, row_new(w, &row), 1);
 	w->table.row[0].kept = true;
 	w->table.row[0].made_ms = w->now_ms - DELAY_MS;
 }

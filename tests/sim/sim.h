@@ -79,6 +79,8 @@ struct node;
 void flat_read(struct world *w, struct node *nd, struct flat *out);
 void flat_copy(const struct flat *in, struct flat *out);
 void flat_release(struct flat *f);
+/* Give back its lookups: it may outlive the volume then. */
+void flat_detach(struct flat *f);
 struct ent *flat_find(const struct flat *f, const char *path);
 struct ent *flat_by_ino(const struct flat *f, uint64_t ino, size_t from);
 /* Make path in f like e (which may be an entry of f). */
@@ -158,6 +160,14 @@ bool row_visible(const struct world *w, const struct node *nd, size_t row);
 size_t table_pack_bytes(const struct table *t);
 
 /* ---- nodes and the world */
+/* What a node showed when it cut a row. */
+struct cutrec {
+	struct cutrec *next;
+	struct set tokens; /* what the row answers for */
+	struct flat shown;
+	bool held;         /* some file was held back: the row is less */
+};
+
 struct node {
 	struct world *w;
 	struct df_vol *v;  /* owned; NULL between kill and open */
@@ -168,12 +178,8 @@ struct node {
 	unsigned paused;   /* until this step */
 	df_nid opened[MAX_OPENED];
 	unsigned n_opened;
-	/* what it answers for and has not cut; what the noted row holds */
-	struct set pending, noted;
-	struct flat at_cut; /* what it showed at the last cut */
-	bool noted_valid; /* the noted row was never tried yet */
-	bool in_flight;   /* a row is noted and not acknowledged */
-	bool held_at_cut;
+	struct set pending;  /* tokens it answers for and has not cut */
+	struct cutrec *cuts; /* owned: noted rows never tried, oldest first */
 };
 
 struct world {
@@ -214,6 +220,7 @@ void node_as(struct node *nd);     /* its clock from now on */
  * everything). */
 struct node *node_probe(struct world *w, const struct set *only);
 void node_drop(struct world *w, struct node *nd); /* killed for good */
+void cutrec_free(struct cutrec *c);
 int node_cut(struct node *nd);
 int node_send(struct node *nd);
 int node_poll(struct node *nd, bool full);

@@ -129,10 +129,42 @@ void node_free(struct node *nd)
 	if (nd->w->now == nd)
 		nd->w->now = NULL;
 	set_release(&nd->pending);
-	set_release(&nd->noted);
-	flat_release(&nd->at_cut);
+	while (nd->cuts) {
+		struct cutrec *c = nd->cuts;
+
+		nd->cuts = c->next;
+		cutrec_free(c);
+	}
 	free(nd->dir);
 	free(nd);
+}
+
+void cutrec_free(struct cutrec *c)
+{
+	set_release(&c->tokens);
+	flat_release(&c->shown);
+	free(c);
+}
+
+static void cutrec_add(struct node *nd, struct cutrec *c)
+{
+	struct cutrec **at = &nd->cuts;
+
+	while (*at)
+		at = &(*at)->next;
+	*at = c;
+}
+
+static struct cutrec *cutrec_copy(const struct cutrec *from)
+{
+	struct cutrec *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		abort();
+	c->held = from->held;
+	set_join(&c->tokens, &from->tokens);
+	flat_copy(&from->shown, &c->shown);
+	return c;
 }
 
 struct node *node_probe(struct world *w, const struct set *only)
@@ -193,12 +225,9 @@ struct node *node_fork(struct node *nd)
 
 	trace(w, "n%u is forked: n%u", nd->uid, twin->uid);
 	twin->skew_ms = nd->skew_ms;
-	twin->noted_valid = nd->noted_valid;
-	twin->in_flight = nd->in_flight;
-	twin->held_at_cut = nd->held_at_cut;
-	flat_copy(&nd->at_cut, &twin->at_cut);
+	for (struct cutrec *c = nd->cuts; c; c = c->next)
+		cutrec_add(twin, cutrec_copy(c));
 	set_join(&twin->pending, &nd->pending);
-	set_join(&twin->noted, &nd->noted);
 	copy_tree(w, nd->dir, twin->dir);
 	node_as(twin);
 	err = df_step_open_fork(&conf, &r, &twin->v);
@@ -229,29 +258,36 @@ static unsigned held_files(struct node *nd)
 	return (unsigned)st.held_files;
 }
 
+static bool transient(int err)
+{
+	return err == -EAGAIN || err == DF_EOFFLINE;
+}
+
 int node_cut(struct node *nd)
 {
 	struct world *w = nd->w;
+	static const struct cutrec none;
+	struct cutrec *c;
 	int err;
 
 	notice(nd);
 	err = df_step_cut(nd->v);
-	if (err < 0)
+	if (err < 0 && !transient(err)) /* packs go out with the cut */
 		fail(w, "cut at n%u: %s", nd->uid, df_strerror(err));
-	if (!err || nd->in_flight)
-		return err; /* nothing new: the noted row still waits */
+	if (err <= 0)
+		return err;
 	trace(w, "n%u cuts", nd->uid);
 	w->n_cuts++;
-	flat_release(&nd->at_cut);
-	flat_read(w, nd, &nd->at_cut);
-	nd->in_flight = nd->noted_valid = true;
-	nd->held_at_cut = held_files(nd) != 0;
-	set_release(&nd->noted);
-	if (nd->held_at_cut) /* who knows which of it is in the row */
-		return err;
-	set_join(&nd->noted, &nd->pending);
-	flat_tokens(&nd->at_cut, &nd->noted);
-	set_release(&nd->pending);
+	c = cutrec_copy(&none);
+	flat_read(w, nd, &c->shown);
+	flat_detach(&c->shown);
+	c->held = held_files(nd) != 0;
+	if (!c->held) { /* else who knows which of it is in the row */
+		set_join(&c->tokens, &nd->pending);
+		flat_tokens(&c->shown, &c->tokens);
+		set_release(&nd->pending);
+	}
+	cutrec_add(nd, c);
 	return err;
 }
 
@@ -262,10 +298,8 @@ int node_send(struct node *nd)
 	notice(nd);
 	err = df_step_send(nd->v);
 	trace(nd->w, "n%u sends: %s", nd->uid, err ? df_strerror(err) : "ok");
-	if (err && err != -EAGAIN && err != DF_EOFFLINE)
+	if (err && !transient(err))
 		fail(nd->w, "send at n%u: %s", nd->uid, df_strerror(err));
-	if (!err)
-		nd->in_flight = false;
 	return err;
 }
 
@@ -298,7 +332,7 @@ void node_push(struct node *nd)
 		int more = node_cut(nd);
 		int err = node_send(nd);
 
-		if (!more && !err)
+		if (!more && !err && !nd->cuts)
 			return;
 	}
 	fail(nd->w, "n%u never has all of it sent", nd->uid);
@@ -372,10 +406,14 @@ void world_release(struct world *w)
 
 static void step_checkpoint(struct world *w, struct node *nd)
 {
+	int sent = 0;
 	int err;
 
-	if (node_cut(nd) && node_send(nd))
-		return; /* a checkpoint is of what the table has */
+	while (nd->cuts || node_cut(nd) == 1) {
+		sent = node_send(nd);
+		if (sent)
+			return; /* a checkpoint is of what the table has */
+	}
 	node_as(nd);
 	err = df_step_checkpoint(nd->v);
 	trace(w, "n%u writes a checkpoint: %s", nd->uid,
