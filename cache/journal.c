@@ -64,6 +64,10 @@ void df_journal_seen(struct df_vol *v, const struct df_id *id)
 		struct df_outrow *out = *at;
 		if (df_id_cmp(&out->row.id, id))
 			continue;
+		if (out->sending) {
+			out->seen = true;
+			return;
+		}
 		struct df_buf b;
 		df_buf_init(&b, 0);
 		df_buf_put(&b, id->b, DF_ID_LEN);

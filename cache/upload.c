@@ -207,15 +207,19 @@ int df_upload_row(struct df_vol *v)
 
 	df_lock(&v->lock);
 	struct df_outrow *out = next_row(v);
+	if (out)
+		out->sending = true;
 	sent = df_vol_stamp_time(v);
 	df_unlock(&v->lock);
 	if (!out)
 		return 0;
-	/* Only this thread changes or frees rows that are not acknowledged. */
 	int err = v->remote->ops->row_put(v->remote, &out->row, sent,
 					  ROW_TIMEOUT_MS, &ack);
 	df_lock(&v->lock);
-	if (!err && ack.server_date_ms && v->last_poll_date_ms &&
+	out->sending = false;
+	if (out->seen)
+		err = 0; /* the table has it, whatever the answer was */
+	else if (!err && ack.server_date_ms && v->last_poll_date_ms &&
 	    ack.server_date_ms - v->last_poll_date_ms > 7 * DF_DAY_MS)
 		err = -EAGAIN; /* slept: look before believing it (E3) */
 	if (!err) {
@@ -229,7 +233,7 @@ int df_upload_row(struct df_vol *v)
 		v->auth_err = 0;
 		struct df_dep dep = { out->row.id, out->row.epoch };
 		df_fold_add_row(v->fold, &dep, false);
-		if (v->remote->caps.ours)
+		if (v->remote->caps.ours || out->seen)
 			df_journal_seen(v, &out->row.id);
 	}
 	df_unlock(&v->lock);

@@ -64,6 +64,8 @@ struct df_outrow {
 	uint64_t cut;         /* number of the cut */
 	uint64_t time;        /* hlc of the cut */
 	bool acked;
+	bool sending;         /* the uploader holds it, without the lock */
+	bool seen;            /* meanwhile a poll brought it */
 	int64_t acked_ns;     /* monotonic */
 };
 
