@@ -735,9 +735,11 @@ static void reset_connections(struct df_http *h)
 	curl_multi_cleanup(old);
 }
 
-static void collect_done(struct df_http *h)
+/* true: slots have become free, so somebody queued may start. */
+static bool collect_done(struct df_http *h)
 {
 	CURLMsg *m;
+	bool any = false;
 	int left;
 
 	while ((m = curl_multi_info_read(h->multi, &left))) {
@@ -751,7 +753,9 @@ static void collect_done(struct df_http *h)
 		remove_running(h, j);
 		read_result(j, rc);
 		finish_job(h, j);
+		any = true;
 	}
+	return any;
 }
 
 static void start_jobs(struct df_http *h)
@@ -781,7 +785,8 @@ static void *io_thread(void *arg)
 			reset_connections(h);
 		start_jobs(h);
 		CURLMcode rc = curl_multi_perform(h->multi, &running);
-		collect_done(h);
+		if (collect_done(h))
+			continue;
 		if (!rc)
 			rc = curl_multi_poll(h->multi, NULL, 0,
 					     DF_MIN(bw_resume(h), wait_ms(h)),

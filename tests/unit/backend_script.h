@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#define SEEN_MAX 256
+#define SEEN_MAX 1024
 
 struct step {
 	unsigned status;      /* 0: close the connection without an answer */

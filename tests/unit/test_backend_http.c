@@ -370,6 +370,35 @@ static void runs_few_at_once(void **state)
 	script_stop(&s);
 }
 
+/* Answers that come in one go free all slots at once: who is queued must not
+ * wait for the next event. */
+static void nobody_is_forgotten(void **state)
+{
+	const struct step step = { .status = 200, .body = ok };
+	struct worker w[12];
+	pthread_t t[12];
+	struct script s;
+
+	(void)state;
+	script_start(&s, &step, 1);
+	struct df_api *api = open_api(s.url, 0);
+	for (int round = 0; round < 60; round++) {
+		int64_t start = df_deadline_ms(0);
+		for (int i = 0; i < 12; i++) {
+			w[i] = (struct worker){ api, -1, 5000, DF_HTTP_BULK };
+			assert_int_equal(pthread_create(&t[i], NULL, work,
+							&w[i]), 0);
+		}
+		for (int i = 0; i < 12; i++) {
+			pthread_join(t[i], NULL);
+			assert_int_equal(w[i].err, 0);
+		}
+		assert_true(df_deadline_ms(0) - start < 4000 * DF_NS_PER_MS);
+	}
+	close_api(api);
+	script_stop(&s);
+}
+
 /* Three slow uploads, more waiting: a commit passes them, a feed runs beside,
  * and a second commit waits. */
 static void the_urgent_pass(void **state)
@@ -525,6 +554,7 @@ int main(void)
 		cmocka_unit_test(bounds_the_answer),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(runs_few_at_once),
+		cmocka_unit_test(nobody_is_forgotten),
 		cmocka_unit_test(the_urgent_pass),
 		cmocka_unit_test(stop_wakes_everybody),
 		cmocka_unit_test(reset_repeats_elsewhere),
