@@ -116,6 +116,7 @@ static struct df_req *req_new(struct df_server *s, struct MHD_Connection *conn,
 
 	if (r == NULL)
 		return NULL;
+	atomic_fetch_add(&s->requests, 1);
 	r->server = s;
 	r->conn = conn;
 	r->retry_after_s = -1;
@@ -132,6 +133,7 @@ static struct df_req *req_new(struct df_server *s, struct MHD_Connection *conn,
 
 static void req_free(struct df_req *r)
 {
+	atomic_fetch_sub(&r->server->requests, 1);
 	atomic_fetch_sub(&r->server->body_bytes, r->reserved);
 	df_buf_release(&r->body);
 	df_buf_release(&r->out);
@@ -190,6 +192,7 @@ static void req_count(struct df_req *r)
 void df_req_done(struct df_req *r)
 {
 	struct MHD_Connection *conn = r->conn;
+	struct df_server *s = r->server;
 
 	if (r->out.err != 0) {
 		df_buf_release(&r->out);
@@ -204,6 +207,7 @@ void df_req_done(struct df_req *r)
 	}
 	r->ready = true;
 	MHD_resume_connection(conn); /* r may be gone from here on */
+	atomic_fetch_sub(&s->parked, 1);
 }
 
 static enum MHD_Result req_answer(struct df_req *r)
@@ -257,6 +261,7 @@ static enum MHD_Result req_queue(struct df_req *r)
 	r->nth = atomic_fetch_add(&r->server->in_flight, 1) + 1;
 	df_metric_in_flight(1);
 	r->counted = true;
+	atomic_fetch_add(&r->server->parked, 1);
 	MHD_suspend_connection(r->conn);
 	if (df_work_add(r->server->work, df_api_run, r, false) < 0) {
 		r->retry_after_s = 1;
@@ -468,10 +473,13 @@ void df_listen_stop(struct df_server *s)
 		if (fd != MHD_INVALID_SOCKET)
 			(void)close(fd);
 	}
-	/* what is being worked on is finished and answered */
-	for (i = 0; i < 3000 && atomic_load(&s->in_flight) > 0; i++)
-		(void)usleep(10000);
-	(void)usleep(20000); /* the last answers leave */
+	/* What is being worked on is finished: libmicrohttpd aborts when it
+	 * is stopped with a connection suspended.  Every job has a deadline.
+	 * Then the answers leave, unless a client does not read. */
+	while (atomic_load(&s->parked) > 0)
+		(void)usleep(2000);
+	for (i = 0; i < 1000 && atomic_load(&s->requests) > 0; i++)
+		(void)usleep(2000);
 	MHD_stop_daemon(s->daemon);
 	s->daemon = NULL;
 }

@@ -52,6 +52,8 @@ struct df_server {
 	char url[128];            /* http://ADDRESS:PORT */
 	int access_fd;            /* -1 = none */
 	atomic_int in_flight;     /* requests with a worker or waiting for one */
+	atomic_int requests;      /* begun and not yet answered, feeds too */
+	atomic_int parked;        /* of these: connection suspended */
 	atomic_size_t body_bytes; /* of all requests now */
 	atomic_bool stopping;
 };
