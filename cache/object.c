@@ -57,12 +57,14 @@ uint32_t df_obj_mem(const struct df_obj *o)
 	return (uint32_t)DF_MIN(sum, UINT32_MAX);
 }
 
-/* Newest stamp wins; ties by greater bytes, which cmp says. */
-static bool newer(struct df_stamp st, struct df_stamp old, int cmp)
+/* Newest stamp wins; ties by greater bytes, which cmp says.  All of one local
+ * operation has one stamp, and its later words count: what settle made true
+ * may be removed at once. */
+static bool newer(struct df_stamp st, struct df_stamp old, int cmp, bool local)
 {
 	int c = df_stamp_cmp(st, old);
 
-	return c > 0 || (c == 0 && cmp > 0);
+	return c > 0 || (c == 0 && (local || cmp > 0));
 }
 
 struct df_link *df_obj_link(const struct df_obj *o, df_nid parent,
@@ -86,7 +88,7 @@ bool df_obj_join_link(struct df_obj *o, df_nid parent, const char *name,
 		l = &o->links[o->n_links++];
 		*l = (struct df_link){ .parent = parent,
 				       .name = df_xstrdup(name) };
-	} else if (!newer(st, l->st, (int)there - (int)l->there)) {
+	} else if (!newer(st, l->st, (int)there - (int)l->there, dirty)) {
 		l->pub |= !dirty;
 		return false;
 	}
@@ -117,7 +119,8 @@ bool df_obj_join_place(struct df_obj *o, const struct df_place *p, bool dirty)
 {
 	struct df_place *old = &o->place;
 
-	if (old->st.time && !newer(p->st, old->st, place_cmp(p, old))) {
+	if (old->st.time && !newer(p->st, old->st, place_cmp(p, old),
+				    dirty)) {
 		old->pub |= !dirty;
 		return false;
 	}
@@ -228,7 +231,7 @@ bool df_obj_join_attrs(struct df_obj *o, const struct df_attrs *from,
 		if (!dirty)
 			o->a.pub |= bit;
 		if (o->a.st[f].time && !newer(from->st[f], o->a.st[f],
-					      attr_cmp(from, &o->a, f)))
+					      attr_cmp(from, &o->a, f), dirty))
 			continue;
 		attr_copy(&o->a, from, f);
 		if (dirty)
@@ -268,7 +271,8 @@ bool df_obj_join_xattr(struct df_obj *o, const char *name, struct df_stamp st,
 					sizeof(*o->xattrs));
 		x = &o->xattrs[o->n_xattrs++];
 		*x = (struct df_xattr){ .name = df_xstrdup(name) };
-	} else if (!newer(st, x->st, xattr_cmp(x, there, value, len))) {
+	} else if (!newer(st, x->st, xattr_cmp(x, there, value, len),
+			  dirty)) {
 		x->pub |= !dirty;
 		return false;
 	}

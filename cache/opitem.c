@@ -273,9 +273,10 @@ static void again_version(struct replay *p, struct df_obj *o)
 	df_coder_release(&c);
 	if (!ver)
 		return;
-	struct df_ver *counted = df_ver_copy(ver, p->v->segs);
+	/* A later item of the same record may have changed it in place. */
+	if (o->jseq < p->seq)
+		df_op_version(p->v, o, df_ver_copy(ver, p->v->segs));
 	df_ver_free(ver, NULL);
-	df_op_version(p->v, o, counted);
 }
 
 static void again_write(struct replay *p, struct df_obj *o)
