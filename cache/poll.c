@@ -87,7 +87,7 @@ int64_t df_poll_interval_ms(struct df_vol *v)
 }
 
 /* W: the greatest sent among rows folded at least 30 s ago by our clock. */
-static void note_sent(struct df_vol *v, uint64_t sent)
+static void move_watermark(struct df_vol *v)
 {
 	int64_t now = df_clock_mono_ns();
 	size_t keep = 0;
@@ -98,13 +98,23 @@ static void note_sent(struct df_vol *v, uint64_t sent)
 		else
 			v->marks[keep++] = v->marks[i];
 	}
+	if (keep != v->n_marks)
+		df_fold_set_meta(v->fold, "watermark", v->watermark);
 	v->n_marks = keep;
+}
+
+static void note_sent(struct df_vol *v, uint64_t sent)
+{
+	int64_t now = df_clock_mono_ns();
+	size_t keep;
+
+	move_watermark(v);
+	keep = v->n_marks;
 	if (keep && v->marks[keep - 1].sent >= sent &&
 	    now - v->marks[keep - 1].at_ns < DF_NS_PER_S)
 		return; /* nothing newer in the last second */
 	DF_GROW(v->marks, v->n_marks, v->marks_size);
 	v->marks[v->n_marks++] = (struct df_mark){ sent, now };
-	df_fold_set_meta(v->fold, "watermark", v->watermark);
 }
 
 /* ---- folding one row */
@@ -309,9 +319,12 @@ static int take_rows(struct df_vol *v, struct df_rows *rows)
 static int poll_pages(struct df_vol *v)
 {
 	const struct df_remote_ops *ops = v->remote->ops;
-	uint64_t after = v->watermark;
 	int err = 0;
 
+	df_lock(&v->lock);
+	move_watermark(v); /* also when nothing new comes */
+	uint64_t after = v->watermark;
+	df_unlock(&v->lock);
 	for (int page = 0; page < PAGES_MAX && !err; page++) {
 		struct df_rows rows = { 0 };
 		int64_t date = 0;
