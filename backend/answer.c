@@ -53,10 +53,10 @@ static bool take_hex4(struct scan *s, unsigned *out)
 		return bad(s, DF_ECORRUPT);
 	for (int i = 0; i < 4; i++) {
 		char c = *s->at++;
-		unsigned d = c >= '0' && c <= '9' ? (unsigned)(c - '0') :
-			     c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) :
-			     c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) :
-						    16;
+		unsigned d = c >= '0' && c <= '9'   ? (unsigned)(c - '0')
+			     : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10)
+			     : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10)
+						    : 16;
 		if (d > 15)
 			return bad(s, DF_ECORRUPT);
 		x = x << 4 | d;
@@ -132,8 +132,8 @@ static bool take_string(struct scan *s, struct df_cell *c)
 		return false;
 	char *start = s->at;
 	char *quote = memchr(start, '"', (size_t)(s->end - start));
-	char *slash = quote ? memchr(start, '\\', (size_t)(quote - start)) :
-			      NULL;
+	char *slash = quote ? memchr(start, '\\', (size_t)(quote - start))
+			    : NULL;
 	if (!quote)
 		return bad(s, DF_ECORRUPT);
 	if (!slash) {
@@ -179,8 +179,7 @@ static bool take_number(struct scan *s, struct df_cell *c)
 		s->at++;
 	if (s->at == start || s->at - start > 64)
 		return bad(s, DF_ECORRUPT);
-	*c = (struct df_cell){ start, (size_t)(s->at - start),
-			       DF_CELL_NUMBER };
+	*c = (struct df_cell){ start, (size_t)(s->at - start), DF_CELL_NUMBER };
 	return true;
 }
 

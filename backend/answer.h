@@ -39,16 +39,16 @@ struct df_cell {
 };
 
 struct df_answer {
-	struct df_buf body;    /* owned; cells point into it */
-	struct df_cell *col;   /* owned; names */
-	size_t n_cols;         /* columns, or the width of the first row */
-	struct df_cell *cell;  /* owned; n_rows * n_cols */
+	struct df_buf body;   /* owned; cells point into it */
+	struct df_cell *col;  /* owned; names */
+	size_t n_cols;        /* columns, or the width of the first row */
+	struct df_cell *cell; /* owned; n_rows * n_cols */
 	size_t n_rows;
-	size_t size;           /* allocated cells */
-	uint64_t last;         /* feed: "last"; 0 if absent */
-	uint64_t row_count;    /* what the server says; 0 if absent */
-	int64_t date_ms;       /* the answer's Date; 0 = none */
-	unsigned attempts;     /* requests that it took */
+	size_t size;        /* allocated cells */
+	uint64_t last;      /* feed: "last"; 0 if absent */
+	uint64_t row_count; /* what the server says; 0 if absent */
+	int64_t date_ms;    /* the answer's Date; 0 = none */
+	unsigned attempts;  /* requests that it took */
 };
 
 /* Take *body (left empty) and scan it.  DF_ECORRUPT: not such an answer;

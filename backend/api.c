@@ -22,14 +22,14 @@
 struct df_api {
 	struct df_http *http;
 	struct df_retry retry;
-	char *workspace;   /* fixed */
-	char *prefix;      /* fixed; "/workspaces/WS" encoded */
+	char *workspace; /* fixed */
+	char *prefix;    /* fixed; "/workspaces/WS" encoded */
 
 	struct df_lock lock;
-	uint64_t retries;  /* lock */
-	int err;           /* lock; 0 or the trouble now */
-	char text[256];    /* lock */
-	int64_t since_ms;  /* lock */
+	uint64_t retries;   /* lock */
+	int err;            /* lock; 0 or the trouble now */
+	char text[256];     /* lock */
+	int64_t since_ms;   /* lock */
 	int64_t last_ok_ms; /* lock */
 };
 
@@ -144,8 +144,12 @@ char *df_api_path(const struct df_api *api, const char *fmt, ...)
 static size_t utf8_len(const unsigned char *p, size_t left)
 {
 	unsigned c = p[0];
-	size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 :
-		   c < 0xf5 ? 4 : 0;
+	size_t n = c < 0x80   ? 1
+		   : c < 0xc2 ? 0
+		   : c < 0xe0 ? 2
+		   : c < 0xf0 ? 3
+		   : c < 0xf5 ? 4
+			      : 0;
 
 	if (!n || n > left)
 		return 0;
@@ -269,8 +273,9 @@ static void server_words(const struct df_http_answer *a, char *out, size_t size)
 		snprintf(out, size, "%.*s", (int)size - 1, a->error);
 		return;
 	}
-	const char *at = a->body.len ? memmem(s, a->body.len, key,
-					      sizeof(key) - 1) : NULL;
+	const char *at = a->body.len
+				 ? memmem(s, a->body.len, key, sizeof(key) - 1)
+				 : NULL;
 	if (!at)
 		return;
 	const char *end = s + a->body.len;
@@ -384,8 +389,8 @@ int64_t df_api_latency_ms(struct df_api *api)
 static int64_t attempt_ms(const struct df_http_req *req, int64_t deadline_ns)
 {
 	int64_t left = (deadline_ns - df_deadline_ms(0)) / DF_NS_PER_MS;
-	size_t bytes = req->body_len + (req->answer_max ? req->answer_max :
-							  DF_HTTP_ANSWER_MAX);
+	size_t bytes = req->body_len +
+		       (req->answer_max ? req->answer_max : DF_HTTP_ANSWER_MAX);
 	int64_t most = ATTEMPT_MS + req->quiet_ms +
 		       (int64_t)(bytes / ATTEMPT_BYTES_PER_MS);
 

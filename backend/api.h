@@ -26,7 +26,7 @@ struct df_api_conf {
 	const char *workspace; /* "default" */
 	const char *ca_file;   /* as in http.h */
 	const char *user_agent;
-	uint64_t bwlimit;      /* bytes/s; 0 = none */
+	uint64_t bwlimit; /* bytes/s; 0 = none */
 };
 
 struct df_api;
@@ -63,12 +63,12 @@ void df_json_escape(struct df_buf *b, const char *text, size_t len);
 
 /* ---- calls */
 struct df_call {
-	const char *what;          /* for messages: "read the log" */
+	const char *what; /* for messages: "read the log" */
 	enum df_http_class class;
-	bool writes;               /* an unknown fate is -EAGAIN, not offline */
-	int64_t deadline_ns;       /* df_deadline_ms() */
-	size_t answer_max;         /* 0 = DF_HTTP_ANSWER_MAX */
-	int64_t quiet_ms;          /* long poll: silence that is no fault */
+	bool writes;         /* an unknown fate is -EAGAIN, not offline */
+	int64_t deadline_ns; /* df_deadline_ms() */
+	size_t answer_max;   /* 0 = DF_HTTP_ANSWER_MAX */
+	int64_t quiet_ms;    /* long poll: silence that is no fault */
 };
 
 /* Run a statement.  On success *out is to be released by the caller. */
@@ -93,11 +93,11 @@ const char *df_api_workspace(const struct df_api *api);
 /* What the last attempts say. */
 struct df_api_health {
 	struct df_http_stats http;
-	uint64_t retries;     /* attempts after a first one */
-	int err;              /* 0, or the trouble now */
-	char text[256];       /* it in words; "" = none */
-	int64_t since_ms;     /* CLOCK_REALTIME of its begin */
-	int64_t last_ok_ms;   /* of the last good answer; 0 = never */
+	uint64_t retries;   /* attempts after a first one */
+	int err;            /* 0, or the trouble now */
+	char text[256];     /* it in words; "" = none */
+	int64_t since_ms;   /* CLOCK_REALTIME of its begin */
+	int64_t last_ok_ms; /* of the last good answer; 0 = never */
 };
 void df_api_health(struct df_api *api, struct df_api_health *out);
 /* Median of the last small requests on the wire; 0 before the first. */

@@ -21,10 +21,10 @@
 #define FILE_MAX ((size_t)1 << 20)
 
 /* Say it, unless the caller wants silence. */
-#define complain(quiet, ...)                          \
-	do {                                          \
-		if (!(quiet))                         \
-			df_log_error(__VA_ARGS__);    \
+#define complain(quiet, ...)                       \
+	do {                                       \
+		if (!(quiet))                      \
+			df_log_error(__VA_ARGS__); \
 	} while (0)
 
 char *df_creds_home(const char *file)
@@ -44,8 +44,8 @@ char *df_creds_home(const char *file)
 		}
 		home = found->pw_dir;
 	}
-	return file ? df_strf("%s/.deeplake/%s", home, file) :
-		      df_strf("%s/.deeplake", home);
+	return file ? df_strf("%s/.deeplake/%s", home, file)
+		    : df_strf("%s/.deeplake", home);
 }
 
 static void wipe_buf(struct df_buf *b)
@@ -102,12 +102,15 @@ static int check_file(int fd, const char *path, bool quiet)
 		return DF_EAUTH;
 	}
 	if (geteuid() != 0 && st.st_uid != geteuid() && st.st_uid != 0) {
-		complain(quiet, "%s belongs to user %u, not to you; it is not "
-			 "used", path, (unsigned)st.st_uid);
+		complain(quiet,
+			 "%s belongs to user %u, not to you; it is not "
+			 "used",
+			 path, (unsigned)st.st_uid);
 		return DF_EAUTH;
 	}
 	if (st.st_mode & 077) {
-		complain(quiet, "%s can be read by others (mode %04o) and is "
+		complain(quiet,
+			 "%s can be read by others (mode %04o) and is "
 			 "not used; run: chmod 600 %s",
 			 path, (unsigned)(st.st_mode & 07777), path);
 		return DF_EAUTH;
@@ -155,9 +158,10 @@ static int read_file(const char *path, bool quiet, json_t **out)
 		*out = json_loadb((const char *)text.data, text.len, 0, &where);
 	wipe_buf(&text);
 	if (!err && !json_is_object(*out)) {
-		complain(quiet, "%s is not a JSON object (line %d); correct "
-			 "it or run: deeplake login", path,
-			 *out ? 1 : where.line);
+		complain(quiet,
+			 "%s is not a JSON object (line %d); correct "
+			 "it or run: deeplake login",
+			 path, *out ? 1 : where.line);
 		json_decref(*out);
 		*out = NULL;
 		return DF_EAUTH;
@@ -176,8 +180,8 @@ static const char *env(const char *a, const char *b)
 	return v && *v ? v : NULL;
 }
 
-static int pick(char **out, const char *from_env, json_t *file,
-		const char *key, const char *fallback, bool *is_env)
+static int pick(char **out, const char *from_env, json_t *file, const char *key,
+		const char *fallback, bool *is_env)
 {
 	const char *v = from_env;
 
@@ -247,7 +251,8 @@ static int load(const char *path, bool quiet, struct df_creds *out)
 		err = fill(out, file);
 	wipe_json(file);
 	if (!err && (!out->token || !*out->token)) {
-		complain(quiet, "no credentials: set DEEPLAKE_TOKEN, or run "
+		complain(quiet,
+			 "no credentials: set DEEPLAKE_TOKEN, or run "
 			 "deeplake login, or write the token into %s",
 			 out->path);
 		err = DF_EAUTH;
@@ -347,12 +352,13 @@ static int decode_part(const char *part, size_t len, struct df_buf *out)
 
 	df_buf_init(&b64, 65536);
 	for (size_t i = 0; i < len; i++)
-		df_buf_put_u8(&b64, (uint8_t)(part[i] == '-' ? '+' :
-					      part[i] == '_' ? '/' : part[i]));
+		df_buf_put_u8(&b64, (uint8_t)(part[i] == '-'   ? '+'
+					      : part[i] == '_' ? '/'
+							       : part[i]));
 	while (b64.len % 4 && !b64.err)
 		df_buf_put_u8(&b64, '=');
-	int err = b64.err ? b64.err :
-			    df_b64_get(out, (const char *)b64.data, b64.len);
+	int err = b64.err ? b64.err
+			  : df_b64_get(out, (const char *)b64.data, b64.len);
 	df_buf_release(&b64);
 	return err;
 }
@@ -369,8 +375,8 @@ char *df_creds_token_org(const char *token)
 		return NULL;
 	df_buf_init(&claims, 65536);
 	if (decode_part(begin + 1, (size_t)(end - begin - 1), &claims) == 0) {
-		json_t *root = json_loadb((const char *)claims.data,
-					  claims.len, 0, NULL);
+		json_t *root = json_loadb((const char *)claims.data, claims.len,
+					  0, NULL);
 		for (size_t i = 0; !org && i < DF_ARRAY_LEN(names); i++) {
 			const char *v = json_string_value(
 				json_object_get(root, names[i]));

@@ -77,21 +77,25 @@ static void put_row(struct df_stmt *s, const struct df_view_row *row, bool bare)
 static int insert_batch(struct df_table *t, const struct df_view_row *rows,
 			size_t n, bool bare, int64_t deadline_ns)
 {
-	struct df_call call = df_call_make("write the files view",
-					   DF_HTTP_BULK, true, deadline_ns);
+	struct df_call call = df_call_make("write the files view", DF_HTTP_BULK,
+					   true, deadline_ns);
 	struct df_answer a;
 	struct df_stmt s;
 	size_t p = 0;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "INSERT INTO \"%s\" (_id,content,content_text,filename,"
-		    "mime_type,path,size_bytes) VALUES ", t->name);
+	df_stmt_sql(&s,
+		    "INSERT INTO \"%s\" (_id,content,content_text,filename,"
+		    "mime_type,path,size_bytes) VALUES ",
+		    t->name);
 	for (size_t i = 0; i < n; i++) {
 		if (rows[i].removed)
 			continue;
-		df_stmt_sql(&s, "%s($%zu,decode($%zu,'base64'),$%zu,$%zu,$%zu,"
-			    "$%zu,$%zu)", p ? "," : "", p + 1, p + 2, p + 3,
-			    p + 4, p + 5, p + 6, p + 7);
+		df_stmt_sql(&s,
+			    "%s($%zu,decode($%zu,'base64'),$%zu,$%zu,$%zu,"
+			    "$%zu,$%zu)",
+			    p ? "," : "", p + 1, p + 2, p + 3, p + 4, p + 5,
+			    p + 6, p + 7);
 		p += PARAMS_A_ROW;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -269,18 +273,19 @@ static int decode_page(const struct df_answer *a, struct df_view_page *out)
 static int fetch_page(struct df_table *t, const char *after, unsigned limit,
 		      bool bare, int64_t deadline_ns, struct df_view_page *out)
 {
-	struct df_call call = df_call_make("read rows of others",
-					   DF_HTTP_BULK, false, deadline_ns);
+	struct df_call call = df_call_make("read rows of others", DF_HTTP_BULK,
+					   false, deadline_ns);
 	struct df_answer a;
 	struct df_stmt s;
 
 	call.answer_max = limit <= 1 ? DF_HTTP_ANSWER_CEILING : 0;
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT _id, path, %s, size_bytes FROM \"%s\" "
+	df_stmt_sql(&s,
+		    "SELECT _id, path, %s, size_bytes FROM \"%s\" "
 		    "WHERE (_id NOT LIKE 'df-%%' OR _id IS NULL)%s "
 		    "ORDER BY path LIMIT %u",
-		    bare ? "NULL AS content, NULL AS content_text" :
-			   "content, content_text",
+		    bare ? "NULL AS content, NULL AS content_text"
+			 : "content, content_text",
 		    t->name, after ? " AND path > $1" : "", limit);
 	if (after)
 		df_stmt_text(&s, after, strlen(after));
@@ -302,7 +307,8 @@ static int skip_row(struct df_table *t, const char *after, int64_t deadline_ns,
 
 	for (size_t i = 0; i < out->n; i++) {
 		df_log_warn("files view of %s: the row of %s is too big to be "
-			    "read", t->name, out->v[i].path);
+			    "read",
+			    t->name, out->v[i].path);
 		free(out->v[i].id);
 		free(out->v[i].path);
 		free(out->v[i].data);
@@ -312,9 +318,8 @@ static int skip_row(struct df_table *t, const char *after, int64_t deadline_ns,
 	return err;
 }
 
-int df_filesview_foreign(struct df_remote *r, const char *after,
-			 unsigned limit, int64_t timeout_ms,
-			 struct df_view_page *out)
+int df_filesview_foreign(struct df_remote *r, const char *after, unsigned limit,
+			 int64_t timeout_ms, struct df_view_page *out)
 {
 	struct df_table *t = df_table_of(r);
 	int64_t deadline = df_deadline_ms(timeout_ms);

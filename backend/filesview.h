@@ -22,37 +22,37 @@
 
 /* All pointers are the caller's.  removed: only id counts. */
 struct df_view_row {
-	const char *id;           /* "df-" and hex digits */
-	const char *path;         /* "/dir/file"; bytes that are no UTF-8 are
+	const char *id;   /* "df-" and hex digits */
+	const char *path; /* "/dir/file"; bytes that are no UTF-8 are
 				   * shown as U+FFFD */
 	const char *filename;
-	const void *content;      /* raw bytes; NULL: '' */
+	const void *content; /* raw bytes; NULL: '' */
 	size_t content_len;
 	const char *content_text; /* UTF-8 without NUL; NULL: '' */
 	size_t content_text_len;
-	const char *mime_type;    /* NULL: application/octet-stream */
+	const char *mime_type; /* NULL: application/octet-stream */
 	uint64_t size_bytes;
 	bool removed;
 };
 
 /* A row that somebody else put there. */
 struct df_view_found {
-	char *id;        /* NULL: it has none */
-	char *path;      /* as found; may lack the leading slash */
-	uint8_t *data;   /* content if there is any, else content_text */
+	char *id;      /* NULL: it has none */
+	char *path;    /* as found; may lack the leading slash */
+	uint8_t *data; /* content if there is any, else content_text */
 	size_t len;
 	uint64_t size_bytes; /* what the row says */
-	bool text;       /* data came from content_text */
+	bool text;           /* data came from content_text */
 };
 
 struct df_view_page {
 	struct df_view_found *v; /* owned */
 	size_t n;
-	char *last;      /* owned; pass as `after` for the next page */
+	char *last; /* owned; pass as `after` for the next page */
 	bool more;
-	size_t refused;  /* no path, a NUL in it, or content that is neither
+	size_t refused; /* no path, a NUL in it, or content that is neither
 			  * hex nor base64 */
-	size_t too_big;  /* rows whose content no answer can hold */
+	size_t too_big; /* rows whose content no answer can hold */
 };
 void df_view_page_release(struct df_view_page *p);
 
@@ -60,8 +60,7 @@ void df_view_page_release(struct df_view_page *p);
  * small; a row that the server refuses as too large loses its content. */
 int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
 		       size_t n, int64_t timeout_ms);
-int df_filesview_foreign(struct df_remote *r, const char *after,
-			 unsigned limit, int64_t timeout_ms,
-			 struct df_view_page *out);
+int df_filesview_foreign(struct df_remote *r, const char *after, unsigned limit,
+			 int64_t timeout_ms, struct df_view_page *out);
 
 #endif

@@ -13,14 +13,13 @@
  */
 #include "backend/http.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
+#include "backend/xfer.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -28,47 +27,33 @@
 #include "base/log.h"
 
 #define PARALLEL 3
-#define PARALLEL_ALL 4     /* with an urgent one that waited URGENT_MS */
+#define PARALLEL_ALL 4 /* with an urgent one that waited URGENT_MS */
 #define PARALLEL_FEED 1
 #define URGENT_MS 300
-#define CONNECT_MS 10000
-#define QUIET_S 30         /* slower than QUIET_RATE for so long = dead */
-#define QUIET_RATE 64      /* bytes/s */
-#define CONN_IDLE_S 50     /* below the 60 to 75 s of usual servers */
 #define LATENCIES 15
-#define SMALL_BYTES 65536  /* only such requests count as latency */
+#define SMALL_BYTES 65536 /* only such requests count as latency */
 #define IDLE_POLL_MS 60000
-#define BW_CHUNK 16384
 
 enum job_state { JOB_UNKNOWN = 0, JOB_QUEUED, JOB_RUNNING, JOB_DONE };
 
 struct job {
-	struct df_http *http;
-	const struct df_http_req *req;
-	struct df_http_answer *a;
-	struct job *next;      /* lock while queued, then the I/O thread's */
-	enum job_state state;  /* lock */
-	struct df_cond done;   /* state is JOB_DONE */
-	int64_t deadline_ns;   /* df_deadline_ms(), as all here */
+	struct df_xfer x;
+	struct job *next;     /* lock while queued, then the I/O thread's */
+	enum job_state state; /* lock */
+	struct df_cond done;  /* state is JOB_DONE */
 	int64_t queued_ns;
-	int64_t start_ns;
-	CURL *easy;
-	struct curl_slist *headers;
-	size_t body_at;        /* with a bandwidth limit: sent so far */
-	bool paused, too_big;
-	char error[CURL_ERROR_SIZE];
 };
 
 struct df_http {
 	char *base, *ca_file, *user_agent; /* fixed */
-	uint64_t bwlimit;                  /* fixed */
+	struct df_xfer_conf conf;          /* fixed; the three above */
 
 	struct df_lock lock;
-	struct job *queue, **queue_end;    /* lock */
-	char *auth, *org;                  /* lock; header lines; auth wiped */
-	bool stop, reset, started;         /* lock */
-	pthread_t thread;                  /* lock; valid when started */
-	CURLM *multi;        /* lock for wake-ups; else the I/O thread's */
+	struct job *queue, **queue_end; /* lock */
+	char *auth, *org;               /* lock; header lines; auth wiped */
+	bool stop, reset, started;      /* lock */
+	pthread_t thread;               /* lock; valid when started */
+	CURLM *multi; /* lock for wake-ups; else the I/O thread's */
 	unsigned n_bulk, n_urgent, n_feed; /* lock; running */
 	struct df_http_stats stats;        /* lock */
 	int64_t latency[LATENCIES];        /* lock; ring */
@@ -78,8 +63,7 @@ struct df_http {
 	struct job *running;
 	CURL *idle_easy[PARALLEL_ALL + PARALLEL_FEED];
 	unsigned n_idle_easy;
-	double bw_tokens;
-	int64_t bw_ns;
+	struct df_bandwidth bw;
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -154,9 +138,10 @@ out:
 
 int df_http_new(const struct df_http_conf *conf, struct df_http **out)
 {
-	const char *ca = conf->ca_file ? conf->ca_file : getenv("SSL_CERT_FILE");
-	const char *agent = conf->user_agent ? conf->user_agent :
-					       "deeplakefs/" DF_VERSION;
+	const char *ca = conf->ca_file ? conf->ca_file
+				       : getenv("SSL_CERT_FILE");
+	const char *agent = conf->user_agent ? conf->user_agent
+					     : "deeplakefs/" DF_VERSION;
 
 	pthread_once(&curl_once, init_curl);
 	if (!ca || !*ca)
@@ -168,7 +153,7 @@ int df_http_new(const struct df_http_conf *conf, struct df_http **out)
 		return -ENOMEM;
 	df_lock_init(&h->lock);
 	h->queue_end = &h->queue;
-	h->bwlimit = conf->bwlimit;
+	h->bw.limit = conf->bwlimit;
 	int err = check_url(conf->base_url, &h->base);
 	if (!err && (!(h->user_agent = strdup(agent)) ||
 		     (ca && !(h->ca_file = strdup(ca)))))
@@ -177,6 +162,7 @@ int df_http_new(const struct df_http_conf *conf, struct df_http **out)
 		df_http_free(h);
 		return err;
 	}
+	h->conf = (struct df_xfer_conf){ h->base, h->ca_file, h->user_agent };
 	*out = h;
 	return 0;
 }
@@ -221,334 +207,6 @@ void df_http_answer_release(struct df_http_answer *a)
 	df_buf_release(&a->body);
 }
 
-/* ---- the bandwidth limit: one bucket for all transfers, both directions.
- * A transfer may overdraw it by one chunk and is paused until it is paid. */
-
-static void bw_refill(struct df_http *h)
-{
-	int64_t now = df_deadline_ms(0);
-	double most = DF_MAX((double)h->bwlimit / 8, (double)BW_CHUNK);
-
-	if (h->bw_ns)
-		h->bw_tokens += (double)(now - h->bw_ns) / 1e9 *
-				(double)h->bwlimit;
-	h->bw_tokens = DF_MIN(h->bw_tokens, most);
-	h->bw_ns = now;
-}
-
-static bool bw_blocked(struct job *j)
-{
-	if (!j->http->bwlimit)
-		return false;
-	bw_refill(j->http);
-	if (j->http->bw_tokens > 0)
-		return false;
-	return j->paused = true;
-}
-
-/* Let paused transfers go on; ms until there is something to do. */
-static int bw_resume(struct df_http *h)
-{
-	bool any = false;
-
-	for (struct job *j = h->running; j; j = j->next)
-		any |= j->paused;
-	if (!any)
-		return IDLE_POLL_MS;
-	bw_refill(h);
-	if (h->bw_tokens <= 0)
-		return 1 + (int)DF_MIN(-h->bw_tokens * 1000 /
-					       (double)h->bwlimit, 1000.0);
-	for (struct job *j = h->running; j; j = j->next) {
-		if (!j->paused)
-			continue;
-		j->paused = false;
-		curl_easy_pause(j->easy, CURLPAUSE_CONT);
-	}
-	return 0;
-}
-
-/* ---- curl callbacks, on the I/O thread */
-
-static size_t on_body(char *data, size_t size, size_t n, void *arg)
-{
-	struct job *j = arg;
-	struct df_buf *b = &j->a->body;
-	curl_off_t whole = -1;
-
-	if (bw_blocked(j))
-		return CURL_WRITEFUNC_PAUSE;
-	n *= size;
-	if (!b->len &&
-	    !curl_easy_getinfo(j->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T,
-			       &whole) && whole > 0) {
-		if ((uint64_t)whole > b->ceiling) {
-			j->too_big = true;
-			return 0;
-		}
-		if (df_buf_reserve(b, (size_t)whole + 1))
-			return 0;
-	}
-	df_buf_put(b, data, n);
-	if (b->err) {
-		j->too_big = b->err == -EFBIG;
-		return 0;
-	}
-	j->http->bw_tokens -= j->http->bwlimit ? (double)n : 0;
-	return n;
-}
-
-/* Only used with a bandwidth limit. */
-static size_t on_send(char *out, size_t size, size_t n, void *arg)
-{
-	struct job *j = arg;
-	size_t left = j->req->body_len - j->body_at;
-
-	if (left && bw_blocked(j))
-		return CURL_READFUNC_PAUSE;
-	n = DF_MIN(DF_MIN(n * size, left), (size_t)BW_CHUNK);
-	if (n)
-		memcpy(out, (const char *)j->req->body + j->body_at, n);
-	j->body_at += n;
-	j->http->bw_tokens -= (double)n;
-	return n;
-}
-
-/* curl repeats a request whose kept-alive connection turned out dead. */
-static int on_seek(void *arg, curl_off_t at, int origin)
-{
-	struct job *j = arg;
-
-	if (origin != SEEK_SET || at < 0 || (size_t)at > j->req->body_len)
-		return CURL_SEEKFUNC_FAIL;
-	j->body_at = (size_t)at;
-	return CURL_SEEKFUNC_OK;
-}
-
-/* ---- one transfer */
-
-static bool add_header(struct job *j, const char *line)
-{
-	struct curl_slist *all = curl_slist_append(j->headers, line);
-
-	if (all)
-		j->headers = all;
-	return all != NULL;
-}
-
-static bool make_headers(struct job *j)
-{
-	struct df_http *h = j->http;
-
-	df_lock(&h->lock);
-	bool ok = (!h->auth || add_header(j, h->auth)) &&
-		  (!h->org || add_header(j, h->org));
-	df_unlock(&h->lock);
-	ok = ok && add_header(j, "Expect:") &&
-	     add_header(j, "Accept: application/json") &&
-	     add_header(j, "X-Deeplake-Client: deeplakefs");
-	if (ok && j->req->body)
-		ok = add_header(j, "Content-Type: application/json");
-	return ok;
-}
-
-static void free_headers(struct job *j)
-{
-	for (struct curl_slist *s = j->headers; s; s = s->next)
-		explicit_bzero(s->data, strlen(s->data));
-	curl_slist_free_all(j->headers);
-	j->headers = NULL;
-}
-
-static void set_limits(struct job *j)
-{
-	CURL *e = j->easy;
-	int64_t left = (j->deadline_ns - df_deadline_ms(0)) / DF_NS_PER_MS;
-
-	left = DF_MAX(left, 1);
-	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)left);
-	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
-			 (long)DF_MIN(left, CONNECT_MS));
-	curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)QUIET_RATE);
-	curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME,
-			 (long)(QUIET_S + j->req->quiet_ms / 1000));
-	curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)CONN_IDLE_S);
-	curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
-	curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
-	curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L << 10);
-	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
-}
-
-static void set_security(struct job *j)
-{
-	CURL *e = j->easy;
-
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
-	curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L);
-	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (j->http->ca_file)
-		curl_easy_setopt(e, CURLOPT_CAINFO, j->http->ca_file);
-	/* One stream a connection: a pack never delays a commit by HTTP/2's
-	 * shared window, and a lost connection costs one request. */
-	curl_easy_setopt(e, CURLOPT_HTTP_VERSION,
-			 (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(e, CURLOPT_USERAGENT, j->http->user_agent);
-	curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-}
-
-static void set_body(struct job *j)
-{
-	CURL *e = j->easy;
-	const struct df_http_req *req = j->req;
-
-	if (!req->body) {
-		curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
-		curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, req->method);
-		return;
-	}
-	curl_easy_setopt(e, CURLOPT_POST, 1L);
-	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
-			 (curl_off_t)req->body_len);
-	if (!j->http->bwlimit) {
-		curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->body);
-		return;
-	}
-	curl_easy_setopt(e, CURLOPT_READFUNCTION, on_send);
-	curl_easy_setopt(e, CURLOPT_READDATA, j);
-	curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
-	curl_easy_setopt(e, CURLOPT_SEEKDATA, j);
-}
-
-static enum df_net_fault start_transfer(struct df_http *h, struct job *j)
-{
-	struct df_http_answer *a = j->a;
-	char *url = df_strf("%s%s", h->base, j->req->path);
-
-	j->easy = h->n_idle_easy ? h->idle_easy[--h->n_idle_easy] :
-				   curl_easy_init();
-	if (!url || !j->easy || !make_headers(j)) {
-		free(url);
-		return DF_NET_LOCAL;
-	}
-	set_limits(j);
-	set_security(j);
-	set_body(j);
-	CURLcode rc = curl_easy_setopt(j->easy, CURLOPT_URL, url);
-	free(url);
-	curl_easy_setopt(j->easy, CURLOPT_HTTPHEADER, j->headers);
-	curl_easy_setopt(j->easy, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(j->easy, CURLOPT_WRITEDATA, j);
-	curl_easy_setopt(j->easy, CURLOPT_ERRORBUFFER, j->error);
-	curl_easy_setopt(j->easy, CURLOPT_PRIVATE, j);
-	a->body.ceiling = j->req->answer_max ? j->req->answer_max :
-					       DF_HTTP_ANSWER_MAX;
-	a->body.ceiling = DF_MIN(a->body.ceiling, DF_HTTP_ANSWER_CEILING);
-	j->start_ns = df_deadline_ms(0);
-	if (rc || curl_multi_add_handle(h->multi, j->easy))
-		return DF_NET_LOCAL;
-	j->next = h->running;
-	h->running = j;
-	return DF_NET_NONE;
-}
-
-static enum df_net_fault fault_of(const struct job *j, CURLcode rc)
-{
-	switch (rc) {
-	case CURLE_OK:
-		return DF_NET_NONE;
-	case CURLE_PEER_FAILED_VERIFICATION:
-	case CURLE_SSL_CERTPROBLEM:
-	case CURLE_SSL_CACERT_BADFILE:
-	case CURLE_SSL_ISSUER_ERROR:
-	case CURLE_SSL_INVALIDCERTSTATUS:
-		return DF_NET_TLS;
-	case CURLE_COULDNT_RESOLVE_HOST:
-	case CURLE_COULDNT_RESOLVE_PROXY:
-	case CURLE_COULDNT_CONNECT:
-	case CURLE_SSL_CONNECT_ERROR:
-	case CURLE_PROXY:
-		return DF_NET_CONNECT;
-	case CURLE_OPERATION_TIMEDOUT:
-		return DF_NET_TIMEOUT;
-	case CURLE_WRITE_ERROR:
-		return j->too_big ? DF_NET_TOO_BIG : DF_NET_LOCAL;
-	case CURLE_OUT_OF_MEMORY:
-	case CURLE_URL_MALFORMAT:
-	case CURLE_UNSUPPORTED_PROTOCOL:
-	case CURLE_FAILED_INIT:
-		return DF_NET_LOCAL;
-	default:
-		return DF_NET_CUT;
-	}
-}
-
-/* A header's value, or NULL; valid until the next call for this handle. */
-static const char *header(CURL *easy, const char *name)
-{
-	struct curl_header *h;
-
-	if (curl_easy_header(easy, name, 0, CURLH_HEADER, -1, &h))
-		return NULL;
-	return h->value;
-}
-
-static int64_t parse_retry_after(const char *text, int64_t server_ms)
-{
-	char *end;
-
-	if (!text)
-		return -1;
-	errno = 0;
-	long s = strtol(text, &end, 10);
-	if (end != text && !*end && !errno && s >= 0)
-		return DF_MIN((int64_t)s, DF_DAY_MS / 1000) * 1000;
-	time_t at = curl_getdate(text, NULL);
-	if (at < 0)
-		return -1;
-	if (!server_ms)
-		server_ms = df_clock_real_ns() / DF_NS_PER_MS;
-	int64_t wait = (int64_t)at * 1000 - server_ms;
-	return DF_MIN(DF_MAX(wait, 0), DF_DAY_MS);
-}
-
-static bool looks_html(CURL *easy, const struct df_buf *b)
-{
-	const char *type = NULL;
-	size_t at = 0;
-
-	curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type);
-	if (type && strncasecmp(type, "text/html", 9) == 0)
-		return true;
-	while (at < b->len && strchr(" \t\r\n", b->data[at]) && b->data[at])
-		at++;
-	return at < b->len && b->data[at] == '<';
-}
-
-static void read_result(struct job *j, CURLcode rc)
-{
-	struct df_http_answer *a = j->a;
-	long sent = 0;
-
-	a->fault = fault_of(j, rc);
-	curl_easy_getinfo(j->easy, CURLINFO_RESPONSE_CODE, &a->status);
-	curl_easy_getinfo(j->easy, CURLINFO_REQUEST_SIZE, &sent);
-	a->sent = sent > 0;
-	a->took_ms = (df_deadline_ms(0) - j->start_ns) / DF_NS_PER_MS;
-	const char *date = header(j->easy, "Date");
-	time_t at = date ? curl_getdate(date, NULL) : -1;
-	a->date_ms = at > 0 ? (int64_t)at * 1000 : 0;
-	a->retry_after_ms = parse_retry_after(header(j->easy, "Retry-After"),
-					      a->date_ms);
-	a->html = looks_html(j->easy, &a->body);
-	if (a->fault)
-		snprintf(a->error, sizeof(a->error), "%s",
-			 *j->error ? j->error : curl_easy_strerror(rc));
-}
-
 /* ---- the I/O thread */
 
 static unsigned *slots_locked(struct df_http *h, enum df_http_class class)
@@ -564,9 +222,9 @@ static bool slot_free_locked(struct df_http *h, const struct job *j)
 	unsigned n = h->n_bulk + h->n_urgent;
 
 	df_lock_assert(&h->lock);
-	if (j->req->class == DF_HTTP_FEED)
+	if (j->x.req->class == DF_HTTP_FEED)
 		return h->n_feed < PARALLEL_FEED;
-	if (j->req->class == DF_HTTP_URGENT && n >= PARALLEL &&
+	if (j->x.req->class == DF_HTTP_URGENT && n >= PARALLEL &&
 	    n < PARALLEL_ALL)
 		return df_deadline_ms(-URGENT_MS) >= j->queued_ns;
 	return n < PARALLEL;
@@ -579,7 +237,7 @@ static int wait_ms(struct df_http *h)
 
 	df_lock(&h->lock);
 	for (struct job *j = h->queue; j; j = j->next)
-		if (j->req->class == DF_HTTP_URGENT &&
+		if (j->x.req->class == DF_HTTP_URGENT &&
 		    h->n_bulk + h->n_urgent < PARALLEL_ALL) {
 			int64_t at = j->queued_ns + URGENT_MS * DF_NS_PER_MS -
 				     df_deadline_ms(0);
@@ -616,7 +274,8 @@ static struct job *take_job(struct df_http *h)
 	df_lock(&h->lock);
 	for (size_t i = 0; i < DF_ARRAY_LEN(order) && !j; i++) {
 		/* Each class waits in order: the first is the oldest. */
-		for (j = h->queue; j && j->req->class != order[i]; j = j->next)
+		for (j = h->queue; j && j->x.req->class != order[i];
+		     j = j->next)
 			;
 		if (j && !slot_free_locked(h, j))
 			j = NULL;
@@ -624,11 +283,11 @@ static struct job *take_job(struct df_http *h)
 	if (j) {
 		unqueue_locked(h, j);
 		j->state = JOB_RUNNING;
-		++*slots_locked(h, j->req->class);
+		++*slots_locked(h, j->x.req->class);
 		h->stats.requests++;
 		h->stats.in_flight++;
-		h->stats.max_in_flight = DF_MAX(h->stats.max_in_flight,
-						h->stats.in_flight);
+		h->stats.max_in_flight =
+			DF_MAX(h->stats.max_in_flight, h->stats.in_flight);
 	}
 	df_unlock(&h->lock);
 	return j;
@@ -637,10 +296,10 @@ static struct job *take_job(struct df_http *h)
 static void note_latency_locked(struct df_http *h, const struct job *j)
 {
 	df_lock_assert(&h->lock);
-	if (j->a->fault || j->req->class == DF_HTTP_FEED ||
-	    j->req->body_len > SMALL_BYTES || j->a->body.len > SMALL_BYTES)
+	if (j->x.a->fault || j->x.req->class == DF_HTTP_FEED ||
+	    j->x.req->body_len > SMALL_BYTES || j->x.a->body.len > SMALL_BYTES)
 		return;
-	h->latency[h->n_latency++ % LATENCIES] = j->a->took_ms;
+	h->latency[h->n_latency++ % LATENCIES] = j->x.a->took_ms;
 }
 
 /* Give the answer to the submitter; j is gone afterwards. */
@@ -649,24 +308,24 @@ static void finish_job(struct df_http *h, struct job *j)
 	curl_off_t out = 0;
 	long connects = 0;
 
-	if (j->easy) {
-		curl_easy_getinfo(j->easy, CURLINFO_NUM_CONNECTS, &connects);
-		curl_easy_getinfo(j->easy, CURLINFO_SIZE_UPLOAD_T, &out);
-		curl_multi_remove_handle(h->multi, j->easy);
-		curl_easy_reset(j->easy);
+	if (j->x.easy) {
+		curl_easy_getinfo(j->x.easy, CURLINFO_NUM_CONNECTS, &connects);
+		curl_easy_getinfo(j->x.easy, CURLINFO_SIZE_UPLOAD_T, &out);
+		curl_multi_remove_handle(h->multi, j->x.easy);
+		curl_easy_reset(j->x.easy);
 		if (h->n_idle_easy < DF_ARRAY_LEN(h->idle_easy))
-			h->idle_easy[h->n_idle_easy++] = j->easy;
+			h->idle_easy[h->n_idle_easy++] = j->x.easy;
 		else
-			curl_easy_cleanup(j->easy);
+			curl_easy_cleanup(j->x.easy);
 	}
-	free_headers(j);
+	df_xfer_clear(&j->x);
 	df_lock(&h->lock);
-	--*slots_locked(h, j->req->class);
+	--*slots_locked(h, j->x.req->class);
 	h->stats.in_flight--;
-	h->stats.faults += j->a->fault != DF_NET_NONE;
+	h->stats.faults += j->x.a->fault != DF_NET_NONE;
 	h->stats.connects += (uint64_t)DF_MAX(connects, 0);
 	h->stats.bytes_out += (uint64_t)DF_MAX(out, 0);
-	h->stats.bytes_in += j->a->body.len;
+	h->stats.bytes_in += j->x.a->body.len;
 	note_latency_locked(h, j);
 	j->state = JOB_DONE;
 	df_cond_signal(&j->done);
@@ -683,15 +342,14 @@ static void remove_running(struct df_http *h, struct job *j)
 	j->next = NULL;
 }
 
-static void end_all(struct df_http *h, enum df_net_fault fault,
-		    const char *why)
+static void end_all(struct df_http *h, enum df_net_fault fault, const char *why)
 {
 	while (h->running) {
 		struct job *j = h->running;
 		remove_running(h, j);
-		read_result(j, CURLE_ABORTED_BY_CALLBACK);
-		j->a->fault = fault;
-		snprintf(j->a->error, sizeof(j->a->error), "%s", why);
+		df_xfer_result(&j->x, CURLE_ABORTED_BY_CALLBACK);
+		j->x.a->fault = fault;
+		snprintf(j->x.a->error, sizeof(j->x.a->error), "%s", why);
 		finish_job(h, j);
 	}
 }
@@ -702,7 +360,7 @@ static void fail_queue(struct df_http *h)
 	while (h->queue) {
 		struct job *j = h->queue;
 		unqueue_locked(h, j);
-		j->a->fault = DF_NET_STOPPED;
+		j->x.a->fault = DF_NET_STOPPED;
 		j->state = JOB_DONE;
 		df_cond_signal(&j->done);
 	}
@@ -751,11 +409,55 @@ static bool collect_done(struct df_http *h)
 		curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &arg);
 		struct job *j = (struct job *)(void *)arg;
 		remove_running(h, j);
-		read_result(j, rc);
+		df_xfer_result(&j->x, rc);
 		finish_job(h, j);
 		any = true;
 	}
 	return any;
+}
+
+/* Let paused transfers go on; ms until there is something to do. */
+static int resume_paused(struct df_http *h)
+{
+	bool any = false;
+
+	for (struct job *j = h->running; j; j = j->next)
+		any |= j->x.paused;
+	if (!any)
+		return IDLE_POLL_MS;
+	int ms = df_bandwidth_wait_ms(&h->bw);
+	for (struct job *j = h->running; !ms && j; j = j->next) {
+		if (!j->x.paused)
+			continue;
+		j->x.paused = false;
+		curl_easy_pause(j->x.easy, CURLPAUSE_CONT);
+	}
+	return ms;
+}
+
+static bool add_auth(struct df_http *h, struct df_xfer *x)
+{
+	df_lock(&h->lock);
+	bool ok = (!h->auth || df_xfer_header(x, h->auth)) &&
+		  (!h->org || df_xfer_header(x, h->org));
+	df_unlock(&h->lock);
+	return ok;
+}
+
+static enum df_net_fault start_transfer(struct df_http *h, struct job *j)
+{
+	j->x.easy = h->n_idle_easy ? h->idle_easy[--h->n_idle_easy]
+				   : curl_easy_init();
+	if (!j->x.easy || !add_auth(h, &j->x))
+		return DF_NET_LOCAL;
+	enum df_net_fault fault = df_xfer_prepare(&j->x, j);
+	if (!fault && curl_multi_add_handle(h->multi, j->x.easy))
+		fault = DF_NET_LOCAL;
+	if (fault)
+		return fault;
+	j->next = h->running;
+	h->running = j;
+	return DF_NET_NONE;
 }
 
 static void start_jobs(struct df_http *h)
@@ -763,8 +465,8 @@ static void start_jobs(struct df_http *h)
 	struct job *j;
 
 	while ((j = take_job(h))) {
-		j->a->fault = start_transfer(h, j);
-		if (j->a->fault)
+		j->x.a->fault = start_transfer(h, j);
+		if (j->x.a->fault)
 			finish_job(h, j);
 	}
 }
@@ -788,9 +490,9 @@ static void *io_thread(void *arg)
 		if (collect_done(h))
 			continue;
 		if (!rc)
-			rc = curl_multi_poll(h->multi, NULL, 0,
-					     DF_MIN(bw_resume(h), wait_ms(h)),
-					     NULL);
+			rc = curl_multi_poll(
+				h->multi, NULL, 0,
+				DF_MIN(resume_paused(h), wait_ms(h)), NULL);
 		if (rc) {
 			df_log_error("http: %s", curl_multi_strerror(rc));
 			reset_connections(h);
@@ -842,12 +544,12 @@ static void wait_done_locked(struct df_http *h, struct job *j)
 {
 	df_lock_assert(&h->lock);
 	while (j->state == JOB_QUEUED)
-		if (!df_cond_wait_until(&j->done, &h->lock, j->deadline_ns) &&
+		if (!df_cond_wait_until(&j->done, &h->lock, j->x.deadline_ns) &&
 		    j->state == JOB_QUEUED) {
 			unqueue_locked(h, j);
 			j->state = JOB_DONE;
-			j->a->fault = DF_NET_TIMEOUT;
-			snprintf(j->a->error, sizeof(j->a->error),
+			j->x.a->fault = DF_NET_TIMEOUT;
+			snprintf(j->x.a->error, sizeof(j->x.a->error),
 				 "no free connection in time");
 		}
 	/* curl keeps the deadline from here on. */
@@ -858,10 +560,12 @@ static void wait_done_locked(struct df_http *h, struct job *j)
 void df_http_do(struct df_http *h, const struct df_http_req *req,
 		struct df_http_answer *a)
 {
-	struct job j = { .http = h, .req = req, .a = a };
+	struct job j = {
+		.x = { .conf = &h->conf, .req = req, .a = a, .bw = &h->bw }
+	};
 
 	*a = (struct df_http_answer){ .retry_after_ms = -1 };
-	j.deadline_ns = df_deadline_ms(DF_MAX(req->timeout_ms, 1));
+	j.x.deadline_ns = df_deadline_ms(DF_MAX(req->timeout_ms, 1));
 	df_cond_init(&j.done);
 	df_lock(&h->lock);
 	if (h->stop) {

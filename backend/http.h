@@ -43,28 +43,28 @@ struct df_http_conf {
 };
 
 struct df_http_req {
-	const char *method;          /* "GET", "POST", "DELETE" */
-	const char *path;            /* "/x?y", encoded already */
-	const char *what;            /* for logs: "insert log row" */
-	const void *body;            /* JSON, not owned; NULL = none */
+	const char *method; /* "GET", "POST", "DELETE" */
+	const char *path;   /* "/x?y", encoded already */
+	const char *what;   /* for logs: "insert log row" */
+	const void *body;   /* JSON, not owned; NULL = none */
 	size_t body_len;
 	enum df_http_class class;
-	int64_t timeout_ms;          /* of this attempt, queueing included */
-	int64_t quiet_ms;            /* the server may be silent so long
+	int64_t timeout_ms; /* of this attempt, queueing included */
+	int64_t quiet_ms;   /* the server may be silent so long
 				      * (feed); 0 = the usual limit */
-	size_t answer_max;           /* bytes; 0 = DF_HTTP_ANSWER_MAX */
+	size_t answer_max;  /* bytes; 0 = DF_HTTP_ANSWER_MAX */
 };
 
 /* What became of a request that got no whole answer. */
 enum df_net_fault {
-	DF_NET_NONE = 0,  /* `status` is valid and the body whole */
-	DF_NET_CONNECT,   /* name, connect or TLS handshake failed */
-	DF_NET_TLS,       /* the certificate is not trusted */
-	DF_NET_TIMEOUT,   /* out of time or too slow */
-	DF_NET_CUT,       /* connection lost, answer cut or malformed */
-	DF_NET_TOO_BIG,   /* answer over answer_max */
-	DF_NET_STOPPED,   /* df_http_stop() */
-	DF_NET_LOCAL,     /* no memory, bad URL */
+	DF_NET_NONE = 0, /* `status` is valid and the body whole */
+	DF_NET_CONNECT,  /* name, connect or TLS handshake failed */
+	DF_NET_TLS,      /* the certificate is not trusted */
+	DF_NET_TIMEOUT,  /* out of time or too slow */
+	DF_NET_CUT,      /* connection lost, answer cut or malformed */
+	DF_NET_TOO_BIG,  /* answer over answer_max */
+	DF_NET_STOPPED,  /* df_http_stop() */
+	DF_NET_LOCAL,    /* no memory, bad URL */
 };
 
 struct df_http_answer {
@@ -99,15 +99,15 @@ void df_http_stop(struct df_http *h);
 void df_http_free(struct df_http *h);
 
 struct df_http_stats {
-	uint64_t requests;   /* attempts started */
-	uint64_t faults;     /* attempts without a whole answer */
-	uint64_t connects;   /* connections made */
-	uint64_t bytes_out;  /* bodies sent */
-	uint64_t bytes_in;   /* bodies received */
+	uint64_t requests;  /* attempts started */
+	uint64_t faults;    /* attempts without a whole answer */
+	uint64_t connects;  /* connections made */
+	uint64_t bytes_out; /* bodies sent */
+	uint64_t bytes_in;  /* bodies received */
 	unsigned in_flight;
 	unsigned queued;
 	unsigned max_in_flight; /* most ever, feed included */
-	int64_t latency_ms;  /* median of the last small requests */
+	int64_t latency_ms;     /* median of the last small requests */
 };
 void df_http_stats(struct df_http *h, struct df_http_stats *out);
 

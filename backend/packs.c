@@ -30,8 +30,8 @@ void df_table_put_ids(struct df_stmt *s, const struct df_id *ids, size_t n)
 int df_table_delete(struct df_table *t, const char *table, const char *what,
 		    const struct df_id *ids, size_t n, int64_t deadline_ns)
 {
-	struct df_call call = df_call_make(what, DF_HTTP_BULK, true,
-					   deadline_ns);
+	struct df_call call =
+		df_call_make(what, DF_HTTP_BULK, true, deadline_ns);
 	int err = 0;
 
 	for (size_t i = 0; !err && i < n; i += DF_IN_MAX) {
@@ -80,8 +80,8 @@ static int add_page(struct df_idepoch_list *out, size_t *size,
 		const struct df_cell *c = df_answer_cell(a, i, value);
 		struct df_dep dep;
 		if (df_cell_id(df_answer_cell(a, i, id), &dep.id) ||
-		    (hex ? df_cell_hex64(c, &dep.epoch) :
-			   df_cell_u64(c, &dep.epoch)))
+		    (hex ? df_cell_hex64(c, &dep.epoch)
+			 : df_cell_u64(c, &dep.epoch)))
 			continue;
 		int err = add_listed(out, size, &dep);
 		if (err)
@@ -102,7 +102,8 @@ static int list_pages(struct df_table *t, const char *table, const char *value,
 		struct df_answer a;
 		struct df_stmt s;
 		df_stmt_init(&s, 0);
-		df_stmt_sql(&s, "SELECT id, %s AS value FROM \"%s\" "
+		df_stmt_sql(&s,
+			    "SELECT id, %s AS value FROM \"%s\" "
 			    "WHERE id > $1 ORDER BY id LIMIT %d",
 			    value, table, DF_LIST_PAGE);
 		df_stmt_text(&s, last, len);
@@ -137,8 +138,10 @@ static int count_ids(struct df_table *t, const char *table,
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT CAST(COUNT(DISTINCT id) AS BIGINT) AS n "
-		    "FROM \"%s\"", table);
+	df_stmt_sql(&s,
+		    "SELECT CAST(COUNT(DISTINCT id) AS BIGINT) AS n "
+		    "FROM \"%s\"",
+		    table);
 	int err = df_api_sql(t->api, &s, call, &a);
 	df_stmt_release(&s);
 	int col = err ? -1 : df_answer_col(&a, "n");
@@ -154,8 +157,8 @@ int df_table_list(struct df_table *t, const char *table, const char *value,
 		  bool hex, const char *what, int64_t deadline_ns,
 		  struct df_idepoch_list *out, int64_t *date_ms)
 {
-	struct df_call call = df_call_make(what, DF_HTTP_URGENT, false,
-					   deadline_ns);
+	struct df_call call =
+		df_call_make(what, DF_HTTP_URGENT, false, deadline_ns);
 	uint64_t n = 0;
 	int err = 0;
 
@@ -171,8 +174,8 @@ int df_table_list(struct df_table *t, const char *table, const char *value,
 					 date_ms);
 		if (err || out->n >= n)
 			break;
-		df_log_debug("%s: %zu of %llu rows, asking again", what,
-			     out->n, (unsigned long long)n);
+		df_log_debug("%s: %zu of %llu rows, asking again", what, out->n,
+			     (unsigned long long)n);
 	}
 	if (!err && out->n < n) {
 		df_log_warn("%s: the server counts %llu rows and lists %zu",
@@ -205,8 +208,8 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 {
 	struct df_table *t = df_table_of(r);
 	int64_t deadline = df_deadline_ms(timeout_ms);
-	struct df_call call = df_call_make("write a pack", DF_HTTP_BULK, true,
-					   deadline);
+	struct df_call call =
+		df_call_make("write a pack", DF_HTTP_BULK, true, deadline);
 	struct df_answer a;
 	struct df_stmt s;
 	int err = df_table_ready(t, deadline);
@@ -217,8 +220,8 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 		return err;
 	df_stmt_init(&s, 0);
 	df_stmt_sql(&s, "INSERT INTO \"%s\" (id,size,data) VALUES ($1,$2,$3)%s",
-		    t->pack, t->remote.caps.ours ?
-				    " ON CONFLICT (id) DO NOTHING" : "");
+		    t->pack,
+		    t->remote.caps.ours ? " ON CONFLICT (id) DO NOTHING" : "");
 	df_stmt_id(&s, id);
 	df_stmt_u64(&s, len);
 	df_stmt_b64(&s, data, len);
@@ -237,12 +240,12 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 
 /* Ask for raw bytes off..off+len (off a multiple of 3), or for the whole row
  * where the server has no substr(). */
-static int select_part(struct df_table *t, const struct df_id *id,
-		       uint64_t off, uint64_t len, bool range,
-		       int64_t deadline_ns, struct df_answer *a)
+static int select_part(struct df_table *t, const struct df_id *id, uint64_t off,
+		       uint64_t len, bool range, int64_t deadline_ns,
+		       struct df_answer *a)
 {
-	struct df_call call = df_call_make("read a pack", DF_HTTP_URGENT,
-					   false, deadline_ns);
+	struct df_call call =
+		df_call_make("read a pack", DF_HTTP_URGENT, false, deadline_ns);
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
@@ -284,50 +287,59 @@ static int put_part(const struct df_cell *c, uint64_t skip, uint64_t want,
 	return want != UINT64_MAX && keep < want ? DF_ECORRUPT : 0;
 }
 
-/* One request.  *size: the pack's; off..off+len clamped to it when clamp. */
-static int get_part(struct df_table *t, const struct df_id *id, uint64_t off,
-		    uint64_t len, bool clamp, int64_t deadline_ns,
-		    struct df_buf *out, uint64_t *size)
+/* A part of a pack, as asked for and as answered. */
+struct part {
+	uint64_t off, len; /* wanted */
+	bool clamp;        /* to the size; else too short is corrupt */
+	bool range;        /* the answer is the range from off / 3 * 3 on,
+			    * else the whole row */
+	uint64_t size;     /* the pack's */
+};
+
+/* Ask in the way that works; the ways are tried once each. */
+static int ask_part(struct df_table *t, const struct df_id *id, struct part *p,
+		    int64_t deadline_ns, struct df_answer *a)
 {
+	uint64_t from = p->off / 3 * 3;
+	uint64_t len = p->off + p->len - from;
+
 	/* The start of a whole pack is most likely all of it, and a whole
 	 * row costs the server less than substr(). */
-	bool range = !t->no_range && (off || !clamp);
-	uint64_t from = off / 3 * 3;
-	struct df_answer a;
-	int err = select_part(t, id, from, off + len - from, range,
-			      deadline_ns, &a);
-
-	if (err == -EOVERFLOW && !range && !t->no_range) {
-		range = true;
-		err = select_part(t, id, from, off + len - from, true,
-				  deadline_ns, &a);
+	p->range = !t->no_range && (p->off || !p->clamp);
+	int err = select_part(t, id, from, len, p->range, deadline_ns, a);
+	if (err == -EOVERFLOW && !p->range && !t->no_range) {
+		p->range = true;
+		err = select_part(t, id, from, len, true, deadline_ns, a);
 	}
-	if (err == -EINVAL && range) {
+	if (err == -EINVAL && p->range) {
 		t->no_range = true;
-		range = false;
-		err = select_part(t, id, 0, 0, false, deadline_ns, &a);
+		p->range = false;
+		err = select_part(t, id, 0, 0, false, deadline_ns, a);
 	}
-	if (err)
-		return err;
-	/* A whole row has it all. */
-	if (!range && clamp)
-		len = UINT64_MAX - off;
-	int size_col = df_answer_col(&a, "size");
-	int part_col = df_answer_col(&a, "part");
-	err = !a.n_rows ? -ENOENT : size_col < 0 || part_col < 0 ?
-		DF_ECORRUPT : df_cell_u64(df_answer_cell(&a, 0, size_col),
-					  size);
-	if (!err && *size > DF_PACK_READ_MAX)
-		err = DF_ECORRUPT;
-	if (!err && clamp)
-		len = off < *size ? DF_MIN(len, *size - off) : 0;
-	if (!err && (off > *size || len > *size - off))
-		err = DF_ECORRUPT;
-	if (!err)
-		err = put_part(df_answer_cell(&a, 0, part_col),
-			       range ? off - from : off, len, out);
-	df_answer_release(&a);
 	return err;
+}
+
+static int read_part(const struct df_answer *a, struct part *p,
+		     struct df_buf *out)
+{
+	int size_col = df_answer_col(a, "size");
+	int part_col = df_answer_col(a, "part");
+
+	if (!a->n_rows)
+		return -ENOENT;
+	if (size_col < 0 || part_col < 0 ||
+	    df_cell_u64(df_answer_cell(a, 0, size_col), &p->size) ||
+	    p->size > DF_PACK_READ_MAX)
+		return DF_ECORRUPT;
+	if (!p->range && p->clamp)
+		p->len = UINT64_MAX; /* a whole row has it all */
+	if (p->clamp)
+		p->len = p->off < p->size ? DF_MIN(p->len, p->size - p->off)
+					  : 0;
+	if (p->off > p->size || p->len > p->size - p->off)
+		return DF_ECORRUPT;
+	return put_part(df_answer_cell(a, 0, part_col),
+			p->range ? p->off % 3 : p->off, p->len, out);
 }
 
 int df_packs_get(struct df_remote *r, const struct df_id *id, uint64_t off,
@@ -337,23 +349,29 @@ int df_packs_get(struct df_remote *r, const struct df_id *id, uint64_t off,
 	int64_t deadline = df_deadline_ms(timeout_ms);
 	size_t start = out->len;
 	bool whole = len == 0;
-	uint64_t end = off + len, at = off, size = 0;
+	uint64_t end = off + len, at = off;
+	struct part p = { .clamp = whole };
 	char hex[2 * DF_ID_LEN + 1];
 	int err = df_table_ready(t, deadline);
 
 	if (whole)
 		end = UINT64_MAX;
 	while (!err && at < end) {
-		uint64_t k = DF_MIN(end - at, PART_MAX - at % 3);
 		size_t before = out->len;
-		err = get_part(t, id, at, k, whole, deadline, out, &size);
+		struct df_answer a;
+		p.off = at;
+		p.len = DF_MIN(end - at, PART_MAX - at % 3);
+		err = ask_part(t, id, &p, deadline, &a);
+		if (!err)
+			err = read_part(&a, &p, out);
+		df_answer_release(&a);
 		if (whole)
-			end = size;
+			end = p.size;
 		at += out->len - before;
 		if (!err && out->len == before)
 			break;
 	}
-	if ((!err && whole && at != size) || err == -EOVERFLOW)
+	if ((!err && whole && at != p.size) || err == -EOVERFLOW)
 		err = DF_ECORRUPT;
 	if (err)
 		out->len = start;
@@ -398,8 +416,8 @@ int df_packs_have(struct df_remote *r, const struct df_id *ids, size_t n,
 {
 	struct df_table *t = df_table_of(r);
 	int64_t deadline = df_deadline_ms(timeout_ms);
-	struct df_call call = df_call_make("look for packs", DF_HTTP_URGENT,
-					   false, deadline);
+	struct df_call call =
+		df_call_make("look for packs", DF_HTTP_URGENT, false, deadline);
 	int err = df_table_ready(t, deadline);
 
 	for (size_t i = 0; !err && i < n; i += DF_IN_MAX)
@@ -416,8 +434,9 @@ int df_packs_list(struct df_remote *r, int64_t timeout_ms,
 	int err = df_table_ready(t, deadline);
 
 	*out = (struct df_idepoch_list){ 0 };
-	return err ? err : df_table_list(t, t->pack, "size", false,
-					 "list the packs", deadline, out, NULL);
+	return err ? err
+		   : df_table_list(t, t->pack, "size", false, "list the packs",
+				   deadline, out, NULL);
 }
 
 int df_packs_delete(struct df_remote *r, const struct df_id *ids, size_t n,
@@ -427,6 +446,7 @@ int df_packs_delete(struct df_remote *r, const struct df_id *ids, size_t n,
 	int64_t deadline = df_deadline_ms(timeout_ms);
 	int err = df_table_ready(t, deadline);
 
-	return err ? err : df_table_delete(t, t->pack, "delete packs", ids, n,
-					   deadline);
+	return err ? err
+		   : df_table_delete(t, t->pack, "delete packs", ids, n,
+				     deadline);
 }

@@ -54,19 +54,19 @@ struct df_dep {
 
 /* One row of T__log.  Owned by whoever holds it; df_row_release frees. */
 struct df_row {
-	struct df_id id;       /* hash of the rest, `sent` and `n` excepted */
-	uint64_t node;         /* writer */
-	uint64_t seq;          /* the writer's count, from 1 */
-	uint64_t epoch;        /* newest checkpoint generation it knew */
+	struct df_id id; /* hash of the rest, `sent` and `n` excepted */
+	uint64_t node;   /* writer */
+	uint64_t seq;    /* the writer's count, from 1 */
+	uint64_t epoch;  /* newest checkpoint generation it knew */
 	enum df_row_kind kind;
-	struct df_dep prev;    /* the writer's last row; zero id: none */
-	struct df_dep *deps;   /* owned; rows folded since prev */
+	struct df_dep prev;  /* the writer's last row; zero id: none */
+	struct df_dep *deps; /* owned; rows folded since prev */
 	size_t n_deps;
-	uint8_t *body;         /* owned; raw bytes (base64 on the wire) */
+	uint8_t *body; /* owned; raw bytes (base64 on the wire) */
 	size_t body_len;
 	/* not part of the hash: */
-	uint64_t sent;         /* stamp time of the attempt that made this row */
-	uint64_t n;            /* place in commit order; 0 where unknown */
+	uint64_t sent; /* stamp time of the attempt that made this row */
+	uint64_t n;    /* place in commit order; 0 where unknown */
 };
 
 struct df_rows {
@@ -112,10 +112,10 @@ struct df_remote_health {
 	uint64_t requests, retries, faults, connects;
 	uint64_t bytes_out, bytes_in;
 	unsigned in_flight, max_in_flight;
-	int err;              /* 0, or the trouble now (codes above) */
-	char text[256];       /* it in words; "" = none */
-	int64_t since_ms;     /* CLOCK_REALTIME of its begin */
-	int64_t last_ok_ms;   /* of the last good answer; 0 = never */
+	int err;            /* 0, or the trouble now (codes above) */
+	char text[256];     /* it in words; "" = none */
+	int64_t since_ms;   /* CLOCK_REALTIME of its begin */
+	int64_t last_ok_ms; /* of the last good answer; 0 = never */
 };
 
 struct df_remote;
@@ -154,8 +154,8 @@ struct df_remote_ops {
 			uint64_t off, uint64_t len, int64_t timeout_ms,
 			struct df_buf *out);
 	/* Which of ids are there: present[i] is set. */
-	int (*packs_have)(struct df_remote *r, const struct df_id *ids, size_t n,
-			  int64_t timeout_ms, bool *present);
+	int (*packs_have)(struct df_remote *r, const struct df_id *ids,
+			  size_t n, int64_t timeout_ms, bool *present);
 	/* Ids (epoch = size in bytes) of every pack. */
 	int (*packs_list)(struct df_remote *r, int64_t timeout_ms,
 			  struct df_idepoch_list *out);
@@ -189,7 +189,7 @@ struct df_remote {
 	_Atomic size_t pack_max; /* bytes of a raw pack that the server takes;
 			      * starts at 4 MiB, halves down to 128 KiB */
 	_Atomic int64_t latency_ms; /* median of the last requests */
-	char where[256];     /* "https://host/ workspace/T" for messages */
+	char where[256];       /* "https://host/ workspace/T" for messages */
 	atomic_bool read_only; /* these credentials may not write */
 };
 

@@ -34,6 +34,7 @@ struct rule {
 #define MAY DF_FATE_UNKNOWN
 
 /* First match counts. */
+/* clang-format off */
 static const struct rule by_status[] = {
 	{ 200, 299, BODY_HTML, NULL,
 	  { MAY, true, DF_EOFFLINE, "a web page instead of an answer" } },
@@ -106,12 +107,14 @@ static const struct rule by_status[] = {
 	  { MAY, true, -EAGAIN, "server error" } },
 };
 
+/* clang-format on */
+
 /* Index: enum df_net_fault.  A connection that was lost before a byte left is
  * told apart below. */
 static const struct df_verdict by_fault[] = {
 	[DF_NET_CONNECT] = { NOT, true, DF_EOFFLINE, "cannot connect" },
 	[DF_NET_TLS] = { NOT, false, -EKEYREJECTED,
-			   "the server's certificate is not trusted" },
+			 "the server's certificate is not trusted" },
 	[DF_NET_TIMEOUT] = { MAY, true, -EAGAIN, "no answer in time" },
 	[DF_NET_CUT] = { MAY, true, -EAGAIN, "connection lost" },
 	[DF_NET_TOO_BIG] = { MAY, false, -EOVERFLOW, "answer too big" },
@@ -134,8 +137,8 @@ static bool body_matches(const struct rule *r, const struct df_http_answer *a)
 	/* Messages are short; a hostile long one is looked at so far. */
 	size_t len = strlen(r->text), n = DF_MIN(a->body.len, (size_t)8192);
 	for (size_t i = 0; i + len <= n; i++)
-		if (strncasecmp((const char *)a->body.data + i, r->text,
-				len) == 0)
+		if (strncasecmp((const char *)a->body.data + i, r->text, len) ==
+		    0)
 			return true;
 	return false;
 }

@@ -104,10 +104,10 @@ static int find_columns(const struct df_answer *a, struct columns *c)
 		const char *name;
 		int *at;
 	} all[] = {
-		{ "id", &c->id },	{ "node", &c->node },
-		{ "seq", &c->seq },	{ "sent", &c->sent },
+		{ "id", &c->id },       { "node", &c->node },
+		{ "seq", &c->seq },     { "sent", &c->sent },
 		{ "epoch", &c->epoch }, { "kind", &c->kind },
-		{ "prev", &c->prev },	{ "deps", &c->deps },
+		{ "prev", &c->prev },   { "deps", &c->deps },
 		{ "body", &c->body },
 	};
 
@@ -175,8 +175,8 @@ static int get_body(const struct df_cell *c, struct df_row *row)
 	return 0;
 }
 
-static int get_row(const struct df_answer *a, size_t i,
-		   const struct columns *c, struct df_row *row)
+static int get_row(const struct df_answer *a, size_t i, const struct columns *c,
+		   struct df_row *row)
 {
 	const struct df_cell *prev = df_answer_cell(a, i, c->prev);
 	int err;
@@ -290,9 +290,10 @@ static int put_row(struct df_table *t, const struct df_row *row, uint64_t sent,
 
 	*ack = (struct df_ack){ 0 };
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "INSERT INTO \"%s\" (" COLUMNS ") VALUES "
-		    "($1,$2,$3,$4,$5,$6,$7,$8,$9)%s", t->log,
-		    unique ? " ON CONFLICT (id) DO NOTHING" : "");
+	df_stmt_sql(&s,
+		    "INSERT INTO \"%s\" (" COLUMNS ") VALUES "
+		    "($1,$2,$3,$4,$5,$6,$7,$8,$9)%s",
+		    t->log, unique ? " ON CONFLICT (id) DO NOTHING" : "");
 	put_params(&s, row, sent);
 	int err = df_api_sql(t->api, &s, &call, &a);
 	df_stmt_release(&s);
@@ -356,10 +357,12 @@ static int fetch_after(struct df_table *t, uint64_t after, unsigned limit,
 	for (;;) {
 		struct df_stmt s;
 		df_stmt_init(&s, 0);
-		df_stmt_sql(&s, "SELECT %s FROM \"%s\" WHERE sent > $1 "
+		df_stmt_sql(&s,
+			    "SELECT %s FROM \"%s\" WHERE sent > $1 "
 			    "ORDER BY sent LIMIT %u",
-			    limit ? COLUMNS : "id,node,seq,sent,epoch,kind,"
-					      "prev,'' AS deps,'' AS body",
+			    limit ? COLUMNS
+				  : "id,node,seq,sent,epoch,kind,"
+				    "prev,'' AS deps,'' AS body",
 			    t->log, DF_MAX(limit, 1u));
 		df_stmt_hex64(&s, after);
 		int err = fetch(t, &s, limit <= 1, deadline_ns, out, got,
@@ -373,7 +376,8 @@ static int fetch_after(struct df_table *t, uint64_t after, unsigned limit,
 		limit = limit > 1 ? limit / 2 : 0;
 		if (!limit)
 			df_log_warn("log of %s: a row is too big to be read; "
-				    "it is refused", t->name);
+				    "it is refused",
+				    t->name);
 	}
 }
 
@@ -428,9 +432,9 @@ static int feed(struct df_table *t, uint64_t after, unsigned limit,
 		int64_t wait_ms, struct df_rows *out, int64_t *date_ms)
 {
 	DF_FREE char *path = df_api_path(
-		t->api, "/tables/%s/feed?after=%llu&wait=%lld&limit=%u",
-		t->log, (unsigned long long)after,
-		(long long)((wait_ms + 999) / 1000), limit);
+		t->api, "/tables/%s/feed?after=%llu&wait=%lld&limit=%u", t->log,
+		(unsigned long long)after, (long long)((wait_ms + 999) / 1000),
+		limit);
 	struct df_call call = df_call_make("wait for the log", DF_HTTP_FEED,
 					   false,
 					   df_deadline_ms(wait_ms + 15000));
@@ -522,8 +526,10 @@ int df_rows_formats(struct df_table *t, int64_t deadline_ns,
 
 	*out = (struct df_rows){ 0 };
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT " COLUMNS " FROM \"%s\" WHERE kind = 'format' "
-		    "LIMIT 100", t->log);
+	df_stmt_sql(&s,
+		    "SELECT " COLUMNS " FROM \"%s\" WHERE kind = 'format' "
+		    "LIMIT 100",
+		    t->log);
 	return fetch(t, &s, false, deadline_ns, out, &got, NULL);
 }
 
@@ -535,9 +541,9 @@ int df_rows_list(struct df_remote *r, int64_t timeout_ms,
 	int err = df_table_ready(t, deadline);
 
 	*out = (struct df_idepoch_list){ 0 };
-	return err ? err : df_table_list(t, t->log, "epoch", true,
-					 "list the log", deadline, out,
-					 date_ms);
+	return err ? err
+		   : df_table_list(t, t->log, "epoch", true, "list the log",
+				   deadline, out, date_ms);
 }
 
 int df_rows_delete(struct df_remote *r, const struct df_id *ids, size_t n,
@@ -547,6 +553,7 @@ int df_rows_delete(struct df_remote *r, const struct df_id *ids, size_t n,
 	int64_t deadline = df_deadline_ms(timeout_ms);
 	int err = df_table_ready(t, deadline);
 
-	return err ? err : df_table_delete(t, t->log, "delete log rows", ids, n,
-					   deadline);
+	return err ? err
+		   : df_table_delete(t, t->log, "delete log rows", ids, n,
+				     deadline);
 }

@@ -38,12 +38,13 @@ int df_table_check_name(const char *table)
 static int read_body(const struct df_row *row, int *format, bool *unique,
 		     bool *ryw, bool *feed)
 {
-	json_t *root = json_loadb((const char *)row->body, row->body_len, 0,
-				  NULL);
+	json_t *root =
+		json_loadb((const char *)row->body, row->body_len, 0, NULL);
 	json_t *v = json_object_get(root, "format");
 
 	*format = json_is_integer(v) ? (int)DF_MIN(json_integer_value(v),
-						   (json_int_t)INT32_MAX) : 0;
+						   (json_int_t)INT32_MAX)
+				     : 0;
 	*unique = json_is_true(json_object_get(root, "unique"));
 	*ryw = json_is_true(json_object_get(root, "read_your_write"));
 	*feed = json_is_true(json_object_get(root, "feed"));
@@ -62,7 +63,8 @@ static int judge_formats(struct df_table *t, const struct df_rows *rows)
 		if (read_body(&rows->row[i], &format, &u, &w, &f))
 			continue;
 		if (format > DF_TABLE_FORMAT)
-			return df_fail(DF_EFORMAT, "%s has format %d, this "
+			return df_fail(DF_EFORMAT,
+				       "%s has format %d, this "
 				       "program knows %d; update it",
 				       t->remote.where, format,
 				       DF_TABLE_FORMAT);
@@ -102,15 +104,14 @@ int df_table_ready(struct df_table *t, int64_t deadline_ns)
 	 * "no rows" now and then, so once is not enough for "not there". */
 	for (int i = 0; i < 3; i++) {
 		err = df_table_read_formats(t, deadline_ns);
-		if (err != -ENOENT ||
-		    df_deadline_ms(400) > deadline_ns)
+		if (err != -ENOENT || df_deadline_ms(400) > deadline_ns)
 			break;
 		nanosleep(&pause, NULL);
 	}
 	if (err == -ENOENT && !atomic_exchange(&t->missed, true))
 		df_log_error("%s: there is no volume; make it with: deeplake "
-			     "init --table %s --path DIR", t->remote.where,
-			     t->name);
+			     "init --table %s --path DIR",
+			     t->remote.where, t->name);
 	return err;
 }
 
@@ -123,8 +124,8 @@ int df_table_probe(struct df_remote *r, int64_t timeout_ms)
 
 /* A refused write says that these credentials are for reading; the flag is
  * what the volume asks. */
-static int row_put(struct df_remote *r, const struct df_row *row,
-		   uint64_t sent, int64_t timeout_ms, struct df_ack *ack)
+static int row_put(struct df_remote *r, const struct df_row *row, uint64_t sent,
+		   int64_t timeout_ms, struct df_ack *ack)
 {
 	int err = df_rows_put(r, row, sent, timeout_ms, ack);
 
@@ -201,16 +202,14 @@ static void table_free(struct df_remote *r)
 	free(t);
 }
 
-#define OPS_WITHOUT_VIEW                                          \
-	.name = "table", .row_put = row_put,                      \
-	.rows_after = df_rows_after, .rows_feed = df_rows_feed,   \
-	.rows_list = df_rows_list, .rows_get = df_rows_get,       \
-	.rows_delete = df_rows_delete, .pack_put = pack_put,      \
-	.pack_get = df_packs_get, .packs_have = df_packs_have,    \
-	.packs_list = df_packs_list,                              \
-	.packs_delete = df_packs_delete, .reload = reload,        \
-	.health = health, .reset = reset, .stop = stop,           \
-	.free = table_free
+#define OPS_WITHOUT_VIEW                                                     \
+	.name = "table", .row_put = row_put, .rows_after = df_rows_after,    \
+	.rows_feed = df_rows_feed, .rows_list = df_rows_list,                \
+	.rows_get = df_rows_get, .rows_delete = df_rows_delete,              \
+	.pack_put = pack_put, .pack_get = df_packs_get,                      \
+	.packs_have = df_packs_have, .packs_list = df_packs_list,            \
+	.packs_delete = df_packs_delete, .reload = reload, .health = health, \
+	.reset = reset, .stop = stop, .free = table_free
 
 static const struct df_remote_ops plain_ops = { OPS_WITHOUT_VIEW };
 static const struct df_remote_ops view_ops = {
@@ -223,8 +222,8 @@ static int fill(struct df_table *t, const struct df_table_conf *conf)
 {
 	struct df_api_conf api = {
 		.api_url = conf->api_url,
-		.workspace = conf->workspace ? conf->workspace :
-					       DF_WORKSPACE_DEFAULT,
+		.workspace = conf->workspace ? conf->workspace
+					     : DF_WORKSPACE_DEFAULT,
 		.ca_file = conf->ca_file,
 		.user_agent = conf->user_agent,
 		.bwlimit = conf->bwlimit,

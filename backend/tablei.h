@@ -15,14 +15,14 @@ struct df_table {
 	char *name, *log, *pack; /* T, T__log, T__pack: checked, plain */
 	char *credentials;       /* NULL: the usual file */
 
-	atomic_bool known;       /* the format row was read */
-	atomic_bool missed;      /* that there is none was logged */
-	atomic_bool no_range;    /* the server has no substr(): whole packs */
+	atomic_bool known;    /* the format row was read */
+	atomic_bool missed;   /* that there is none was logged */
+	atomic_bool no_range; /* the server has no substr(): whole packs */
 };
 
 /* Page sizes and bounds of statements. */
-#define DF_LIST_PAGE 10000    /* ids a page */
-#define DF_IN_MAX 200         /* ids in one IN (…) */
+#define DF_LIST_PAGE 10000 /* ids a page */
+#define DF_IN_MAX 200      /* ids in one IN (…) */
 
 static inline struct df_table *df_table_of(struct df_remote *r)
 {
@@ -30,8 +30,8 @@ static inline struct df_table *df_table_of(struct df_remote *r)
 }
 
 static inline struct df_call df_call_make(const char *what,
-					  enum df_http_class class,
-					  bool writes, int64_t deadline_ns)
+					  enum df_http_class class, bool writes,
+					  int64_t deadline_ns)
 {
 	return (struct df_call){ .what = what,
 				 .class = class,

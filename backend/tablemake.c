@@ -24,9 +24,9 @@
 static const struct column {
 	const char *name, *type;
 } view_columns[] = {
-	{ "_id", "TEXT" },	 { "content", "BYTEA" },
+	{ "_id", "TEXT" },          { "content", "BYTEA" },
 	{ "content_text", "TEXT" }, { "filename", "TEXT" },
-	{ "mime_type", "TEXT" }, { "path", "TEXT" },
+	{ "mime_type", "TEXT" },    { "path", "TEXT" },
 	{ "size_bytes", "BIGINT" },
 };
 static const struct column log_columns[] = {
@@ -83,9 +83,8 @@ static int ask_claims(struct make *m)
 		return 0;
 	if (err)
 		return err;
-	m->says_ours =
-		json_is_true(json_object_get(root, "unique")) &&
-		json_is_true(json_object_get(root, "read_your_write"));
+	m->says_ours = json_is_true(json_object_get(root, "unique")) &&
+		       json_is_true(json_object_get(root, "read_your_write"));
 	m->says_feed = json_is_true(json_object_get(root, "feed"));
 	json_decref(root);
 	return 0;
@@ -99,13 +98,15 @@ static int ask_tables(struct make *m)
 	int err = ask_json(m, path, "list the tables", &root);
 
 	if (err == -ENOENT)
-		return df_fail(err, "workspace %s at %s; name one that exists "
+		return df_fail(err,
+			       "workspace %s at %s; name one that exists "
 			       "with --workspace",
 			       df_api_workspace(m->t->api),
 			       df_api_base(m->t->api));
 	if (err)
 		return err;
-	json_array_foreach(json_object_get(root, "tables"), i, v) {
+	json_array_foreach(json_object_get(root, "tables"), i, v)
+	{
 		const char *name =
 			json_string_value(json_object_get(v, "table_name"));
 		if (!name)
@@ -122,14 +123,14 @@ static int ask_tables(struct make *m)
 
 static int ask_columns(struct make *m, struct df_answer *a)
 {
-	struct df_call call = make_call(m, "look at the table's columns",
-					false);
+	struct df_call call =
+		make_call(m, "look at the table's columns", false);
 	const char *ws = df_api_workspace(m->t->api);
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
 	df_stmt_sql(&s, "SELECT column_name FROM information_schema.columns "
-		    "WHERE table_name = $1 AND table_schema = $2");
+			"WHERE table_name = $1 AND table_schema = $2");
 	df_stmt_text(&s, m->t->name, strlen(m->t->name));
 	df_stmt_text(&s, ws, strlen(ws));
 	int err = df_api_sql(m->t->api, &s, &call, a);
@@ -246,30 +247,39 @@ static int make_sql(struct make *m, char *sql)
 static int make_own(struct make *m)
 {
 	const char *log = m->t->log, *pack = m->t->pack, *t = m->t->name;
-	int err = make_sql(m, df_strf(
-		"CREATE TABLE IF NOT EXISTS \"%s\" (n SERIAL PRIMARY KEY, "
-		"id TEXT NOT NULL UNIQUE, node TEXT NOT NULL, "
-		"seq TEXT NOT NULL, sent TEXT NOT NULL, epoch TEXT NOT NULL, "
-		"kind TEXT NOT NULL, prev TEXT NOT NULL, deps TEXT NOT NULL, "
-		"body TEXT NOT NULL)", log));
+	int err = make_sql(
+		m, df_strf("CREATE TABLE IF NOT EXISTS \"%s\" (n SERIAL "
+			   "PRIMARY KEY, "
+			   "id TEXT NOT NULL UNIQUE, node TEXT NOT NULL, "
+			   "seq TEXT NOT NULL, sent TEXT NOT NULL, epoch TEXT "
+			   "NOT NULL, "
+			   "kind TEXT NOT NULL, prev TEXT NOT NULL, deps TEXT "
+			   "NOT NULL, "
+			   "body TEXT NOT NULL)",
+			   log));
 
 	if (!err)
-		err = make_sql(m, df_strf(
-			"CREATE TABLE IF NOT EXISTS \"%s\" "
-			"(id TEXT PRIMARY KEY, size BIGINT NOT NULL, "
-			"data TEXT NOT NULL)", pack));
+		err = make_sql(
+			m,
+			df_strf("CREATE TABLE IF NOT EXISTS \"%s\" "
+				"(id TEXT PRIMARY KEY, size BIGINT NOT NULL, "
+				"data TEXT NOT NULL)",
+				pack));
 	if (!err)
-		err = make_sql(m, df_strf(
-			"CREATE INDEX IF NOT EXISTS \"%s_sent\" ON \"%s\" "
-			"(sent)", log, log));
+		err = make_sql(m, df_strf("CREATE INDEX IF NOT EXISTS "
+					  "\"%s_sent\" ON \"%s\" "
+					  "(sent)",
+					  log, log));
 	if (!err)
-		err = make_sql(m, df_strf(
-			"CREATE INDEX IF NOT EXISTS \"%s_by_id\" ON \"%s\" "
-			"(_id)", t, t));
+		err = make_sql(m, df_strf("CREATE INDEX IF NOT EXISTS "
+					  "\"%s_by_id\" ON \"%s\" "
+					  "(_id)",
+					  t, t));
 	if (!err)
-		err = make_sql(m, df_strf(
-			"CREATE INDEX IF NOT EXISTS \"%s_by_path\" ON \"%s\" "
-			"(path)", t, t));
+		err = make_sql(m, df_strf("CREATE INDEX IF NOT EXISTS "
+					  "\"%s_by_path\" ON \"%s\" "
+					  "(path)",
+					  t, t));
 	return err;
 }
 
@@ -301,8 +311,7 @@ static int wait_visible(struct make *m, const char *table, const char *column)
 		struct df_answer a;
 		struct df_stmt s;
 		df_stmt_init(&s, 0);
-		df_stmt_sql(&s, "SELECT %s FROM \"%s\" LIMIT 1", column,
-			    table);
+		df_stmt_sql(&s, "SELECT %s FROM \"%s\" LIMIT 1", column, table);
 		int err = df_api_sql(m->t->api, &s, &call, &a);
 		df_stmt_release(&s);
 		df_answer_release(&a);
@@ -311,7 +320,8 @@ static int wait_visible(struct make *m, const char *table, const char *column)
 		if (df_deadline_ms(1000) > m->deadline_ns)
 			return df_fail(DF_EOFFLINE,
 				       "table %s was created but does not "
-				       "appear; run the command again", table);
+				       "appear; run the command again",
+				       table);
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec < 800 * DF_NS_PER_MS)
 			pause.tv_nsec *= 2;
@@ -327,8 +337,10 @@ static int insert_probe(struct make *m, const char *id, uint64_t *row_count)
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "INSERT INTO \"%s\" (id,size,data) VALUES ($1,$2,$3) "
-		    "ON CONFLICT (id) DO NOTHING", m->t->pack);
+	df_stmt_sql(&s,
+		    "INSERT INTO \"%s\" (id,size,data) VALUES ($1,$2,$3) "
+		    "ON CONFLICT (id) DO NOTHING",
+		    m->t->pack);
 	df_stmt_text(&s, id, strlen(id));
 	df_stmt_u64(&s, 0);
 	df_stmt_text(&s, "", 0);
@@ -375,8 +387,8 @@ static int prove_unique(struct make *m, bool *ours)
 		err = count_probe(m, hex, &after2);
 	if (!err)
 		*ours = first == 1 && second == 0 && after == 1 && after2 == 1;
-	int gone = df_table_delete(m->t, m->t->pack, "remove the probe", &id,
-				   1, m->deadline_ns);
+	int gone = df_table_delete(m->t, m->t->pack, "remove the probe", &id, 1,
+				   m->deadline_ns);
 	if (err == -EINVAL || err == -EEXIST || err == -EOPNOTSUPP)
 		err = 0; /* no ON CONFLICT: proved not ours */
 	return err ? err : gone;
@@ -386,7 +398,8 @@ static int prove_feed(struct make *m, bool *feed)
 {
 	DF_FREE char *path = df_api_path(m->t->api,
 					 "/tables/%s/feed?after=0&wait=0"
-					 "&limit=1", m->t->log);
+					 "&limit=1",
+					 m->t->log);
 	struct df_call call = make_call(m, "probe the feed", false);
 	struct df_answer a;
 
@@ -397,8 +410,7 @@ static int prove_feed(struct make *m, bool *feed)
 	if (!err)
 		*feed = true;
 	df_answer_release(&a);
-	return err == -ENOENT || err == -EINVAL || err == -EOPNOTSUPP ? 0 :
-									err;
+	return err == -ENOENT || err == -EINVAL || err == -EOPNOTSUPP ? 0 : err;
 }
 
 static int write_format(struct make *m, bool ours, bool feed)

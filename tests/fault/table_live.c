@@ -41,8 +41,11 @@ static void expect(bool ok, const char *what, long long got)
 
 static struct df_row make_row(uint64_t node, uint64_t seq, size_t len)
 {
-	struct df_row row = { .node = node, .seq = seq, .epoch = 1,
-			      .kind = DF_ROW_COMMIT, .body_len = len };
+	struct df_row row = { .node = node,
+			      .seq = seq,
+			      .epoch = 1,
+			      .kind = DF_ROW_COMMIT,
+			      .body_len = len };
 
 	row.body = malloc(len + 1);
 	df_random(row.body, len);
@@ -77,7 +80,7 @@ static void check_log(struct df_remote *r)
 	       (long long)rows.n);
 	if (!err && rows.n >= 2)
 		expect(!df_id_cmp(&rows.row[0].id, &a.id) &&
-		       !memcmp(rows.row[0].body, a.body, a.body_len),
+			       !memcmp(rows.row[0].body, a.body, a.body_len),
 		       "rows_after order", 0);
 	df_rows_release(&rows);
 	err = r->ops->rows_list(r, T_MS, &list, NULL);
@@ -128,13 +131,16 @@ static void check_packs(struct df_remote *r)
 	err = r->ops->pack_get(r, &id, 0, 0, T_MS, &out);
 	expect(!err && out.len == len && !memcmp(out.data, data, len),
 	       "pack_get", err);
-	static const size_t at[][2] = { { 0, 1 }, { 1, 1 }, { 2, 70000 },
-					{ 2999999, 2 }, { 1234567, 1000000 } };
+	static const size_t at[][2] = { { 0, 1 },
+					{ 1, 1 },
+					{ 2, 70000 },
+					{ 2999999, 2 },
+					{ 1234567, 1000000 } };
 	for (size_t i = 0; i < DF_ARRAY_LEN(at); i++) {
 		df_buf_reset(&out);
 		err = r->ops->pack_get(r, &id, at[i][0], at[i][1], T_MS, &out);
 		expect(!err && out.len == at[i][1] &&
-		       !memcmp(out.data, data + at[i][0], at[i][1]),
+			       !memcmp(out.data, data + at[i][0], at[i][1]),
 		       "pack_get range", err);
 	}
 	err = r->ops->pack_get(r, &none, 0, 0, 2000, &out);
@@ -156,15 +162,27 @@ static void check_packs(struct df_remote *r)
 static void check_view(struct df_remote *r)
 {
 	struct df_view_row rows[] = {
-		{ .id = "df-1", .path = "/a/b\xc3\xa9.txt",
-		  .filename = "b\xc3\xa9.txt", .content = "hi\n",
-		  .content_len = 3, .content_text = "hi\n",
-		  .content_text_len = 3, .mime_type = "text/plain",
+		{ .id = "df-1",
+		  .path = "/a/b\xc3\xa9.txt",
+		  .filename = "b\xc3\xa9.txt",
+		  .content = "hi\n",
+		  .content_len = 3,
+		  .content_text = "hi\n",
+		  .content_text_len = 3,
+		  .mime_type = "text/plain",
 		  .size_bytes = 3 },
-		{ .id = "df-2", .path = "/bin", .filename = "bin",
-		  .content = "\0\xff", .content_len = 2, .size_bytes = 2 },
-		{ .id = "x-1", .path = "/foreign", .filename = "foreign",
-		  .content = "\0\xfe", .content_len = 2, .size_bytes = 2 },
+		{ .id = "df-2",
+		  .path = "/bin",
+		  .filename = "bin",
+		  .content = "\0\xff",
+		  .content_len = 2,
+		  .size_bytes = 2 },
+		{ .id = "x-1",
+		  .path = "/foreign",
+		  .filename = "foreign",
+		  .content = "\0\xfe",
+		  .content_len = 2,
+		  .size_bytes = 2 },
 	};
 	struct df_view_page page;
 
@@ -174,8 +192,9 @@ static void check_view(struct df_remote *r)
 	expect(!err, "view_apply again", err);
 	err = r->ops->view_foreign(r, NULL, 100, T_MS, &page);
 	expect(!err && page.n == 1 && !page.refused && !page.more &&
-	       !strcmp(page.v[0].path, "/foreign") && page.v[0].len == 2 &&
-	       !memcmp(page.v[0].data, "\0\xfe", 2),
+		       !strcmp(page.v[0].path, "/foreign") &&
+		       page.v[0].len == 2 &&
+		       !memcmp(page.v[0].data, "\0\xfe", 2),
 	       "view_foreign", (long long)page.n);
 	df_view_page_release(&page);
 	for (int i = 0; i < 3; i++)
@@ -225,8 +244,8 @@ static void *hammer_thread(void *arg)
 		put_pack(w, i);
 		w->rows[i] = row.id;
 		while ((err = w->r->ops->row_put(w->r, &row, now_stamp(),
-						 w->timeout_ms,
-						 &ack)) == -EAGAIN ||
+						 w->timeout_ms, &ack)) ==
+			       -EAGAIN ||
 		       err == DF_EOFFLINE)
 			w->repeats++;
 		expect(!err, "hammer: row_put", err);
@@ -291,7 +310,8 @@ static void hammer(struct df_remote *r, unsigned threads, unsigned rounds,
 	unsigned repeats = 0;
 
 	for (unsigned i = 0; i < threads; i++) {
-		w[i] = (struct writer){ .r = r, .node = i + 10,
+		w[i] = (struct writer){ .r = r,
+					.node = i + 10,
 					.rounds = rounds,
 					.timeout_ms = timeout_ms,
 					.rows = calloc(rounds, DF_ID_LEN),
@@ -332,8 +352,8 @@ static void *move_thread(void *arg)
 		if (!m->get)
 			df_random(&m->ids[i], DF_ID_LEN);
 		int err = m->get ? m->r->ops->pack_get(m->r, &m->ids[i], 0, 0,
-						       T_MS, &out) :
-				   m->r->ops->pack_put(m->r, &m->ids[i],
+						       T_MS, &out)
+				 : m->r->ops->pack_put(m->r, &m->ids[i],
 						       m->data, DF_PACK_FIRST,
 						       T_MS);
 		expect(!err, "speed", err);
@@ -386,8 +406,8 @@ static void print_health(struct df_remote *r)
 	       failures, (unsigned long long)h.requests,
 	       (unsigned long long)h.retries, (unsigned long long)h.faults,
 	       (unsigned long long)h.connects, h.max_in_flight,
-	       r->caps.ours ? "true" : "false",
-	       r->caps.feed ? "true" : "false", (long long)r->latency_ms);
+	       r->caps.ours ? "true" : "false", r->caps.feed ? "true" : "false",
+	       (long long)r->latency_ms);
 }
 
 static unsigned number(const char *s)

@@ -50,7 +50,8 @@ static void check_rows(const struct df_answer *a)
 static void check_verdict(uint8_t status, const uint8_t *data, size_t len)
 {
 	struct df_http_answer a = { .status = 200 + status * 2,
-				    .sent = true, .html = len % 2 };
+				    .sent = true,
+				    .html = len % 2 };
 
 	df_buf_put(&a.body, data, len);
 	struct df_verdict v = df_verdict(&a);

@@ -21,13 +21,13 @@ struct fake {
 	sqlite3 *db;
 	bool ours;
 	/* the mutex of script */
-	unsigned empty;         /* so many SELECTs answer 200 without rows */
+	unsigned empty;          /* so many SELECTs answer 200 without rows */
 	const char *empty_match; /* only SELECTs with this text; NULL = all */
-	unsigned fail_posts;    /* so many POST /tables answer 503 */
-	size_t statement_max;   /* bytes of a request; 0 = any */
-	bool no_substr;         /* like a server without substr() */
-	bool no_feed;           /* the feed is gone */
-	unsigned refuse_writes; /* status for INSERT and DELETE; 0 = none */
+	unsigned fail_posts;     /* so many POST /tables answer 503 */
+	size_t statement_max;    /* bytes of a request; 0 = any */
+	bool no_substr;          /* like a server without substr() */
+	bool no_feed;            /* the feed is gone */
+	unsigned refuse_writes;  /* status for INSERT and DELETE; 0 = none */
 };
 
 static void fake_decode(sqlite3_context *c, int n, sqlite3_value **v)
@@ -107,7 +107,8 @@ static void fake_bind(sqlite3_stmt *st, json_t *params)
 	json_t *v;
 	size_t i;
 
-	json_array_foreach(params, i, v) {
+	json_array_foreach(params, i, v)
+	{
 		int at = (int)i + 1;
 		if (json_is_integer(v))
 			sqlite3_bind_int64(st, at, json_integer_value(v));
@@ -121,8 +122,8 @@ static void fake_bind(sqlite3_stmt *st, json_t *params)
 }
 
 /* Run, and answer as the table API does; last: also the greatest n. */
-static void fake_run(struct fake *f, const char *sql, json_t *params,
-		     bool hide, bool last, struct step *out)
+static void fake_run(struct fake *f, const char *sql, json_t *params, bool hide,
+		     bool last, struct step *out)
 {
 	char *text = fake_sql(sql);
 	sqlite3_stmt *st = NULL;
@@ -148,8 +149,9 @@ static void fake_run(struct fake *f, const char *sql, json_t *params,
 		}
 	}
 	if (rc == SQLITE_DONE) {
-		int64_t n = json_array_size(cols) ? (int64_t)json_array_size(
-						rows) : sqlite3_changes(f->db);
+		int64_t n = json_array_size(cols)
+				    ? (int64_t)json_array_size(rows)
+				    : sqlite3_changes(f->db);
 		json_t *body = json_pack("{s:O,s:O,s:I}", "columns", cols,
 					 "rows", rows, "row_count",
 					 (json_int_t)n);
@@ -160,7 +162,8 @@ static void fake_run(struct fake *f, const char *sql, json_t *params,
 		out->own = json_dumps(body, 0);
 		json_decref(body);
 	} else if (strstr(sqlite3_errmsg(f->db), "no such table")) {
-		fake_error(out, 400, "Table does not exist: relation \"t\" "
+		fake_error(out, 400,
+			   "Table does not exist: relation \"t\" "
 			   "does not exist");
 	} else {
 		fake_error(out, 400, sqlite3_errmsg(f->db));
@@ -212,7 +215,8 @@ static void fake_post_table(struct fake *f, const struct seen *q,
 	name = json_string_value(json_object_get(req, "table_name"));
 	df_buf_init(&sql, 0);
 	df_buf_printf(&sql, "CREATE TABLE \"%s\" (", name);
-	json_object_foreach(json_object_get(req, "table_schema"), col, v) {
+	json_object_foreach(json_object_get(req, "table_schema"), col, v)
+	{
 		df_buf_printf(&sql, "%s\"%s\" %s", first ? "" : ",", col,
 			      json_string_value(v));
 		first = false;
@@ -231,12 +235,14 @@ static void fake_list_tables(struct fake *f, struct step *out)
 	sqlite3_stmt *st;
 	json_t *all = json_array();
 
-	sqlite3_prepare_v2(f->db, "SELECT name FROM sqlite_master WHERE "
-			   "type='table'", -1, &st, NULL);
+	sqlite3_prepare_v2(f->db,
+			   "SELECT name FROM sqlite_master WHERE "
+			   "type='table'",
+			   -1, &st, NULL);
 	while (sqlite3_step(st) == SQLITE_ROW)
-		json_array_append_new(
-			all, json_pack("{s:s}", "table_name",
-				       sqlite3_column_text(st, 0)));
+		json_array_append_new(all,
+				      json_pack("{s:s}", "table_name",
+						sqlite3_column_text(st, 0)));
 	sqlite3_finalize(st);
 	json_t *body = json_pack("{s:o}", "tables", all);
 	out->status = 200;
@@ -272,7 +278,8 @@ static void fake_answer(struct script *s, const struct seen *q,
 			*out = (struct step){
 				.status = 200,
 				.body = "{\"feed\":true,\"unique\":true,"
-					"\"read_your_write\":true}" };
+					"\"read_your_write\":true}"
+			};
 	} else if (strcmp(q->url, "/workspaces/ws/tables") == 0) {
 		if (strcmp(q->method, "POST") == 0)
 			fake_post_table(f, q, out);
@@ -294,7 +301,8 @@ static inline void fake_start(struct fake *f, bool ours)
 	memset(f, 0, sizeof(*f));
 	if (sqlite3_open_v2(":memory:", &f->db,
 			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-				    SQLITE_OPEN_FULLMUTEX, NULL))
+				    SQLITE_OPEN_FULLMUTEX,
+			    NULL))
 		abort();
 	sqlite3_create_function(f->db, "decode", 2, SQLITE_UTF8, NULL,
 				fake_decode, NULL, NULL);
@@ -302,7 +310,8 @@ static inline void fake_start(struct fake *f, bool ours)
 			 "CREATE VIEW columns_of AS SELECT m.name AS "
 			 "table_name, 'ws' AS table_schema, p.name AS "
 			 "column_name FROM sqlite_master m, "
-			 "pragma_table_info(m.name) p", NULL, NULL, NULL))
+			 "pragma_table_info(m.name) p",
+			 NULL, NULL, NULL))
 		abort();
 	script_start(&f->script, NULL, 0);
 	f->ours = ours;

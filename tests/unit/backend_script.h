@@ -19,14 +19,14 @@
 #define SEEN_MAX 1024
 
 struct step {
-	unsigned status;      /* 0: close the connection without an answer */
-	const char *body;     /* NULL: "" */
-	const char *type;     /* NULL: application/json */
-	const char *header;   /* one more, "Name: value" */
+	unsigned status;    /* 0: close the connection without an answer */
+	const char *body;   /* NULL: "" */
+	const char *type;   /* NULL: application/json */
+	const char *header; /* one more, "Name: value" */
 	unsigned delay_ms;
-	size_t cut_after;     /* > 0: end the body there, in error */
-	size_t big;           /* > 0: a body of so many 'x' */
-	char *own;            /* the body, freed by the server */
+	size_t cut_after; /* > 0: end the body there, in error */
+	size_t big;       /* > 0: a body of so many 'x' */
+	char *own;        /* the body, freed by the server */
 };
 
 struct seen {
@@ -110,8 +110,8 @@ static enum MHD_Result script_send(struct MHD_Connection *c,
 				st->type ? st->type : "application/json");
 	const char *colon = st->header ? strchr(st->header, ':') : NULL;
 	if (colon) {
-		snprintf(name, sizeof(name), "%.*s",
-			 (int)(colon - st->header), st->header);
+		snprintf(name, sizeof(name), "%.*s", (int)(colon - st->header),
+			 st->header);
 		MHD_add_response_header(r, name, colon + 2);
 	}
 	enum MHD_Result ok = MHD_queue_response(c, st->status, r);
@@ -153,8 +153,8 @@ static enum MHD_Result script_request(void *arg, struct MHD_Connection *c,
 	script_header(c, "Expect", q->expect, sizeof(q->expect));
 	clock_gettime(CLOCK_MONOTONIC, &q->at);
 	pthread_mutex_lock(&s->mutex);
-	st = s->n_steps ? s->steps[s->next] : (struct step){ .status = 200,
-							     .body = "{}" };
+	st = s->n_steps ? s->steps[s->next]
+			: (struct step){ .status = 200, .body = "{}" };
 	if (s->next + 1 < s->n_steps)
 		s->next++;
 	if (s->n_seen < SEEN_MAX) {
@@ -193,8 +193,7 @@ static void script_done(void *arg, struct MHD_Connection *c, void **ptr,
 
 /* With TLS when key and cert (PEM) are given. */
 static inline void script_start_tls(struct script *s, const struct step *steps,
-				    size_t n, const char *key,
-				    const char *cert)
+				    size_t n, const char *key, const char *cert)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET };
 

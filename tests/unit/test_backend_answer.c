@@ -35,10 +35,12 @@ static void reads_every_type(void **state)
 
 	(void)state;
 	assert_int_equal(
-		parse(&a, " {\"columns\": [\"a\",\"b\"] , \"rows\": "
-			  "[[\"x\", 12], [null, true],[{\"k\":[1,\"]\"]},-1.5e3]"
-			  "], \"row_count\" : 3, \"other\": {\"x\": []},"
-			  "\"last\":18446744073709551615}\n"), 0);
+		parse(&a,
+		      " {\"columns\": [\"a\",\"b\"] , \"rows\": "
+		      "[[\"x\", 12], [null, true],[{\"k\":[1,\"]\"]},-1.5e3]"
+		      "], \"row_count\" : 3, \"other\": {\"x\": []},"
+		      "\"last\":18446744073709551615}\n"),
+		0);
 	assert_int_equal(a.n_rows, 3);
 	assert_int_equal(a.n_cols, 2);
 	assert_int_equal(a.row_count, 3);
@@ -59,10 +61,10 @@ static void unescapes(void **state)
 	struct df_answer a;
 
 	(void)state;
-	assert_int_equal(
-		parse(&a, "{\"columns\":[\"\\u0061\"],\"rows\":[[\""
-			  "\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20ac"
-			  "\\ud83d\\ude00\\ud800x\\u0041\"]]}"), 0);
+	assert_int_equal(parse(&a, "{\"columns\":[\"\\u0061\"],\"rows\":[[\""
+				   "\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\\u20ac"
+				   "\\ud83d\\ude00\\ud800x\\u0041\"]]}"),
+			 0);
 	assert_int_equal(df_answer_col(&a, "a"), 0);
 	check_cell(&a, 0, 0, DF_CELL_TEXT,
 		   "\"\\/\b\f\n\r\t\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"
@@ -84,8 +86,11 @@ static void keeps_a_nul(void **state)
 static void nothing_is_no_rows(void **state)
 {
 	static const char *const empty[] = {
-		"null", "{}", "{\"columns\":null,\"rows\":null}",
-		"{\"columns\":[],\"rows\":[]}", "{\"row_count\":1}",
+		"null",
+		"{}",
+		"{\"columns\":null,\"rows\":null}",
+		"{\"columns\":[],\"rows\":[]}",
+		"{\"row_count\":1}",
 		"{\"columns\":[\"a\",\"b\"],\"rows\":[],\"row_count\":0}",
 	};
 	struct df_answer a;
@@ -101,13 +106,29 @@ static void nothing_is_no_rows(void **state)
 static void refuses_what_is_no_answer(void **state)
 {
 	static const char *const wrong[] = {
-		"", " ", "[]", "\"x\"", "nul", "{", "{\"rows\":[[1]", "{}x",
-		"{\"rows\":[[1],[1,2]]}", "{\"rows\":[[]]}",
-		"{\"rows\":[[\"a]]}", "{\"rows\":[[\"\\x\"]]}",
-		"{\"rows\":[[\"\\u12\"]]}", "{\"rows\":[[\"\\", "{\"rows\":1}",
-		"{\"columns\":[1]}", "{\"columns\":[\"a\"],\"rows\":[[1,2]]}",
-		"{\"rows\":[[tru]]}", "{\"rows\":[[1 2]]}", "{\"rows\" [[1]]}",
-		"<html></html>", "{\"rows\":[[1],]}", "{\"a\":}",
+		"",
+		" ",
+		"[]",
+		"\"x\"",
+		"nul",
+		"{",
+		"{\"rows\":[[1]",
+		"{}x",
+		"{\"rows\":[[1],[1,2]]}",
+		"{\"rows\":[[]]}",
+		"{\"rows\":[[\"a]]}",
+		"{\"rows\":[[\"\\x\"]]}",
+		"{\"rows\":[[\"\\u12\"]]}",
+		"{\"rows\":[[\"\\",
+		"{\"rows\":1}",
+		"{\"columns\":[1]}",
+		"{\"columns\":[\"a\"],\"rows\":[[1,2]]}",
+		"{\"rows\":[[tru]]}",
+		"{\"rows\":[[1 2]]}",
+		"{\"rows\" [[1]]}",
+		"<html></html>",
+		"{\"rows\":[[1],]}",
+		"{\"a\":}",
 	};
 	struct df_answer a;
 

@@ -35,9 +35,10 @@ static void write_file(const char *text, mode_t mode)
 static int clear(void **state)
 {
 	static const char *const vars[] = {
-		"DEEPLAKE_TOKEN", "DEEPLAKE_API_KEY", "DEEPLAKE_ORG_ID",
-		"ACTIVELOOP_ORG_ID", "DEEPLAKE_WORKSPACE_ID",
-		"DEEPLAKE_WORKSPACE", "DEEPLAKE_API_URL"
+		"DEEPLAKE_TOKEN",        "DEEPLAKE_API_KEY",
+		"DEEPLAKE_ORG_ID",       "ACTIVELOOP_ORG_ID",
+		"DEEPLAKE_WORKSPACE_ID", "DEEPLAKE_WORKSPACE",
+		"DEEPLAKE_API_URL"
 	};
 
 	(void)state;
@@ -68,7 +69,8 @@ static void reads_the_file(void **state)
 	(void)state;
 	write_file("{\"token\":\"tok\",\"orgId\":\"o\",\"orgName\":\"O\","
 		   "\"userName\":\"u\",\"workspaceId\":\"w\","
-		   "\"apiUrl\":\"http://h\"}", 0600);
+		   "\"apiUrl\":\"http://h\"}",
+		   0600);
 	assert_int_equal(df_creds_load(NULL, &c), 0);
 	assert_string_equal(c.token, "tok");
 	assert_string_equal(c.org_id, "o");
@@ -101,7 +103,8 @@ static void the_environment_wins(void **state)
 
 	(void)state;
 	write_file("{\"token\":\"tok\",\"orgId\":\"o\",\"workspaceId\":\"w\","
-		   "\"apiUrl\":\"http://h\"}", 0600);
+		   "\"apiUrl\":\"http://h\"}",
+		   0600);
 	setenv("DEEPLAKE_API_KEY", "key", 1);
 	setenv("ACTIVELOOP_ORG_ID", "org2", 1);
 	setenv("DEEPLAKE_WORKSPACE", "w2", 1);
@@ -134,8 +137,9 @@ static char *jwt(const char *claims)
 	while (b.data[b.len - 1] == '=')
 		b.len--;
 	for (size_t i = 4; i < b.len; i++)
-		b.data[i] = b.data[i] == '+' ? '-' :
-			    b.data[i] == '/' ? '_' : b.data[i];
+		b.data[i] = b.data[i] == '+'   ? '-'
+			    : b.data[i] == '/' ? '_'
+					       : b.data[i];
 	df_buf_put_str(&b, ".c2ln");
 	df_buf_cstr(&b);
 	size_t len;
@@ -159,7 +163,7 @@ static void a_token_names_its_org(void **state)
 	assert_string_equal(org, "b");
 	free(org);
 	free(t2);
-	static const char *const none[] = { "", "a", "a.b", "a.!!.c",
+	static const char *const none[] = { "",        "a",  "a.b", "a.!!.c",
 					    "a.e30.c", "..", "a..c" };
 	for (size_t i = 0; i < DF_ARRAY_LEN(none); i++)
 		assert_null(df_creds_token_org(none[i]));
@@ -218,13 +222,14 @@ static void works_without_home(void **state)
 
 static void keeps_what_it_does_not_know(void **state)
 {
-	struct df_creds c = { .token = (char *)(uintptr_t)"new",
-			      .org_id = (char *)(uintptr_t)"o2" };
+	struct df_creds c = { .token = (char *)(uintptr_t) "new",
+			      .org_id = (char *)(uintptr_t) "o2" };
 	struct stat st;
 
 	(void)state;
 	write_file("{\"token\":\"old\",\"autoupdate\":true,"
-		   "\"workspaceId\":\"w\"}", 0600);
+		   "\"workspaceId\":\"w\"}",
+		   0600);
 	assert_int_equal(df_creds_save(NULL, &c), 0);
 	assert_int_equal(stat(file, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
@@ -234,8 +239,8 @@ static void keeps_what_it_does_not_know(void **state)
 			    "new");
 	assert_string_equal(json_string_value(json_object_get(root, "orgId")),
 			    "o2");
-	assert_string_equal(json_string_value(json_object_get(
-				    root, "workspaceId")), "w");
+	assert_string_equal(
+		json_string_value(json_object_get(root, "workspaceId")), "w");
 	assert_non_null(json_object_get(root, "savedAt"));
 	json_decref(root);
 
@@ -248,7 +253,7 @@ static void keeps_what_it_does_not_know(void **state)
 
 static void makes_its_directory(void **state)
 {
-	struct df_creds c = { .token = (char *)(uintptr_t)"t" };
+	struct df_creds c = { .token = (char *)(uintptr_t) "t" };
 	char *path = df_strf("%s/new/dir/credentials.json", dir);
 	char *sub = df_strf("%s/new/dir", dir);
 	struct stat st;

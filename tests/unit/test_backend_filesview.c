@@ -20,8 +20,9 @@
 
 static struct df_remote *start(struct fake *f)
 {
-	struct df_table_conf conf = { .token = "t", .workspace = "ws",
-				      .table = "vol", .view = true };
+	struct df_table_conf conf = {
+		.token = "t", .workspace = "ws", .table = "vol", .view = true
+	};
 	struct df_table_made made;
 	struct df_remote *r;
 
@@ -42,11 +43,18 @@ static void stop(struct df_remote *r, struct fake *f)
 static void writes_and_removes(void **state)
 {
 	struct df_view_row rows[] = {
-		{ .id = "df-1", .path = "/a/\xc3\xa9\"x", .filename = "\xc3\xa9",
-		  .content = "\0\1", .content_len = 2, .size_bytes = 2,
+		{ .id = "df-1",
+		  .path = "/a/\xc3\xa9\"x",
+		  .filename = "\xc3\xa9",
+		  .content = "\0\1",
+		  .content_len = 2,
+		  .size_bytes = 2,
 		  .mime_type = "image/png" },
-		{ .id = "df-2", .path = "/b\xff", .filename = "b\xff",
-		  .content_text = "line\nline\t'", .content_text_len = 11,
+		{ .id = "df-2",
+		  .path = "/b\xff",
+		  .filename = "b\xff",
+		  .content_text = "line\nline\t'",
+		  .content_text_len = 11,
 		  .size_bytes = 11 },
 		{ .id = "df-3", .removed = true, .path = "" },
 	};
@@ -57,17 +65,21 @@ static void writes_and_removes(void **state)
 	for (int twice = 0; twice < 2; twice++)
 		assert_int_equal(r->ops->view_apply(r, rows, 3, T_MS), 0);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol"), 2);
-	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol WHERE _id = "
+	assert_int_equal(fake_count(&f,
+				    "SELECT count(*) FROM vol WHERE _id = "
 				    "'df-1' AND path = '/a/\xc3\xa9\"x' AND "
 				    "content = x'0001' AND content_text = '' "
 				    "AND size_bytes = 2 AND mime_type = "
-				    "'image/png'"), 1);
-	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol WHERE _id = "
+				    "'image/png'"),
+			 1);
+	assert_int_equal(fake_count(&f,
+				    "SELECT count(*) FROM vol WHERE _id = "
 				    "'df-2' AND path = '/b\xef\xbf\xbd' AND "
 				    "content = x'' AND content_text = 'line' "
 				    "|| char(10) || 'line' || char(9) || '''' "
 				    "AND mime_type = "
-				    "'application/octet-stream'"), 1);
+				    "'application/octet-stream'"),
+			 1);
 	rows[0].removed = true;
 	assert_int_equal(r->ops->view_apply(r, rows, 1, T_MS), 0);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol"), 1);
@@ -85,12 +97,13 @@ static void keeps_statements_small(void **state)
 	(void)state;
 	memset(text, 'x', LEN);
 	for (int i = 0; i < N; i++)
-		rows[i] = (struct df_view_row){
-			.id = df_strf("df-%d", i), .path = "/p",
-			.filename = "p", .content_text = text,
-			.content_text_len = i % 10 ? 10 : LEN,
-			.size_bytes = LEN
-		};
+		rows[i] = (struct df_view_row){ .id = df_strf("df-%d", i),
+						.path = "/p",
+						.filename = "p",
+						.content_text = text,
+						.content_text_len =
+							i % 10 ? 10 : LEN,
+						.size_bytes = LEN };
 	script_forget(&f.script);
 	assert_int_equal(r->ops->view_apply(r, rows, N, T_MS), 0);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol"), N);
@@ -115,16 +128,20 @@ static void obeys_a_small_server(void **state)
 	memset(text, 'y', sizeof(text));
 	for (int i = 0; i < 20; i++)
 		rows[i] = (struct df_view_row){
-			.id = df_strf("df-%d", i), .path = "/p",
-			.filename = "p", .content_text = text,
+			.id = df_strf("df-%d", i),
+			.path = "/p",
+			.filename = "p",
+			.content_text = text,
 			.content_text_len = i == 7 ? sizeof(text) : 5000
 		};
 	f.statement_max = 20000;
 	assert_int_equal(r->ops->view_apply(r, rows, 20, T_MS), 0);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol WHERE "
-				    "length(content_text) = 5000"), 19);
+					"length(content_text) = 5000"),
+			 19);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol WHERE "
-				    "content_text = ''"), 1);
+					"content_text = ''"),
+			 1);
 	for (int i = 0; i < 20; i++)
 		free((char *)(uintptr_t)rows[i].id);
 	stop(r, &f);
@@ -137,16 +154,15 @@ static void finds_rows_of_others(void **state)
 	struct df_remote *r = start(&f);
 
 	(void)state;
-	fake_exec(&f,
-		  "INSERT INTO vol (_id, path, content, content_text, "
-		  "size_bytes) VALUES "
-		  "('df-9', '/ours', x'', 'ours', 4),"
-		  "(NULL, '/a', NULL, 'text', 4),"
-		  "('u-u-i-d', '/b', x'0001ff', '', 3),"
-		  "('x', '/c', 'AAH/', 'ignored', NULL),"
-		  "('y', '', NULL, 'no path', 1),"
-		  "('z', '/d', 'not base64!', '', 1),"
-		  "('w', 'e', '', '', 0)");
+	fake_exec(&f, "INSERT INTO vol (_id, path, content, content_text, "
+		      "size_bytes) VALUES "
+		      "('df-9', '/ours', x'', 'ours', 4),"
+		      "(NULL, '/a', NULL, 'text', 4),"
+		      "('u-u-i-d', '/b', x'0001ff', '', 3),"
+		      "('x', '/c', 'AAH/', 'ignored', NULL),"
+		      "('y', '', NULL, 'no path', 1),"
+		      "('z', '/d', 'not base64!', '', 1),"
+		      "('w', 'e', '', '', 0)");
 	assert_int_equal(r->ops->view_foreign(r, NULL, 100, T_MS, &p), 0);
 	assert_int_equal(p.n, 4);
 	assert_int_equal(p.refused, 2);
@@ -194,8 +210,8 @@ static void shrinks_its_pages(void **state)
 		      "replace(hex(zeroblob(20000000)), '0', 'x') WHERE path "
 		      "= '/020'");
 	for (bool more = true; more;) {
-		assert_int_equal(r->ops->view_foreign(r, after, 1000, 60000,
-						      &p), 0);
+		assert_int_equal(
+			r->ops->view_foreign(r, after, 1000, 60000, &p), 0);
 		free(after);
 		after = p.last;
 		p.last = NULL;

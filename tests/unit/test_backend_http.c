@@ -106,6 +106,7 @@ static void sends_what_it_should(void **state)
 /* Status, body, what comes of it for a write, and whether it is repeated. */
 static void judges_every_answer(void **state)
 {
+	/* clang-format off */
 	static const struct {
 		struct step step;
 		int err;
@@ -154,6 +155,7 @@ static void judges_every_answer(void **state)
 		{ { .status = 200, .big = 1000, .cut_after = 10 }, -EAGAIN,
 		  true },
 	};
+	/* clang-format on */
 	size_t n;
 
 	(void)state;
@@ -223,8 +225,7 @@ static void waits_as_told(void **state)
  * caller back too. */
 static void a_long_hold_fails_at_once(void **state)
 {
-	const struct step step = { .status = 503,
-				   .header = "Retry-After: 60" };
+	const struct step step = { .status = 503, .header = "Retry-After: 60" };
 	struct script s;
 	struct df_answer a;
 
@@ -243,7 +244,9 @@ static void a_long_hold_fails_at_once(void **state)
 static void understands_a_date(void **state)
 {
 	struct df_http_conf conf = { 0 };
-	struct df_http_req req = { .method = "GET", .path = "/", .what = "x",
+	struct df_http_req req = { .method = "GET",
+				   .path = "/",
+				   .what = "x",
 				   .class = DF_HTTP_URGENT,
 				   .timeout_ms = 3000 };
 	struct df_http_answer a;
@@ -343,8 +346,7 @@ static void *work(void *arg)
 
 static void runs_few_at_once(void **state)
 {
-	const struct step step = { .status = 200, .body = ok,
-				   .delay_ms = 20 };
+	const struct step step = { .status = 200, .body = ok, .delay_ms = 20 };
 	struct worker w[16];
 	pthread_t t[16];
 	struct script s;
@@ -386,8 +388,8 @@ static void nobody_is_forgotten(void **state)
 		int64_t start = df_deadline_ms(0);
 		for (int i = 0; i < 12; i++) {
 			w[i] = (struct worker){ api, -1, 5000, DF_HTTP_BULK };
-			assert_int_equal(pthread_create(&t[i], NULL, work,
-							&w[i]), 0);
+			assert_int_equal(
+				pthread_create(&t[i], NULL, work, &w[i]), 0);
 		}
 		for (int i = 0; i < 12; i++) {
 			pthread_join(t[i], NULL);
@@ -404,11 +406,12 @@ static void nobody_is_forgotten(void **state)
 static void the_urgent_pass(void **state)
 {
 	static const enum df_http_class order[] = {
-		DF_HTTP_BULK, DF_HTTP_BULK, DF_HTTP_BULK, DF_HTTP_BULK,
-		DF_HTTP_BULK, DF_HTTP_URGENT, DF_HTTP_FEED, DF_HTTP_URGENT,
-		DF_HTTP_FEED
+		DF_HTTP_BULK, DF_HTTP_BULK,   DF_HTTP_BULK,
+		DF_HTTP_BULK, DF_HTTP_BULK,   DF_HTTP_URGENT,
+		DF_HTTP_FEED, DF_HTTP_URGENT, DF_HTTP_FEED
 	};
-	const struct step step = { .status = 200, .body = ok,
+	const struct step step = { .status = 200,
+				   .body = ok,
 				   .delay_ms = 1200 };
 	struct worker w[9];
 	pthread_t t[9];
@@ -494,7 +497,8 @@ static void reset_repeats_elsewhere(void **state)
 static void keeps_the_bandwidth(void **state)
 {
 	const struct step step = { .status = 200, .body = ok };
-	struct df_call call = { .what = "test", .class = DF_HTTP_BULK,
+	struct df_call call = { .what = "test",
+				.class = DF_HTTP_BULK,
 				.writes = true };
 	static char data[150000];
 	struct df_answer a;
@@ -523,8 +527,11 @@ static void keeps_the_bandwidth(void **state)
 
 static void refuses_bad_urls(void **state)
 {
-	static const char *const bad[] = { "", "ftp://x", "nonsense",
-					   "https://u:p@host", "file:///etc",
+	static const char *const bad[] = { "",
+					   "ftp://x",
+					   "nonsense",
+					   "https://u:p@host",
+					   "file:///etc",
 					   "http://host/?q" };
 	struct df_http *h;
 

@@ -60,8 +60,9 @@ static void create(struct fake *f, bool ours)
 
 static struct df_row make_row(uint64_t node, uint64_t seq, const char *body)
 {
-	struct df_row row = { .node = node, .seq = seq, .epoch = 3,
-			      .kind = DF_ROW_COMMIT };
+	struct df_row row = {
+		.node = node, .seq = seq, .epoch = 3, .kind = DF_ROW_COMMIT
+	};
 
 	row.body = (uint8_t *)strdup(body);
 	row.body_len = strlen(body);
@@ -90,8 +91,9 @@ static void makes_and_finds(void **state)
 	create(&f, *ours);
 	conf = conf_of(&f);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol__log WHERE "
-				    "kind='format' AND node = "
-				    "'0000000000000000'"), 1);
+					"kind='format' AND node = "
+					"'0000000000000000'"),
+			 1);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol__pack"), 0);
 	assert_int_equal(df_table_create(&conf, T_MS, &made), 0);
 	assert_false(made.created);
@@ -108,7 +110,8 @@ static void makes_and_finds(void **state)
 
 	assert_int_equal(df_table_destroy(&conf, T_MS), 0);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM sqlite_master "
-				    "WHERE name LIKE 'vol%'"), 0);
+					"WHERE name LIKE 'vol%'"),
+			 0);
 	assert_int_equal(df_table_destroy(&conf, T_MS), -ENOENT);
 	fake_stop(&f);
 }
@@ -144,7 +147,8 @@ static void leaves_foreign_tables(void **state)
 	conf = conf_of(&f);
 	assert_int_equal(df_table_create(&conf, T_MS, &made), -EEXIST);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM sqlite_master "
-				    "WHERE type='table'"), 1);
+					"WHERE type='table'"),
+			 1);
 	fake_stop(&f);
 }
 
@@ -188,7 +192,14 @@ static void no_volume_is_enoent(void **state)
 static void checks_names(void **state)
 {
 	static const char *const bad[] = {
-		"", "1a", "-a", "a b", "a\"b", "a.b", "a;", "\xc3\xa4",
+		"",
+		"1a",
+		"-a",
+		"a b",
+		"a\"b",
+		"a.b",
+		"a;",
+		"\xc3\xa4",
 		"a23456789012345678901234567890123456789012345678901234567"
 	};
 
@@ -275,8 +286,8 @@ static void pages_never_cut_ties(void **state)
 	}
 	for (bool more = true; more;) {
 		struct df_rows rows;
-		assert_int_equal(r->ops->rows_after(r, after, 3, T_MS, &rows,
-						    NULL), 0);
+		assert_int_equal(
+			r->ops->rows_after(r, after, 3, T_MS, &rows, NULL), 0);
 		more = rows.more;
 		seen += rows.n;
 		assert_true(!more || rows.last_sent > after);
@@ -331,7 +342,8 @@ static void sends_again_without_harm(void **state)
 	assert_int_equal(r->ops->row_put(r, &a, 2, T_MS, &ack), 0);
 	assert_int_equal(ack.already, *ours);
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol__log WHERE "
-				    "kind='commit'"), *ours ? 1 : 2);
+					"kind='commit'"),
+			 *ours ? 1 : 2);
 	assert_int_equal(r->ops->rows_list(r, T_MS, &list, NULL), 0);
 	assert_int_equal(list.n, 2); /* and the format row */
 	free(list.v);
@@ -478,8 +490,9 @@ static void packs_come_back(void **state)
 	assert_int_equal(fake_count(&f, "SELECT count(*) FROM vol__pack"),
 			 *ours ? 1 : 2);
 	for (int round = 0; round < 2; round++) {
-		static const uint64_t off[] = { 0, 1, 2, 3, 4, 5, 299999,
-						100000 };
+		static const uint64_t off[] = {
+			0, 1, 2, 3, 4, 5, 299999, 100000
+		};
 		for (size_t i = 0; i < DF_ARRAY_LEN(off); i++) {
 			check_range(r, &id, data, off[i], 1);
 			check_range(r, &id, data, off[i], 2);
@@ -487,8 +500,7 @@ static void packs_come_back(void **state)
 		check_range(r, &id, data, 1000, 100000);
 		check_range(r, &id, data, 0, len);
 		df_buf_init(&out, 0);
-		assert_int_equal(r->ops->pack_get(r, &id, 0, 0, T_MS, &out),
-				 0);
+		assert_int_equal(r->ops->pack_get(r, &id, 0, 0, T_MS, &out), 0);
 		assert_int_equal(out.len, len);
 		assert_memory_equal(out.data, data, len);
 		df_buf_release(&out);
@@ -641,8 +653,8 @@ static void the_id_is_what_it_was(void **state)
 int main(void)
 {
 	static bool yes = true, no = false;
-#define BOTH(test)                                               \
-	cmocka_unit_test_prestate(test, &yes),                   \
+#define BOTH(test)                             \
+	cmocka_unit_test_prestate(test, &yes), \
 		cmocka_unit_test_prestate(test, &no)
 	const struct CMUnitTest tests[] = {
 		BOTH(makes_and_finds),

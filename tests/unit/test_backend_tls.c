@@ -37,7 +37,8 @@ static char *pem_of(EVP_PKEY *key, X509 *x509)
 
 	if (key)
 		assert_int_equal(PEM_write_bio_PrivateKey(b, key, NULL, NULL, 0,
-							  NULL, NULL), 1);
+							  NULL, NULL),
+				 1);
 	else
 		assert_int_equal(PEM_write_bio_X509(b, x509), 1);
 	long len = BIO_get_mem_data(b, &data);
@@ -70,8 +71,8 @@ static struct cert make_cert(const char *cn, const char *names,
 	X509_set_pubkey(c.x509, c.key);
 	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
 				   (const unsigned char *)cn, -1, -1, 0);
-	X509_set_issuer_name(c.x509, by ? X509_get_subject_name(by->x509) :
-					  name);
+	X509_set_issuer_name(c.x509,
+			     by ? X509_get_subject_name(by->x509) : name);
 	if (names)
 		add_ext(c.x509, NID_subject_alt_name, names);
 	else
@@ -102,7 +103,8 @@ static int ask(const struct cert *cert, const char *trust, size_t *n,
 {
 	struct step step = { .status = 200, .body = "{}" };
 	struct df_api_conf conf = { .workspace = "w", .ca_file = trust };
-	struct df_call call = { .what = "test", .class = DF_HTTP_URGENT,
+	struct df_call call = { .what = "test",
+				.class = DF_HTTP_URGENT,
 				.writes = true,
 				.deadline_ns = df_deadline_ms(5000) };
 	struct df_api_health h;
@@ -170,8 +172,8 @@ static void refuses_the_rest(void **state)
 	struct cert good = make_cert("a", "IP:127.0.0.1", &ca, -100, 86400);
 	struct cert old = make_cert("b", "IP:127.0.0.1", &ca, -86400, -60);
 	struct cert early = make_cert("c", "IP:127.0.0.1", &ca, 3600, 86400);
-	struct cert wrong = make_cert("d", "DNS:other.example", &ca, -100,
-				      86400);
+	struct cert wrong =
+		make_cert("d", "DNS:other.example", &ca, -100, 86400);
 	struct cert self = make_cert("e", "IP:127.0.0.1", NULL, -100, 86400);
 
 	(void)state;
