@@ -65,7 +65,7 @@ static int read_pieces(struct df_vol *v, const struct df_body *body,
 }
 
 /* A pack that travelled in the row is in no table: its pieces are kept. */
-static int keep_inline(struct df_vol *v, const struct df_body *body)
+int df_merge_keep(struct df_vol *v, const struct df_body *body)
 {
 	struct df_buf raw;
 	size_t at = 0, used;
@@ -102,7 +102,7 @@ int df_merge_fetch(struct df_vol *v, const struct df_body *body,
 	if (!err)
 		err = df_registers_check(regs->data, regs->len, max_time);
 	if (!err && body->pack)
-		err = keep_inline(v, body);
+		err = df_merge_keep(v, body);
 	return err;
 }
 

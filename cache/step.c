@@ -13,15 +13,18 @@
 
 int df_step_cut(struct df_vol *v)
 {
-	return df_work_cut(v, DF_ROOT_NID);
+	df_lock(&v->lock);
+	df_nid force = df_work_forced(v);
+	df_unlock(&v->lock);
+	return df_work_cut(v, force);
 }
 
 int df_step_send(struct df_vol *v)
 {
-	int err = df_upload_row(v);
+	int rc = df_work_send(v);
 
 	df_work_wake(v);
-	return err;
+	return rc < 0 ? rc : 0;
 }
 
 int df_step_poll(struct df_vol *v, bool full)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cache/journal.h"
+#include "cache/merge.h"
 
 #define ROW_TIMEOUT_MS 60000
 
@@ -148,6 +149,19 @@ static int note(struct df_vol *v, struct df_cut *c, struct df_buf *body)
 	return 0;
 }
 
+/* The pieces that travel in our own row: others will name them. */
+static int keep_own(struct df_vol *v, const struct df_buf *bytes)
+{
+	struct df_body body;
+	int err = df_body_read(bytes->data, bytes->len, &body);
+
+	if (!err && body.pack)
+		err = df_merge_keep(v, &body);
+	if (!err)
+		df_body_release(&body);
+	return err;
+}
+
 /* A cut that came to nothing: its objects are as dirty as before. */
 static void give_back(struct df_vol *v, const struct df_cut *c)
 {
@@ -175,6 +189,8 @@ int df_upload_cut(struct df_vol *v, struct df_cut *c)
 	int sent = df_sender_wait(v->sender);
 	if (!err)
 		err = sent;
+	if (!err && c->n)
+		err = keep_own(v, &body);
 	if (!err && c->n)
 		err = note(v, c, &body);
 	if (err)

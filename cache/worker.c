@@ -122,40 +122,13 @@ static int64_t upload_due_ms(struct df_vol *v)
 	return delay > since ? delay - since : 0;
 }
 
-static df_nid forced(const struct df_vol *v)
+df_nid df_work_forced(const struct df_vol *v)
 {
 	df_nid force = v->stopping ? DF_ROOT_NID : 0;
 
 	for (const struct df_waiter *w = v->sync_waiters; w; w = w->next)
 		force = !force || force == w->nid ? w->nid : DF_ROOT_NID;
 	return force;
-}
-
-/* Rows that are noted are sent until they are acknowledged. */
-static int send_rows(struct df_vol *v)
-{
-	for (unsigned n = 0;; n++) {
-		df_lock(&v->lock);
-		bool any = false;
-		for (const struct df_outrow *o = v->out; o; o = o->next)
-			any |= !o->acked;
-		bool look = df_clock_mono_ns() - v->last_poll_ns >
-				    DF_LOOK_FIRST_MS * DF_NS_PER_MS &&
-			    !v->remote->caps.ours;
-		df_unlock(&v->lock);
-		if (!any)
-			return 0;
-		int err = look ? df_poll(v, false, 0) : 0;
-		if (!err)
-			err = df_upload_row(v);
-		if (!err) {
-			n = 0;
-			df_work_wake(v);
-			continue;
-		}
-		if (!df_vol_backoff(v, n, err))
-			return err;
-	}
 }
 
 /* An acknowledged row that 15 s of polls did not show is sent again. */
@@ -170,6 +143,43 @@ static void resend_unseen(struct df_vol *v)
 		    v->last_poll_ns > o->acked_ns)
 			o->acked = false;
 	df_unlock(&v->lock);
+}
+
+int df_work_send(struct df_vol *v)
+{
+	bool any = false;
+
+	resend_unseen(v);
+	df_lock(&v->lock);
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		any |= !o->acked;
+	bool look = df_clock_mono_ns() - v->last_poll_ns >
+			    DF_LOOK_FIRST_MS * DF_NS_PER_MS &&
+		    !v->remote->caps.ours;
+	df_unlock(&v->lock);
+	if (!any)
+		return 0;
+	int err = look ? df_poll(v, false, 0) : 0;
+	if (!err)
+		err = df_upload_row(v);
+	if (err)
+		return err;
+	df_work_wake(v);
+	return 1;
+}
+
+/* Rows that are noted are sent until they are acknowledged. */
+static int send_rows(struct df_vol *v)
+{
+	for (unsigned n = 0;; n++) {
+		int rc = df_work_send(v);
+		if (!rc)
+			return 0;
+		if (rc > 0)
+			n = 0;
+		else if (!df_vol_backoff(v, n, rc))
+			return rc;
+	}
 }
 
 static void *upload_main(void *arg)
@@ -189,7 +199,7 @@ static void *upload_main(void *arg)
 			df_lock(&v->lock);
 			continue;
 		}
-		df_nid force = forced(v);
+		df_nid force = df_work_forced(v);
 		v->sync_asked = false;
 		v->uploading = true;
 		v->last_cut_ns = df_clock_mono_ns();
