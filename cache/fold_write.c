@@ -1,4 +1,5 @@
 /* fold_write.c - what SQLite lacks, written in one transaction. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,24 @@ size_t df_fold_dirty(const struct df_fold *f)
 	return f->n_dirty + f->n_dirty_names + f->n_pending;
 }
 
+/* What is written can be read again: else the volume is lost at restart. */
+static void check_readable(const struct df_flush *b, size_t off)
+{
+#ifndef NDEBUG
+	struct df_rd r = df_rd(b->blobs.data + off, b->blobs.len - off);
+	struct df_coder c;
+
+	df_coder_init(&c, true);
+	struct df_obj *o = df_decode_object(&c, &r);
+	assert(o && !df_rd_left(&r));
+	df_obj_free(o, NULL);
+	df_coder_release(&c);
+#else
+	(void)b;
+	(void)off;
+#endif
+}
+
 static void take_objects(struct df_fold *f, struct df_flush *b)
 {
 	b->objs = df_xalloc(f->n_dirty * sizeof(*b->objs));
@@ -55,6 +74,7 @@ static void take_objects(struct df_fold *f, struct df_flush *b)
 		if (!t->dead) {
 			df_coder_reset(&c);
 			df_code_object(&c, &b->blobs, o);
+			check_readable(b, t->off);
 			df_fold_account(f, o);
 		}
 		t->len = b->blobs.len - t->off;

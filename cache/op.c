@@ -63,7 +63,8 @@ void df_op_finish(struct df_vol *v, uint64_t seq)
 	struct df_op *op = &v->op;
 
 	for (uint32_t i = 0; i < op->n_touched; i++)
-		op->touched[i]->jseq = seq;
+		/* Replay meets objects that are ahead of the record. */
+		op->touched[i]->jseq = DF_MAX(op->touched[i]->jseq, seq);
 	op->active = false;
 }
 
