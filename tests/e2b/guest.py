@@ -7,6 +7,7 @@ agent's protocol on a unix socket: process.Process and filesystem.Filesystem
 FUSE mounts in it are real.
 """
 import base64
+import errno
 import fcntl
 import grp
 import json
@@ -421,13 +422,18 @@ UNARY = {
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = False
 
     def log_message(self, format, *args):
         pass
 
     def address_string(self):
         return "unix"
+
+    def end_headers(self):
+        # the proxy asks for one answer a connection
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        super().end_headers()
 
     # ---- plumbing
     def body(self):
@@ -595,7 +601,11 @@ class Handler(BaseHTTPRequestHandler):
                 with os.fdopen(fd, "wb") as f:
                     os.chown(path, user.pw_uid, user.pw_gid)
                     f.write(data)
-                os.listxattr(path)
+                try:
+                    os.listxattr(path)
+                except OSError as e:
+                    if e.errno != errno.ENOTSUP:
+                        raise
                 out.append({"path": path, "name": os.path.basename(path),
                             "type": "file"})
         except ValueError as e:

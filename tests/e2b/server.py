@@ -467,6 +467,7 @@ def parse_filter(text):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, format, *args):
         pass
@@ -590,7 +591,9 @@ class Handler(BaseHTTPRequestHandler):
                               "The sandbox was not found", "code": 502})
             return
         if port == 49999 and sb.template.startswith("code-interpreter"):
-            if sb.token and self.headers.get("X-Access-Token") != sb.token:
+            # the clients send the token with /execute only
+            if sb.token and self.path.startswith("/execute") and \
+                    self.headers.get("X-Access-Token") != sb.token:
                 self.error(401, "unauthorized")
             else:
                 interpreter.handle(self, sb, raw)

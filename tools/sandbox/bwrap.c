@@ -5,6 +5,7 @@
  * an /etc of its own with a few of the host's files, and a disk of its own.
  * All arguments go through a memory file, for --env must not show in ps.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -73,15 +74,37 @@ static void bind_top(struct df_buf *b, const char *dir)
 	}
 }
 
+/* /opt itself stays writable: an uploaded driver goes there. */
+static void args_opt(struct df_buf *b)
+{
+	DIR *d = opendir("/opt");
+	struct dirent *e;
+
+	args3(b, "--dir", "/opt", "--dir");
+	arg(b, DF_LOCAL_BIN);
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.' || !strcmp(e->d_name, "deeplake"))
+			continue;
+		DF_FREE char *path = df_strf("/opt/%s", e->d_name);
+		if (path)
+			args3(b, "--ro-bind-try", path, path);
+	}
+	if (d)
+		closedir(d);
+}
+
 static void args_system(struct df_buf *b)
 {
 	static const char *const tops[] = { "/usr", "/bin", "/sbin", "/lib",
-					    "/lib32", "/lib64", "/opt" };
+					    "/lib32", "/lib64" };
 	static const char *const nix = "/nix";
 
 	for (size_t i = 0; i < DF_ARRAY_LEN(tops); i++)
 		bind_top(b, tops[i]);
 	bind_top(b, nix);
+	args3(b, "--tmpfs", "/run", "--tmpfs");
+	arg(b, "/mnt");
+	args_opt(b);
 	for (size_t i = 0; i < DF_ARRAY_LEN(host_etc); i++) {
 		DF_FREE char *path = df_strf("/etc/%s", host_etc[i]);
 		if (path)
@@ -93,8 +116,6 @@ static void args_system(struct df_buf *b)
 	for (size_t i = 0; i < DF_ARRAY_LEN(proc_closed); i++)
 		args3(b, "--ro-bind-try", proc_closed[i], proc_closed[i]);
 	args3(b, "--dev-bind-try", "/dev/fuse", "/dev/fuse");
-	args3(b, "--tmpfs", "/run", "--tmpfs");
-	arg(b, "/mnt");
 }
 
 static void args_own(struct df_buf *b, const struct df_local *l,
