@@ -144,7 +144,7 @@ static int read_file(const char *path, bool quiet, json_t **out)
 		return 0;
 	if (fd < 0) {
 		int err = errno;
-		complain(quiet, "%s: %s", path, strerror(err));
+		complain(quiet, "%s: %s", path, df_strerror(-err));
 		return DF_EAUTH;
 	}
 	int err = check_file(fd, path, quiet);

@@ -576,6 +576,8 @@ void df_http_do(struct df_http *h, const struct df_http_req *req,
 	} else {
 		j.state = JOB_QUEUED;
 		j.queued_ns = df_deadline_ms(0);
+		/* j leaves the queue before this function returns. */
+		/* cppcheck-suppress autoVariables */
 		*h->queue_end = &j;
 		h->queue_end = &j.next;
 		h->stats.queued++;

@@ -113,6 +113,17 @@ class TableLiveTest(unittest.TestCase):
         self.assertFalse(out["ours"])
         self.assertFalse(out["feed"])
 
+    def test_a_bad_day_of_the_service(self):
+        server = self.serve({
+            "seed": 3, "no_unique": True, "no_feed": True,
+            "latency_ms": [10, 60], "visible_after_ms": 800,
+            "lose_answer": 0.1, "double_rows": 0.2, "empty_select": 0.1,
+            "status_503": 0.05, "html_403": 0.05, "max_parallel": 5})
+        out = self.live(server.url, "hammer", "4", "12", "20000")
+        self.assertFalse(out["ours"])
+        self.assertGreater(out["retries"], 0)
+        self.assertLessEqual(out["max_in_flight"], 4)
+
     def test_at_most_five_at_once(self):
         server = self.serve({"max_parallel": 5, "latency_ms": 20})
         out = self.live(server.url, "hammer", "16", "10", "20000")
