@@ -182,9 +182,14 @@ struct df_remote_ops {
 	void (*free)(struct df_remote *r); /* only after stop() */
 };
 
+struct df_api;
+
 /* Embedded as the first member of each implementation. */
 struct df_remote {
 	const struct df_remote_ops *ops;
+	/* For other SQL on the same connections (backend/api.h): the table
+	 * API at the bottom, not owned; NULL in tests/sim. */
+	struct df_api *api;
 	struct df_caps caps;
 	_Atomic size_t pack_max; /* bytes of a raw pack that the server takes;
 			      * starts at 4 MiB, halves down to 128 KiB */

@@ -56,7 +56,7 @@ static const struct rule by_status[] = {
 	  { NOT, false, -EROFS, "these credentials may not write" } },
 	{ 403, 403, BODY_TEXT, "read only",
 	  { NOT, false, -EROFS, "these credentials may not write" } },
-	{ 403, 403, BODY_TEXT, "permission denied for table",
+	{ 403, 403, BODY_TEXT, "may only read",
 	  { NOT, false, -EROFS, "these credentials may not write" } },
 	{ 403, 403, BODY_ANY, NULL,
 	  { NOT, false, DF_EAUTH, "access refused" } },

@@ -79,6 +79,24 @@ static int judge_formats(struct df_table *t, const struct df_rows *rows)
 	return 0;
 }
 
+/* Only our own server says so beforehand; elsewhere the first refused write
+ * does.  Not knowing it is no error. */
+static void ask_read_only(struct df_table *t, int64_t deadline_ns)
+{
+	DF_FREE char *path = df_api_path(t->api, "/capabilities");
+	struct df_call call = df_call_make("ask what the token may do",
+					   DF_HTTP_URGENT, false, deadline_ns);
+	struct df_buf body;
+
+	if (!path || df_api_rest(t->api, "GET", path, NULL, &call, &body))
+		return;
+	json_t *root = json_loadb((const char *)body.data, body.len, 0, NULL);
+	if (json_is_true(json_object_get(root, "read_only")))
+		t->remote.read_only = true;
+	json_decref(root);
+	df_buf_release(&body);
+}
+
 int df_table_read_formats(struct df_table *t, int64_t deadline_ns)
 {
 	struct df_rows rows;
@@ -112,6 +130,8 @@ int df_table_ready(struct df_table *t, int64_t deadline_ns)
 		df_log_error("%s: there is no volume; make it with: deeplake "
 			     "init --table %s --path DIR",
 			     t->remote.where, t->name);
+	if (!err && t->remote.caps.ours)
+		ask_read_only(t, deadline_ns);
 	return err;
 }
 
@@ -232,6 +252,7 @@ static int fill(struct df_table *t, const struct df_table_conf *conf)
 
 	if (err)
 		return err;
+	t->remote.api = t->api;
 	t->name = strdup(conf->table);
 	t->log = df_strf("%s__log", conf->table);
 	t->pack = df_strf("%s__pack", conf->table);

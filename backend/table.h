@@ -48,7 +48,8 @@ int df_table_check_name(const char *table);
 
 /* conf's strings are copied.  No I/O.  -EINVAL: bad URL or name. */
 int df_table_open(const struct df_table_conf *conf, struct df_remote **out);
-/* Read the format row now, once; sets caps, read_only stays as it is.
+/* Read the format row now, once; sets caps, and read_only where the server
+ * says so beforehand.
  *   -ENOENT     T__log is not there or holds no format row */
 int df_table_probe(struct df_remote *r, int64_t timeout_ms);
 

@@ -264,6 +264,10 @@ static void fake_feed(struct fake *f, const struct seen *q, struct step *out)
 	fake_run(f, sql, NULL, false, true, out);
 }
 
+static const char fake_reads[] = "{\"read_only\":true}";
+static const char fake_all[] = "{\"feed\":true,\"unique\":true,"
+			       "\"read_your_write\":true}";
+
 static void fake_answer(struct script *s, const struct seen *q,
 			struct step *out)
 {
@@ -275,11 +279,10 @@ static void fake_answer(struct script *s, const struct seen *q,
 		fake_query(f, q, out);
 	} else if (strcmp(q->url, "/workspaces/ws/capabilities") == 0) {
 		if (f->ours)
-			*out = (struct step){
-				.status = 200,
-				.body = "{\"feed\":true,\"unique\":true,"
-					"\"read_your_write\":true}"
-			};
+			*out = (struct step){ .status = 200,
+					      .body = f->refuse_writes
+							      ? fake_reads
+							      : fake_all };
 	} else if (strcmp(q->url, "/workspaces/ws/tables") == 0) {
 		if (strcmp(q->method, "POST") == 0)
 			fake_post_table(f, q, out);

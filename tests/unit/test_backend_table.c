@@ -607,8 +607,14 @@ static void notices_read_only(void **state)
 	(void)state;
 	create(&f, true);
 	struct df_remote *r = open_table(&f);
-	f.refuse_writes = 403;
+	assert_int_equal(df_table_probe(r, T_MS), 0);
+	assert_false(r->read_only);
+	f.refuse_writes = 403; /* from now on: the first write tells */
 	assert_int_equal(r->ops->row_put(r, &a, 1, T_MS, &ack), -EROFS);
+	assert_true(r->read_only);
+	close_table(r);
+	r = open_table(&f); /* and from the start: the server says so */
+	assert_int_equal(df_table_probe(r, T_MS), 0);
 	assert_true(r->read_only);
 	df_row_release(&a);
 	close_table(r);
