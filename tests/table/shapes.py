@@ -103,7 +103,7 @@ CASES = [
             [[1, 5, "sum\tone", "x", None, 2, 1]])),
     ("SELECT coalesce(NULL, 'a'), length('abc'), CASE WHEN true THEN 1 END, "
      "true, now() IS NOT NULL", None,
-     (["coalesce", "length", "case", "bool", "?column?"],
+     (["coalesce", "length", "case", "?column?", "?column?"],
       [["a", 3, 1, True, True]])),
     # LIKE and ILIKE
     ("SELECT path FROM memory WHERE path LIKE '/dir/%' ORDER BY path", None,

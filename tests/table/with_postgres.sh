@@ -22,7 +22,7 @@ trap stop EXIT
 trap 'exit 130' INT TERM
 cd "$dir"
 $as "$bin/initdb" -D "$dir/data" -U deeplake -A trust --no-sync \
-	--locale=C --encoding=UTF8 >/dev/null
+	--locale=C.UTF-8 --lc-collate=C --encoding=UTF8 >/dev/null
 $as "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w start -o \
 	"-k $dir -c listen_addresses='' -c max_connections=60" >/dev/null
 cd "$OLDPWD"

@@ -186,8 +186,9 @@ void df_feeds_commit(void *feeds, const char *org, const char *ws,
 
 	df_lock(&f->lock);
 	for (w = f->waiters; w != NULL; w = w->next)
-		if (strcmp(w->table, table) == 0 && strcmp(w->ws, ws) == 0 &&
-		    strcmp(w->req->caller.org, org) == 0)
+		if (table == NULL || (strcmp(w->table, table) == 0 &&
+		    strcmp(w->ws, ws) == 0 &&
+		    strcmp(w->req->caller.org, org) == 0))
 			wake_locked(f, w);
 	df_unlock(&f->lock);
 }

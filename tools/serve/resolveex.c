@@ -56,8 +56,6 @@ static const char *name_or_null(const struct ex *e)
 				       e->sub->items->alias :
 				       name_or_null(e->sub->items->ex);
 		return NULL;
-	case EX_VALUE:
-		return e->type == DF_T_BOOL ? "bool" : NULL;
 	default:
 		return NULL;
 	}

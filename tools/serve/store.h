@@ -119,7 +119,8 @@ struct df_store_ops {
 
 struct df_store {
 	const struct df_store_ops *ops;
-	/* Called after a commit that inserted into a table; set before use. */
+	/* Called after a commit that inserted into a table; set before use.
+	 * All three NULL: commits may have been missed, look everywhere. */
 	void (*on_commit)(void *arg, const char *org, const char *workspace,
 			  const char *table);
 	void *on_commit_arg;
@@ -131,7 +132,7 @@ struct df_store {
  * token commands, beside it. */
 int df_store_open(const char *where, bool serve, struct df_store **out);
 int df_litestore_open(const char *dir, bool serve, struct df_store **out);
-int df_pgstore_open(const char *url, struct df_store **out);
+int df_pgstore_open(const char *url, bool serve, struct df_store **out);
 
 /* Workspace ids: lower-case letters, digits, single - and _ between. */
 bool df_workspace_id_ok(const char *id);
