@@ -109,7 +109,7 @@ const struct df_option df_options[] = {
 	SET("noexec", noexec, "no program runs from here"),
 	SET("remount", remount, "change ro and rw of a mount that is there"),
 
-	TIME("mount_timeout", mount_timeout, "10", 100, HOUR_MS,
+	TIME("mount_timeout", mount_timeout, "8", 100, HOUR_MS,
 	     "how long mounting waits for the server"),
 	TIME("umount_timeout", umount_timeout, "60", 0, 24 * HOUR_MS,
 	     "how long unmounting waits until all is remote"),

@@ -22,6 +22,16 @@ struct df_waiting {
 	bool listed; /* a full listing without the cause was made since */
 };
 
+/* A mount waits for a dead server no longer than its user allowed. */
+static int64_t poll_timeout_ms(const struct df_vol *v)
+{
+	int64_t left = (v->open_until_ns - df_deadline_ms(0)) / DF_NS_PER_MS;
+
+	if (!v->open_until_ns)
+		return POLL_TIMEOUT_MS;
+	return DF_MIN(DF_MAX(left, (int64_t)100), (int64_t)POLL_TIMEOUT_MS);
+}
+
 void df_poll_release(struct df_vol *v)
 {
 	while (v->waiting) {
@@ -45,6 +55,7 @@ static void note_date(struct df_vol *v, int64_t date_ms)
 	}
 	v->last_poll_ms = now;
 	v->last_poll_ns = df_clock_mono_ns();
+	v->open_until_ns = 0; /* it lives: slow is fine from here on */
 	v->offline = false;
 	df_unlock(&v->lock);
 }
@@ -329,7 +340,7 @@ static int poll_pages(struct df_vol *v)
 		struct df_rows rows = { 0 };
 		int64_t date = 0;
 		err = ops->rows_after(v->remote, after, PAGE_ROWS,
-				      POLL_TIMEOUT_MS, &rows, &date);
+				      poll_timeout_ms(v), &rows, &date);
 		if (!err) {
 			note_date(v, date);
 			if (rows.n)
@@ -379,7 +390,7 @@ static int poll_list(struct df_vol *v)
 	struct df_id *ids;
 	size_t n = 0;
 	int64_t date = 0;
-	int err = v->remote->ops->rows_list(v->remote, POLL_TIMEOUT_MS, &all,
+	int err = v->remote->ops->rows_list(v->remote, poll_timeout_ms(v), &all,
 					    &date);
 
 	if (err)
@@ -399,7 +410,7 @@ static int poll_list(struct df_vol *v)
 		err = v->remote->ops->rows_get(v->remote, ids + i,
 					       DF_MIN(n - i,
 						      (size_t)PAGE_ROWS),
-					       POLL_TIMEOUT_MS, &rows);
+					       poll_timeout_ms(v), &rows);
 		if (!err)
 			err = take_rows(v, &rows);
 		df_rows_release(&rows);

@@ -152,6 +152,8 @@ struct df_vol {
 	int64_t last_poll_ms, last_commit_ms; /* real */
 	int64_t last_foreign_ns, last_request_ns; /* monotonic */
 	int64_t poll_interval_ms;
+	int64_t open_until_ns; /* while opening, until the first answer: when
+				* to give the server up; else 0 */
 	struct df_active {
 		uint64_t node;
 		int64_t at_ns;

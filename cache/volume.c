@@ -22,6 +22,8 @@
 #define CACHE_DEFAULT (UINT64_C(1) << 30)
 #define FETCH_THREADS 3
 #define SEND_THREADS 3
+/* How long a mount that could do without the server waits for it. */
+#define CATCH_UP_MS 3000
 
 /* ---- the cache directory is one daemon's */
 static int take_dir(struct df_vol *v)
@@ -192,12 +194,17 @@ static int open_local(struct df_vol *v, bool keep_node)
 	return err;
 }
 
-/* A cache that never saw the volume whole needs the server now. */
+/* A cache that never saw the volume whole needs the server now; another goes
+ * on with what it has when the server is not quick. */
 static int first_sync(struct df_vol *v, int64_t timeout_ms)
 {
 	int64_t until = df_clock_mono_ns() + timeout_ms * DF_NS_PER_MS;
-	int err = df_poll(v, true, 0);
+	int64_t patience_ms = v->fresh ? timeout_ms :
+					 DF_MIN(timeout_ms, CATCH_UP_MS);
 
+	v->open_until_ns = df_deadline_ms(patience_ms);
+	int err = df_poll(v, true, 0);
+	v->open_until_ns = 0;
 	while (!err && v->remote->caps.feed && v->more_rows &&
 	       df_clock_mono_ns() < until)
 		err = df_poll(v, false, 0);

@@ -44,6 +44,10 @@ static int destroy(const struct df_conf *opt, const char *table)
 		df_registry_drop_table(table, a.table.workspace);
 		printf("table %s of workspace %s is gone\n", table,
 		       a.table.workspace);
+	} else if (df_exit_of(err) == DF_EXIT_UNREACHABLE) {
+		df_log_error("table %s: %s does not answer; if some of it was "
+			     "dropped, the same command drops the rest",
+			     table, a.table.api_url);
 	}
 	df_account_release(&a);
 	return df_exit_of(err);

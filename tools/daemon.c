@@ -199,6 +199,11 @@ static int start(struct daemon *d, int *status)
 	if (!err)
 		err = open_volume(d, deadline);
 	*status = df_exit_of(err);
+	if (*status == DF_EXIT_UNREACHABLE)
+		df_log_error("%s: not mounted: %s does not answer and this "
+			     "cache has not seen table %s; check apiUrl and "
+			     "the network, and run the command again",
+			     c->path, c->account->table.api_url, c->table);
 	if (err)
 		return err;
 	/* from here on -EACCES is this machine's word, not the server's */
