@@ -24,6 +24,18 @@ bool df_e2b_again(const struct df_sb *sb, int status, int attempt)
 	return !df_intr_sleep_ms(attempt < 5 ? 100 : 500);
 }
 
+/* The agent's own errors have a word as code, the proxy's a number: a 409 of
+ * the agent is "already exists", one of the proxy "changing state". */
+static bool agent_answered(const struct df_resp *resp)
+{
+	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len,
+			       0, NULL);
+	bool own = json_is_string(json_object_get(o, "code"));
+
+	json_decref(o);
+	return own;
+}
+
 int df_e2b_rpc(struct df_e2b *e, struct df_sb *sb, const char *user,
 	       const char *method, json_t *body, struct df_resp *resp)
 {
@@ -50,7 +62,7 @@ int df_e2b_rpc(struct df_e2b *e, struct df_sb *sb, const char *user,
 			status = (int)resp->status;
 		if (status / 100 == 2)
 			sb->fresh = false;
-		if (!df_e2b_again(sb, status, i))
+		if (agent_answered(resp) || !df_e2b_again(sb, status, i))
 			break;
 	}
 	free(text);

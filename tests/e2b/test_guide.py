@@ -1,0 +1,175 @@
+"""The guide, end to end, with the real driver and its real server.
+
+	test_guide.py PYTHON   (of the environment that has the SDKs)
+"""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import harness
+from harness import HERE, Server, Tool, need, wait_for
+
+EXAMPLES = os.path.join(HERE, "../../packaging/examples")
+
+
+class Table:
+    """deeplake-serve, with credentials for a tool's home."""
+
+    def __init__(self, folder):
+        self.credentials = folder + "/credentials.json"
+        self.process = subprocess.Popen(
+            [os.environ["SANDBOX_SERVE"], "--listen", "127.0.0.1:0",
+             "--store", "sqlite:" + folder + "/store", "--write-credentials",
+             self.credentials], stdout=subprocess.PIPE, text=True)
+        need(self.process.stdout.readline().startswith("ready "), "server")
+
+    def tool(self, folder, env):
+        t = Tool(env, folder, os.environ["SANDBOX_BUNDLE"])
+        os.makedirs(folder + "/home/.deeplake", exist_ok=True)
+        shutil.copy(self.credentials, folder + "/home/.deeplake/")
+        return t
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def guide(t, limit):
+    """Create two, mount, write, read, umount, kill."""
+    began = time.monotonic()
+    t.run("create", "--name", "A", "--mount", "shared:/mnt/data")
+    t.run("create", "--name", "B", "--mount", "shared:/mnt/data")
+    t.run("exec", "A", "--", "sh", "-c",
+          "echo 'written from sandbox A' > /mnt/data/hello.txt")
+    wait_for("A's file in B", lambda: t.run(
+        "cat", "B:/mnt/data/hello.txt", status=None) ==
+        b"written from sandbox A\n")
+    t.run("exec", "A", "--", "deeplake", "umount", "/mnt/data")
+    t.run("kill", "A", "B")
+    took = time.monotonic() - began
+    need(took < limit, "the guide took %.1f s" % took)
+    # C starts and finds everything
+    need(t.run("run", "--mount", "shared:/mnt/data", "--", "cat",
+               "/mnt/data/hello.txt") == b"written from sandbox A\n", "C")
+
+
+def sudden(t):
+    """Killed without a word after a flush: nothing is lost."""
+    t.run("create", "--name", "D", "--mount", "shared:/mnt/data")
+    t.run("exec", "D", "--", "sh", "-c", "echo kept > /mnt/data/kept && "
+          "deeplake flush /mnt/data")
+    if t.env.get("E2B_API_URL"):
+        import urllib.request
+        sid = t.json("info", "D")["sandboxID"]
+        urllib.request.urlopen(urllib.request.Request(
+            t.env["E2B_API_URL"] + "/sandboxes/" + sid, method="DELETE",
+            headers={"X-API-Key": harness.KEY})).close()
+    else:
+        os.kill(t.json("info", "D")["pid"], 9)
+    wait_for("its end", lambda: not t.ids())
+    need(t.run("run", "--mount", "shared:/mnt/data", "--", "cat",
+               "/mnt/data/kept") == b"kept\n", "kept")
+
+
+def file_api(t):
+    """The platform's file API on the mount, as root and as user."""
+    t.run("create", "--name", "F", "--mount", "files:/mnt/data")
+    t.run("cp", "-", "F:/mnt/data/u", input=b"u" * 100000)
+    t.run("cp", "-", "F:/mnt/data/r", "--user", "root", input=b"root's")
+    need(t.run("cat", "F:/mnt/data/r") == b"root's", "read back")
+    names = sorted(e["name"] for e in t.json("ls", "F:/mnt/data"))
+    need([n for n in names if not n.startswith(".")] == ["r", "u"], names)
+    t.run("mkdir", "F:/mnt/data/d/e")
+    t.run("mv", "F:/mnt/data/u", "/mnt/data/d/u")
+    t.run("rm", "-r", "F:/mnt/data/d")
+    t.run("kill", "F")
+
+
+def pause_and_fork(t):
+    t.run("create", "--name", "P", "--mount", "pf:/mnt/data")
+    t.run("exec", "P", "--", "sh", "-c", "echo 1 > /mnt/data/one")
+    t.run("pause", "P")
+    time.sleep(1)
+    t.run("resume", "P")
+    t.run("exec", "P", "--", "sh", "-c", "cat /mnt/data/one && "
+          "echo 2 > /mnt/data/two")
+    t.run("kill", "P")
+    need(t.run("run", "--mount", "pf:/mnt/data", "--", "cat",
+               "/mnt/data/two") == b"2\n", "written after the resume")
+
+
+def eight(t):
+    """Eight sandboxes in parallel on one table, a ninth sees all."""
+    made = t.json("create", "--count", "8", "--concurrency", "8", "--name",
+                  "w", "--mount", "eight:/mnt/data")
+    need(len(made) == 8, "made %d" % len(made))
+    work = ("n=$1; mkdir -p /mnt/data/own-$n /mnt/data/shared; i=0; "
+            "while [ $i -lt 1000 ]; do echo $n > /mnt/data/own-$n/$i; "
+            "i=$((i+1)); done; i=0; while [ $i -lt 1000 ]; do "
+            "echo $n > /mnt/data/shared/$n-$i; i=$((i+1)); done")
+    jobs = [t.start("exec", "w-%d" % n, "--", "sh", "-c", work, "sh", str(n))
+            for n in range(1, 9)]
+    for j in jobs:
+        _, err = j.communicate(timeout=300)
+        need(j.returncode == 0, err)
+    t.run("kill", *["w-%d" % n for n in range(1, 9)], timeout=300)
+    count = t.run("run", "--mount", "eight:/mnt/data", "--", "sh", "-c",
+                  "find /mnt/data/own-* -type f | wc -l; "
+                  "find /mnt/data/shared -type f | wc -l", timeout=300)
+    need(count.split() == [b"8000", b"8000"], count)
+
+
+def examples(table, folder, server, python):
+    t = table.tool(folder, server.env())
+    d = folder + "/tpl"
+    t.run("template", "init", d)
+    t.run("template", "build", d, "--name", "my-data-sandbox", timeout=300)
+    env = dict(t.env, PATH=os.environ["PATH"],
+               E2B_NODE_MODULES=os.environ["E2B_NODE_MODULES"])
+    for argv in ([python, EXAMPLES + "/guide.py"],
+                 [shutil.which("node"), EXAMPLES + "/guide.mjs"]):
+        p = subprocess.run(argv + ["my-data-sandbox"], env=env, text=True,
+                           capture_output=True, timeout=180,
+                           stdin=subprocess.DEVNULL)
+        need(p.returncode == 0 and "written from sandbox A" in p.stdout and
+             "later: 42" in p.stdout, p.stdout + p.stderr)
+    began = time.monotonic()
+    t.run("create", "--template", "my-data-sandbox", "--name", "T",
+          "--mount", "shared_workspace:/mnt/data")
+    took = time.monotonic() - began
+    need(took < 1.5, "a sandbox of the template took %.2f s" % took)
+    t.run("kill", "T")
+
+
+def main():
+    python = sys.argv.pop(1)
+    with harness.folder() as d:
+        table = Table(d)
+        server = Server(d)
+        tools = {"local": table.tool(d + "/l", {}),
+                 "e2b": table.tool(d + "/e", server.env())}
+        tests = []
+        for name, t in tools.items():
+            tests += [
+                ("guide/" + name, lambda t=t, n=name: guide(
+                    t, 5 if n == "local" else 20)),
+                ("guide/%s/sudden" % name, lambda t=t: sudden(t)),
+                ("guide/%s/files" % name, lambda t=t: file_api(t)),
+                ("guide/%s/pause" % name, lambda t=t: pause_and_fork(t)),
+            ]
+        tests.append(("guide/eight", lambda: eight(tools["local"])))
+        tests.append(("guide/examples", lambda: examples(
+            table, d + "/x", server, python)))
+        try:
+            return harness.run_tests(tests)
+        finally:
+            for t in tools.values():
+                t.run("kill", "--all", "--force", status=None)
+            server.stop()
+            table.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
