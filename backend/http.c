@@ -579,6 +579,7 @@ void df_http_do(struct df_http *h, const struct df_http_req *req,
 		/* j leaves the queue before this function returns. */
 		/* cppcheck-suppress autoVariables */
 		*h->queue_end = &j;
+		/* cppcheck-suppress autoVariables */
 		h->queue_end = &j.next;
 		h->stats.queued++;
 		curl_multi_wakeup(h->multi);

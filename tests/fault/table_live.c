@@ -5,11 +5,13 @@
  *	table_live CREDENTIALS API_URL TABLE check
  *	table_live CREDENTIALS API_URL TABLE hammer THREADS ROUNDS TIMEOUT_MS
  *	table_live CREDENTIALS API_URL TABLE destroy
+ *	table_live CREDENTIALS API_URL TABLE reader
  *	table_live CREDENTIALS API_URL TABLE speed MIB
  *
  * check: every operation once, answers compared.
  * hammer: THREADS writers put packs and rows ROUNDS times each, repeating what
  *	is not acknowledged; then all of it is read back and compared.
+ * reader: the token may read and not write, and both sides know.
  * speed: MIB of random packs put and got, 3 at a time.
  * Prints one line of JSON; exit status 0 only if everything was right.
  */
@@ -205,6 +207,24 @@ static void check_view(struct df_remote *r)
 	err = r->ops->view_foreign(r, NULL, 100, T_MS, &page);
 	expect(!err && page.n == 0, "view_foreign of none", err);
 	df_view_page_release(&page);
+}
+
+static void check_reader(struct df_remote *r)
+{
+	struct df_row row = make_row(1, 1, 10);
+	struct df_rows rows;
+	struct df_ack ack;
+	int err = r->ops->rows_after(r, 0, 10, T_MS, &rows, NULL);
+
+	expect(!err, "reader: rows_after", err);
+	expect(r->read_only, "reader: read_only", 0);
+	df_rows_release(&rows);
+	r->read_only = false;
+	err = r->ops->row_put(r, &row, now_stamp(), T_MS, &ack);
+	expect(err == -EROFS && r->read_only, "reader: row_put", err);
+	err = r->ops->pack_put(r, &row.id, "x", 1, T_MS);
+	expect(err == -EROFS, "reader: pack_put", err);
+	df_row_release(&row);
 }
 
 /* ---- hammer */
@@ -456,6 +476,8 @@ int main(int argc, char **argv)
 		hammer(r, number(argv[5]), number(argv[6]), number(argv[7]));
 	} else if (strcmp(argv[4], "speed") == 0 && argc == 6) {
 		speed(r, number(argv[5]));
+	} else if (strcmp(argv[4], "reader") == 0) {
+		check_reader(r);
 	} else {
 		check_log(r);
 		check_packs(r);

@@ -113,6 +113,17 @@ class TableLiveTest(unittest.TestCase):
         self.assertFalse(out["ours"])
         self.assertFalse(out["feed"])
 
+    def test_a_token_that_may_only_read(self):
+        server = self.serve()
+        self.live(server.url, "check")
+        token = subprocess.run(
+            [BUILD / "deeplake-serve", "--store", f"sqlite:{self.path}/store",
+             "token", "create", "--read-only"], text=True,
+            capture_output=True, timeout=20, check=True).stdout.strip()
+        creds = json.loads(self.creds.read_text())
+        self.creds.write_text(json.dumps({**creds, "token": token}))
+        self.live(server.url, "reader")
+
     def test_a_bad_day_of_the_service(self):
         server = self.serve({
             "seed": 3, "no_unique": True, "no_feed": True,
