@@ -6,10 +6,13 @@ check-table: check-table-lite check-table-pg check-vendor ## the table server on
 .PHONY: check-table-lite
 check-table-lite: $(O)/deeplake-serve ## the table server on SQLite
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) python3 tests/table/table_test.py sqlite
+	$(Q)DEEPLAKE_SERVE=$(abspath $<) python3 tests/table/escape_test.py sqlite
 
 check-table-pg: $(O)/deeplake-serve ## the table server on a PostgreSQL of its own
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) tests/table/with_postgres.sh \
 		python3 tests/table/table_test.py
+	$(Q)DEEPLAKE_SERVE=$(abspath $<) tests/table/with_postgres.sh \
+		python3 tests/table/escape_test.py
 
 # Once: the vendor's Python client, pinned, in a directory of its own.
 $(VENDOR)/.done:

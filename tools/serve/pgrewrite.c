@@ -118,10 +118,12 @@ static int kind_create(struct rewrite *r, size_t i)
 		return 0;
 	}
 	if (word(r, i, "schema") || word(r, i, "extension")) {
+		bool schema = word(r, i, "schema");
+
 		i = skip_exists(r, i + 1);
 		r->out->kind = DF_SQL_NOOP;
 		r->out->noop = true;
-		if (word(r, i - 4, "schema") &&
+		if (schema &&
 		    strcmp(r->lexed.token[i].text, r->in->workspace) != 0) {
 			df_sql_error_set(r->e, 403, "permission denied: a "
 					 "schema is a workspace, made by POST "
