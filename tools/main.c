@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "tools/cmd.h"
+#include "tools/query_cmd.h"
 
 #ifndef DF_LIBEXECDIR
 #define DF_LIBEXECDIR "/usr/local/libexec/deeplake"
@@ -23,6 +24,17 @@
 #define OPT_O                                                              \
 	"  -o NAME[=VALUE],...  options of the mount; 'help mount' lists " \
 	"them\n"
+
+#define TABLE_OPTIONS                                                      \
+	"  --org ID             the organization\n"                        \
+	"  --workspace W        the workspace\n"                           \
+	"  --api-url URL        the server\n" OPT_O
+#define QUERY_OPTIONS                                                      \
+	"  --json               an array of objects\n"                     \
+	"  --csv                with a line of names (default in a "       \
+	"pipe)\n"                                                          \
+	"  --table              in columns (default on a terminal)\n"      \
+	TABLE_OPTIONS
 
 const struct df_cmd df_cmds[] = {
 	{ "init", NULL, df_cmd_init, "--table T[:/sub/dir] --path P [OPTIONS]",
@@ -62,6 +74,18 @@ const struct df_cmd df_cmds[] = {
 	  "TABLE --yes [--org ID] [--workspace W] [--api-url URL] [-o OPTIONS]",
 	  "drop a volume's tables: everything in it is gone",
 	  "  --yes                without it nothing happens\n" },
+	{ "query", NULL, df_cmd_query, "TABLE \"SQL\" [--json | --csv | --table]",
+	  "ask a workspace's tables with SQL", QUERY_OPTIONS },
+	{ "grep", NULL, df_cmd_grep, "TABLE WORD [--ignore-case] [--files]",
+	  "find a word in a table's texts: path:line:text",
+	  "  --ignore-case        upper and lower case are the same\n"
+	  "  --files              only the paths\n" TABLE_OPTIONS },
+	{ "import", NULL, df_cmd_import, "DIR TABLE [OPTIONS]",
+	  "copy a directory into a table, without a mount; can be repeated",
+	  TABLE_OPTIONS },
+	{ "export", NULL, df_cmd_export, "TABLE DIR [OPTIONS]",
+	  "copy a table's files into a directory, without a mount",
+	  TABLE_OPTIONS },
 	{ "serve", NULL, df_cmd_exec, "[OPTIONS]",
 	  "run a table server; see deeplake-serve(1)", NULL },
 	{ "sandbox", NULL, df_cmd_exec, "COMMAND [OPTIONS]",
