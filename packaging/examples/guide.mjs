@@ -29,7 +29,8 @@ async function mount(sandbox, table) {
     'grep -qsx user_allow_other /etc/fuse.conf || ' +
     'echo user_allow_other >> /etc/fuse.conf', { user: 'root' })
   await sandbox.commands.run(
-    `deeplake init --table ${table} --path ${MOUNT} </dev/null`)
+    `deeplake init --table ${table} --path ${MOUNT} ` +
+    '-o allow_other </dev/null')
 }
 
 // Kill is sudden: what is not in the table by then is lost.

@@ -36,7 +36,8 @@ def mount(sandbox, table):
         "grep -qsx user_allow_other /etc/fuse.conf || "
         "echo user_allow_other >> /etc/fuse.conf", user="root")
     sandbox.commands.run(
-        f"deeplake init --table {table} --path {MOUNT} </dev/null")
+        f"deeplake init --table {table} --path {MOUNT} -o allow_other "
+        "</dev/null")
 
 
 def unmount_and_kill(sandbox):

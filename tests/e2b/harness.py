@@ -100,6 +100,9 @@ class Tool:
 
     def start(self, *args, **kw):
         kw.setdefault("stdin", subprocess.DEVNULL)
+        # a test in the background of a shell has SIGINT ignored
+        kw.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT,
+                                                          signal.SIG_DFL))
         return subprocess.Popen([self.program, *args], env=self.env,
                                 stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, **kw)
@@ -133,7 +136,7 @@ class Tool:
 
 @contextlib.contextmanager
 def folder():
-    d = tempfile.mkdtemp(prefix="df-e2b-")
+    d = tempfile.mkdtemp(prefix="sandbox-e2b-")
     try:
         yield d
     finally:

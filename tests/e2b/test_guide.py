@@ -27,6 +27,9 @@ class Table:
 
     def tool(self, folder, env):
         t = Tool(env, folder, os.environ["SANDBOX_BUNDLE"])
+        # users have other numbers in the two kinds of sandbox, and files
+        # belong to numbers: each kind has tables of its own here
+        t.table = "shared_e2b" if env else "shared_local"
         os.makedirs(folder + "/home/.deeplake", exist_ok=True)
         shutil.copy(self.credentials, folder + "/home/.deeplake/")
         return t
@@ -39,8 +42,8 @@ class Table:
 def guide(t, limit):
     """Create two, mount, write, read, umount, kill."""
     began = time.monotonic()
-    t.run("create", "--name", "A", "--mount", "shared:/mnt/data")
-    t.run("create", "--name", "B", "--mount", "shared:/mnt/data")
+    t.run("create", "--name", "A", "--mount", t.table + ":/mnt/data")
+    t.run("create", "--name", "B", "--mount", t.table + ":/mnt/data")
     t.run("exec", "A", "--", "sh", "-c",
           "echo 'written from sandbox A' > /mnt/data/hello.txt")
     wait_for("A's file in B", lambda: t.run(
@@ -51,13 +54,13 @@ def guide(t, limit):
     took = time.monotonic() - began
     need(took < limit, "the guide took %.1f s" % took)
     # C starts and finds everything
-    need(t.run("run", "--mount", "shared:/mnt/data", "--", "cat",
+    need(t.run("run", "--mount", t.table + ":/mnt/data", "--", "cat",
                "/mnt/data/hello.txt") == b"written from sandbox A\n", "C")
 
 
 def sudden(t):
     """Killed without a word after a flush: nothing is lost."""
-    t.run("create", "--name", "D", "--mount", "shared:/mnt/data")
+    t.run("create", "--name", "D", "--mount", t.table + ":/mnt/data")
     t.run("exec", "D", "--", "sh", "-c", "echo kept > /mnt/data/kept && "
           "deeplake flush /mnt/data")
     if t.env.get("E2B_API_URL"):
@@ -69,13 +72,13 @@ def sudden(t):
     else:
         os.kill(t.json("info", "D")["pid"], 9)
     wait_for("its end", lambda: not t.ids())
-    need(t.run("run", "--mount", "shared:/mnt/data", "--", "cat",
+    need(t.run("run", "--mount", t.table + ":/mnt/data", "--", "cat",
                "/mnt/data/kept") == b"kept\n", "kept")
 
 
 def file_api(t):
     """The platform's file API on the mount, as root and as user."""
-    t.run("create", "--name", "F", "--mount", "files:/mnt/data")
+    t.run("create", "--name", "F", "--mount", t.table + "_files:/mnt/data")
     t.run("cp", "-", "F:/mnt/data/u", input=b"u" * 100000)
     t.run("cp", "-", "F:/mnt/data/r", "--user", "root", input=b"root's")
     need(t.run("cat", "F:/mnt/data/r") == b"root's", "read back")
@@ -88,7 +91,7 @@ def file_api(t):
 
 
 def pause_and_fork(t):
-    t.run("create", "--name", "P", "--mount", "pf:/mnt/data")
+    t.run("create", "--name", "P", "--mount", t.table + "_pf:/mnt/data")
     t.run("exec", "P", "--", "sh", "-c", "echo 1 > /mnt/data/one")
     t.run("pause", "P")
     time.sleep(1)
@@ -96,14 +99,14 @@ def pause_and_fork(t):
     t.run("exec", "P", "--", "sh", "-c", "cat /mnt/data/one && "
           "echo 2 > /mnt/data/two")
     t.run("kill", "P")
-    need(t.run("run", "--mount", "pf:/mnt/data", "--", "cat",
+    need(t.run("run", "--mount", t.table + "_pf:/mnt/data", "--", "cat",
                "/mnt/data/two") == b"2\n", "written after the resume")
 
 
 def eight(t):
     """Eight sandboxes in parallel on one table, a ninth sees all."""
     made = t.json("create", "--count", "8", "--concurrency", "8", "--name",
-                  "w", "--mount", "eight:/mnt/data")
+                  "w", "--mount", t.table + "_eight:/mnt/data")
     need(len(made) == 8, "made %d" % len(made))
     work = ("n=$1; mkdir -p /mnt/data/own-$n /mnt/data/shared; i=0; "
             "while [ $i -lt 1000 ]; do echo $n > /mnt/data/own-$n/$i; "
@@ -115,7 +118,7 @@ def eight(t):
         _, err = j.communicate(timeout=300)
         need(j.returncode == 0, err)
     t.run("kill", *["w-%d" % n for n in range(1, 9)], timeout=300)
-    count = t.run("run", "--mount", "eight:/mnt/data", "--", "sh", "-c",
+    count = t.run("run", "--mount", t.table + "_eight:/mnt/data", "--", "sh", "-c",
                   "find /mnt/data/own-* -type f | wc -l; "
                   "find /mnt/data/shared -type f | wc -l", timeout=300)
     need(count.split() == [b"8000", b"8000"], count)

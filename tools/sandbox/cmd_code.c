@@ -206,41 +206,53 @@ static json_t *load_contexts(struct df_prov *p, struct df_sb *sb)
 	return o;
 }
 
-/* The id of a named context, made if it is new; caller frees. */
-static int context_id(struct df_prov *p, struct df_sb *sb,
-		      const struct df_args *a, char **id)
+/* A new context of the service; caller frees. */
+static int make_context(struct df_e2b *e, struct df_sb *sb,
+			const struct df_args *a, char **id)
 {
-	struct df_e2b *e = (struct df_e2b *)p;
-	json_t *known = load_contexts(p, sb);
-	const char *have = df_json_str(known, a->context);
-	struct df_resp resp;
-	int err = 0;
-
-	df_resp_init(&resp);
-	if (*have) {
-		*id = strdup(have);
-		goto out;
-	}
 	json_t *body = json_pack("{s:s*, s:s*}", "language", a->language,
 				 "cwd", a->cwd);
+	struct df_resp resp;
+
+	df_resp_init(&resp);
 	int status = post(e, sb, "/contexts", body, NULL, &resp);
 	json_decref(body);
 	json_t *made = json_loadb((const char *)resp.body.data, resp.body.len,
 				  0, NULL);
-	*id = strdup(df_json_str(made, "id"));
-	json_decref(made);
-	if (status / 100 != 2 || !*id || !**id) {
+	const char *got = df_json_str(made, "id");
+	int err = 0;
+	if (status / 100 != 2 || !*got)
 		err = df_e2b_fail(status / 100 == 2 ? -EPROTO : status, &resp,
 				  "new context");
-		goto out;
-	}
-	json_object_set_new(known, a->context, json_string(*id));
-	DF_FREE char *text = json_dumps(known, 0);
-	err = df_guest_put_mem(p, sb, NULL, CONTEXTS_FILE, text, strlen(text),
-			       -1);
-out:
-	json_decref(known);
+	else
+		*id = strdup(got);
+	json_decref(made);
 	df_resp_release(&resp);
+	return err;
+}
+
+/* The id of a named context, made if it is new; caller frees. */
+static int context_id(struct df_prov *p, struct df_sb *sb,
+		      const struct df_args *a, char **id)
+{
+	json_t *known = load_contexts(p, sb);
+	const char *have = df_json_str(known, a->context);
+	int err = 0;
+
+	if (*have) {
+		*id = strdup(have);
+	} else {
+		err = make_context((struct df_e2b *)p, sb, a, id);
+		if (!err)
+			json_object_set_new(known, a->context,
+					    json_string(*id));
+		char *text = err ? NULL : json_dumps(known, 0);
+		if (text)
+			err = df_guest_put_mem(p, sb, NULL, CONTEXTS_FILE,
+					       text, strlen(text), -1);
+		free(text);
+	}
+	json_decref(known);
 	return err;
 }
 

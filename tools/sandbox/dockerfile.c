@@ -413,7 +413,7 @@ static int do_instruction(struct parser *p, const char *word, char *rest)
 
 /* One logical line: continuations joined, comment lines dropped. */
 static int logical_line(const char **at, const char *end, struct df_buf *b,
-			int *line)
+			int *line, int *first)
 {
 	bool more = true;
 
@@ -432,12 +432,12 @@ static int logical_line(const char **at, const char *end, struct df_buf *b,
 		const char *text = from;
 		while (text < stop && (*text == ' ' || *text == '\t'))
 			text++;
-		if (text < stop && *text == '#')
+		if (text == stop || *text == '#')
 			continue; /* in the middle of a continuation, too */
-		more = stop > from && stop[-1] == '\\';
-		df_buf_put(b, from, (size_t)(stop - from) - more);
 		if (!b->len)
-			return b->err; /* an empty line */
+			*first = *line;
+		more = stop[-1] == '\\';
+		df_buf_put(b, from, (size_t)(stop - from) - more);
 	}
 	return b->err;
 }
@@ -452,11 +452,9 @@ static int parse_lines(struct parser *p, const char *text, size_t len)
 
 	df_buf_init(&b, TEXT_MAX + 16);
 	while (!err && at < end) {
-		int before = line;
-		err = logical_line(&at, end, &b, &line);
+		err = logical_line(&at, end, &b, &line, &p->line);
 		if (err || !b.len)
 			continue;
-		p->line = before + 1;
 		DF_FREE char *copy = strdup(df_buf_cstr(&b));
 		if (!copy)
 			err = -ENOMEM;

@@ -339,11 +339,20 @@ static int mount_answers(struct df_sh *s, const char *path)
 	return err;
 }
 
+/* The platform's file API is root, and root needs allow_other on the mount of
+ * another user. */
+static char *mount_options(const struct df_mount *m)
+{
+	if (strstr(m->options, "allow_other"))
+		return strdup(m->options);
+	return df_strf("allow_other%s%s", m->options[0] ? "," : "",
+		       m->options);
+}
+
 static int mount_one(struct df_prov *p, struct df_sb *sb,
 		     const struct df_mount *m, const char *user)
 {
-	DF_FREE char *options = df_strf("%s%s",
-					m->options[0] ? m->options : "", "");
+	DF_FREE char *options = mount_options(m);
 	const char *const args[] = { m->table, m->path, options, NULL };
 	struct df_sh s;
 
