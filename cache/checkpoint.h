@@ -1,18 +1,36 @@
 /*
  * checkpoint.h - all registers of the fold as blocks in packs, and back
- * (merge-rules E7).  Locks: functions here take the volume's lock themselves.
+ * (merge-rules E7; docs/formats.md, "Checkpoints").
+ *
+ * A checkpoint is a row of the log that names an index, the index names
+ * blocks, and each block is a piece of a pack with registers of a few
+ * directories.  Blocks are cut and encoded the same way by everybody, so most
+ * of them are those of the checkpoint before.  Registers are joins: folding a
+ * checkpoint is merging a very big commit.
+ *
+ * Locks: functions here take the volume's lock themselves, for a few ms at a
+ *        time; they block on the network.  One thread at a time calls them
+ *        (the poll thread, or the one that opens the volume).
  */
 #ifndef DF_CACHE_CHECKPOINT_H
 #define DF_CACHE_CHECKPOINT_H
 
 #include "cache/vol.h"
 
-/* Is folding this checkpoint row needed: do we miss rows that it covers?
- * 1, 0, or -errno. */
+/* A cache that knows nothing: find the newest checkpoint of the log and fold
+ * it, so that the rows which it covers need not be read.  0 also when there is
+ * none; a transient error: try again, or read the log. */
+int df_checkpoint_cold(struct df_vol *v);
+/* Is folding this checkpoint row needed: do we miss rows that it covers, and
+ * has the log lost them?  1, 0, or -errno.  With 0 the generation counts as
+ * folded where nothing is missing. */
 int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row);
-/* Fold it: 0, DF_ECORRUPT (refused), or a transient error. */
+/* Fold it.  0: done, or refused for good (status says so); else a transient
+ * error: nothing of it counts as folded, though registers may be there. */
 int df_checkpoint_fold(struct df_vol *v, const struct df_row *row);
-/* Write one now. */
+/* Write one now, then delete rows that were covered for over a day.
+ * -EAGAIN: what was dirty when it began is not in the table yet, or the node
+ * got a new identity meanwhile: nothing was written, try again later. */
 int df_checkpoint_write(struct df_vol *v);
 /* Is it this node's turn to write one? */
 bool df_checkpoint_due(struct df_vol *v);
