@@ -1,6 +1,7 @@
 # The table server, asked as its clients ask it.
 .PHONY: check-table check-table-pg check-vendor
 VENDOR := $(O)/vendor-client
+LOAD_SECONDS ?= 10
 
 check-table: check-table-lite check-table-pg check-vendor ## the table server on SQLite and PostgreSQL, and the vendor's client
 .PHONY: check-table-lite
@@ -13,6 +14,8 @@ check-table-pg: $(O)/deeplake-serve ## the table server on a PostgreSQL of its o
 		python3 tests/table/table_test.py
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) tests/table/with_postgres.sh \
 		python3 tests/table/escape_test.py
+	$(Q)DEEPLAKE_SERVE=$(abspath $<) tests/table/with_postgres.sh \
+		python3 tests/table/cluster_test.py $(LOAD_SECONDS)
 
 # Once: the vendor's Python client, pinned, in a directory of its own.
 $(VENDOR)/.done:
