@@ -122,29 +122,13 @@ static df_nid nid_of(void *arg, const struct df_id *id)
 	return o->nid;
 }
 
-/* Names that appeared, went or changed hands. */
-static void tell_names(struct df_vol *v, const struct df_obj *o,
-		       const struct df_obj *delta)
+/* Names that changed hands; what appears or goes by that is told where it
+ * does (tree.c). */
+static void tell_names(struct df_vol *v, const struct df_obj *delta)
 {
-	for (uint32_t i = 0; i < delta->n_links; i++) {
-		const struct df_obj *p = df_fold_get(v->fold,
-						     delta->links[i].parent);
-		if (!p)
-			continue;
-		df_vol_push_inval(v, DF_INVAL_ENTRY, df_vol_nid(v, o),
-				  df_vol_nid(v, p), delta->links[i].name);
-		df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, p), 0, NULL);
-	}
-}
-
-static void tell_place(struct df_vol *v, df_nid parent, const char *name)
-{
-	const struct df_obj *p = df_fold_get(v->fold, parent);
-
-	if (!p || !name)
-		return;
-	df_vol_push_inval(v, DF_INVAL_ENTRY, 0, df_vol_nid(v, p), name);
-	df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, p), 0, NULL);
+	for (uint32_t i = 0; i < delta->n_links; i++)
+		df_vol_push_name(v, delta->links[i].parent,
+				 delta->links[i].name);
 }
 
 static bool join_content(struct df_vol *v, struct df_obj *o,
@@ -169,10 +153,11 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 	bool content, moved = false;
 	unsigned mask = 0;
 
+	v->merging = true;
 	df_cut_guard(v, o);
 	df_tree_before(v, o, &w);
 	if (w.dir && w.n)
-		tell_place(v, w.one.parent, w.one.name);
+		df_vol_push_name(v, w.one.parent, w.one.name);
 	for (uint32_t i = 0; i < delta->n_links; i++) {
 		const struct df_link *l = &delta->links[i];
 		df_obj_join_link(o, l->parent, l->name, l->st, l->there,
@@ -193,15 +178,19 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 	}
 	o->ctime_ns = DF_MAX(o->ctime_ns, delta->ctime_ns);
 	df_tree_after(v, o, &w);
+	/* What was not worth sending while nobody could see it, may be now. */
+	if (df_obj_dirty(o))
+		df_vol_mark_dirty(v, o);
 	if (moved) {
 		const char *name;
 		df_tree_rings(v, o);
 		df_nid parent = df_tree_parent(o, &name);
-		tell_place(v, parent, name);
+		df_vol_push_name(v, parent, name);
 	}
-	tell_names(v, o, delta);
+	tell_names(v, delta);
 	df_vol_push_inval(v, content ? DF_INVAL_DATA : DF_INVAL_ATTR,
 			  df_vol_nid(v, o), 0, NULL);
+	v->merging = false;
 }
 
 int df_merge_registers(struct df_vol *v, const void *regs, size_t len)

@@ -343,11 +343,10 @@ static int poll_pages(struct df_vol *v)
 				      poll_timeout_ms(v), &rows, &date);
 		if (!err) {
 			note_date(v, date);
-			if (rows.n)
-				after = rows.row[rows.n - 1].sent;
+			after = DF_MAX(after, rows.last_sent);
 			err = take_rows(v, &rows);
 		}
-		bool more = v->more_rows = rows.more && rows.n;
+		bool more = v->more_rows = rows.more;
 		df_rows_release(&rows);
 		if (!more)
 			break;
@@ -369,7 +368,7 @@ static int poll_feed(struct df_vol *v, int64_t wait_ms)
 			note_date(v, date);
 			err = take_rows(v, &rows);
 		}
-		bool more = v->more_rows = rows.more && rows.n;
+		bool more = v->more_rows = rows.more;
 		if (!err && rows.last_n > v->feed_n) {
 			df_lock(&v->lock);
 			v->feed_n = rows.last_n;
@@ -398,6 +397,8 @@ static int poll_list(struct df_vol *v)
 	note_date(v, date);
 	ids = df_xalloc((all.n + 1) * sizeof(*ids));
 	df_lock(&v->lock);
+	for (size_t i = 0; i < all.n && v->out; i++)
+		df_journal_seen(v, &all.v[i].id); /* if it is one of ours */
 	for (size_t i = 0; i < all.n; i++)
 		if (!df_fold_has_row(v->fold, &all.v[i].id))
 			ids[n++] = all.v[i].id;

@@ -236,6 +236,7 @@ static int sim_rows_after(struct df_remote *r, uint64_t after, unsigned limit,
 	/* rows of one moment are never torn apart: `sent` is the key */
 	for (i = 0; i < n && (i < limit || c[i].sent == c[i - 1].sent); i++)
 		rows_add(out, &s->w->table.row[c[i].row].row, c[i].sent);
+	out->last_sent = i ? c[i - 1].sent : after;
 	out->more = i < n;
 	s->w->table.asked_after = after;
 	s->w->table.gave += i;
