@@ -461,6 +461,11 @@ static int write_locked(struct df_vol *v, struct df_obj *o, uint64_t off,
 	if (flags & DF_WRITE_APPEND) {
 		w.off = w.size;
 		plan_append(v, o, data, &w);
+		/* Another mount appended meanwhile: the kernel has put these
+		 * bytes where it believed the end to be. */
+		if (off != w.off)
+			df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, o),
+					  0, NULL);
 	}
 	if (w.off + len > (uint64_t)DF_FILE_SIZE_MAX)
 		return -EFBIG;
