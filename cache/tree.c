@@ -75,6 +75,8 @@ static void set_entry(struct df_vol *v, df_nid parent, const char *name,
 		else
 			df_fold_del_cand(v->fold, n, o->nid);
 		update_rival(v, n);
+		if (v->merging)
+			df_vol_push_name(v, parent, name);
 		bool was = df_tree_dir_live(p);
 		p->n_live += add ? 1 : (uint64_t)-1;
 		if (df_obj_is_dir(o))
@@ -161,9 +163,12 @@ static void file_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 		const struct df_link *l = &o->links[e.i[i]];
 		if (w->dir || !was_at(w, l->parent, l->name))
 			set_entry(v, l->parent, l->name, o, true);
-		else if (o->heads.n > 1 || w->n_heads > 1)
+		else if (o->heads.n > 1 || w->n_heads > 1) {
 			update_rival(v, df_fold_name(v->fold, l->parent,
 						     l->name));
+			if (v->merging) /* conflict copies come and go */
+				df_vol_push_name(v, l->parent, l->name);
+		}
 	}
 	if (e.revived != (w->revived && !w->dir))
 		note_revived(v, e.revived ? 1 : -1);

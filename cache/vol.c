@@ -200,7 +200,9 @@ void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a)
 	    df_stamp_cmp(r->st[DF_A_MTIME], dot) > 0)
 		mtime = r->mtime_ns;
 	a->mtime = from_ns(mtime);
-	a->atime = from_ns(o->atime_ns ? o->atime_ns : mtime);
+	/* Never read here: as old as it is (not as its last change). */
+	a->atime = from_ns(o->atime_ns ? o->atime_ns :
+			   r->btime_ns ? r->btime_ns : mtime);
 	a->ctime = from_ns(DF_MAX(o->ctime_ns, r->btime_ns));
 	a->btime = from_ns(r->btime_ns);
 }
@@ -208,7 +210,7 @@ void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a)
 void df_vol_entry(struct df_vol *v, struct df_obj *o, struct df_entry *e)
 {
 	e->nid = df_vol_nid(v, o);
-	e->generation = 1;
+	e->generation = e->nid != DF_ROOT_NID; /* the kernel's root has 0 */
 	df_vol_attr(v, o, &e->attr);
 	e->entry_timeout = e->attr_timeout = df_vol_timeout(v);
 }
@@ -217,10 +219,21 @@ void df_vol_push_inval(struct df_vol *v, enum df_inval_kind kind, df_nid nid,
 		       df_nid parent, const char *name)
 {
 	struct df_inval_node *n;
+	bool entry = kind == DF_INVAL_ENTRY || kind == DF_INVAL_DELETE;
+	df_nid held = entry ? parent : nid;
 
 	if (!v->started)
 		return;
+	/* What the kernel never looked up it cannot have kept. */
+	if (held != DF_ROOT_NID && !df_nidmap_get(&v->lookups, held))
+		return;
+	/* A directory that gets many entries is told once. */
+	if (kind == DF_INVAL_DATA && v->inval_data &&
+	    v->inval_data->ev.nid == nid)
+		return;
 	n = df_xalloc(sizeof(*n));
+	if (kind == DF_INVAL_DATA)
+		v->inval_data = n;
 	n->ev.kind = kind;
 	n->ev.nid = nid;
 	n->ev.parent = parent;
@@ -229,6 +242,16 @@ void df_vol_push_inval(struct df_vol *v, enum df_inval_kind kind, df_nid nid,
 	*v->inval_tail = n;
 	v->inval_tail = &n->next;
 	df_cond_signal(&v->inval_cond);
+}
+
+void df_vol_push_name(struct df_vol *v, df_nid parent, const char *name)
+{
+	const struct df_obj *p = df_fold_get(v->fold, parent);
+
+	if (!p || !name)
+		return;
+	df_vol_push_inval(v, DF_INVAL_ENTRY, 0, df_vol_nid(v, p), name);
+	df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, p), 0, NULL);
 }
 
 int df_vol_next_inval(struct df_vol *v, struct df_inval *out)
@@ -241,6 +264,8 @@ int df_vol_next_inval(struct df_vol *v, struct df_inval *out)
 		v->inval_head = n->next;
 		if (!n->next)
 			v->inval_tail = &v->inval_head;
+		if (v->inval_data == n)
+			v->inval_data = NULL;
 		*out = n->ev;
 	}
 	df_unlock(&v->lock);

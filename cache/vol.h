@@ -166,6 +166,8 @@ struct df_vol {
 
 	/* --- notices to the kernel */
 	struct df_inval_node *inval_head, **inval_tail;
+	struct df_inval_node *inval_data; /* the last DATA in the queue */
+	bool merging;             /* foreign registers: names are told */
 	struct df_cond inval_cond;
 
 	/* --- threads */
@@ -201,6 +203,8 @@ df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o);
 int df_vol_writable(struct df_vol *v);
 void df_vol_push_inval(struct df_vol *v, enum df_inval_kind kind, df_nid nid,
 		       df_nid parent, const char *name);
+/* The name in parent (an object, not a fuse number) shows something else. */
+void df_vol_push_name(struct df_vol *v, df_nid parent, const char *name);
 /* One lookup more for o, whose number goes to the kernel. */
 void df_vol_count(struct df_vol *v, struct df_obj *o);
 /* o has no name any more, or lost its last lookup: forget it if nobody can

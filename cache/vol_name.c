@@ -93,6 +93,14 @@ static int find(struct df_vol *v, df_nid parent, const char *name,
 	return shown_obj(v, dir, name, out);
 }
 
+/* Is there a name by which one could get to o? */
+static bool reachable(const struct df_vol *v, const struct df_obj *o)
+{
+	if (df_obj_is_dir(o))
+		return o->nid == v->root || df_tree_dir_live(o);
+	return !(o->flags & DF_OBJ_ORPHAN);
+}
+
 int df_vol_lookup(struct df_vol *v, df_nid parent, const char *name,
 		  struct df_entry *e)
 {
@@ -104,7 +112,7 @@ int df_vol_lookup(struct df_vol *v, df_nid parent, const char *name,
 	int err;
 	if (!strcmp(name, ".")) {
 		o = df_vol_obj(v, parent);
-		err = o ? 0 : -ESTALE;
+		err = o && reachable(v, o) ? 0 : -ESTALE;
 	} else {
 		err = find(v, parent, name, &o);
 	}

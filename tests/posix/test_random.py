@@ -17,6 +17,7 @@ import harness
 SEEDS = int(os.environ.get("DF_SEEDS", "3"))
 SEED = int(os.environ.get("DF_SEED", "1"))
 OPS = int(os.environ.get("DF_OPS", "3000"))
+KEPT = int(os.environ.get("DF_KEPT", "40"))    # operations in a report
 
 
 def seeds():
@@ -54,6 +55,8 @@ class Tree:
         self.open = []          # pairs of descriptors, maybe unlinked
         self.count = 0
         self.done = {}
+        self.opened = {}        # descriptor: what it was when opened
+        self.last = []          # what was done, for the failure's report
 
     def path(self):
         """A random relative path, mostly of directories that exist."""
@@ -82,6 +85,9 @@ class Tree:
         assert got[0] == got[1], \
             f"operation {self.count}: {what} {paths}: {got[0]}, but on a " \
             f"plain directory {got[1]}"
+        self.last.append(f"{self.count} {what} {' '.join(paths)}: "
+                         f"{got[0][1] if got[0][0] == 'errno' else 'done'}")
+        del self.last[:-KEPT]
         key = (what, got[0][0])
         self.done[key] = self.done.get(key, 0) + 1
 
@@ -203,6 +209,8 @@ class Tree:
                     os.close(fd)
                 return
             self.open.append(fds)
+            self.opened[fds[0]] = f"{path}, opened at {self.count},"
+            self.last.append(f"{self.count} open {path}")
 
     def op_open_use(self):
         if not self.open:
@@ -215,8 +223,8 @@ class Tree:
             st = os.fstat(fd)
             out.append((os.pread(fd, 200000, 0), st.st_size, st.st_nlink,
                         st.st_mode))
-        assert out[0] == out[1], f"operation {self.count}: an open file " \
-            f"differs: {out[0][1:]} != {out[1][1:]}"
+        assert out[0] == out[1], f"operation {self.count}: " \
+            f"{self.opened[fds[0]]} differs: {out[0][1:]} != {out[1][1:]}"
         if self.rng.random() < 0.2:
             self.close_one(self.open.index(fds))
 
@@ -289,6 +297,9 @@ def run_threads(trees, ops):
     def work(tree):
         try:
             tree.run(ops)
+        except AssertionError as e:
+            errors.append(AssertionError(
+                f"{e}; before that:\n  " + "\n  ".join(tree.last)))
         except BaseException as e:
             errors.append(e)
     threads = [threading.Thread(target=work, args=(t,)) for t in trees]
