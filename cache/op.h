@@ -72,4 +72,8 @@ int df_op_replay(struct df_vol *v, uint64_t seq, const void *rec, size_t len,
 int df_op_small_write(struct df_vol *v, struct df_obj *o, struct df_write *w,
 		      const void *data);
 
+/* orphan.c: before *o's bytes are written.  If it has no name any more but is
+ * known to others, fuse number nid becomes an object of its own: *o. */
+int df_orphan_own(struct df_vol *v, df_nid nid, struct df_obj **o);
+
 #endif

@@ -97,8 +97,11 @@ static int setattr_locked(struct df_vol *v, df_nid nid, unsigned mask,
 		if (in->size > (uint64_t)DF_FILE_SIZE_MAX)
 			return -EFBIG;
 	}
-	int err = df_op_begin(v, mask & DF_SET_SIZE ? DF_OP_FREES :
-						      DF_OP_GROWS);
+	int err = mask & DF_SET_SIZE ? df_orphan_own(v, nid, &o) : 0;
+	if (err)
+		return err;
+	err = df_op_begin(v, mask & DF_SET_SIZE ? DF_OP_FREES :
+						  DF_OP_GROWS);
 	if (err)
 		return err;
 	df_settle_object(v, o->nid);

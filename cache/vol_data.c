@@ -501,6 +501,8 @@ static int write_once(struct df_vol *v, df_nid nid, uint64_t off,
 	else if (unloaded(o))
 		err = -EAGAIN;
 	else
+		err = df_orphan_own(v, nid, &o);
+	if (!err)
 		err = write_locked(v, o, off, data, len, flags,
 				   large ? &loc : NULL);
 	df_unlock(&v->lock);
@@ -608,6 +610,8 @@ static int change_range(struct df_vol *v, df_nid nid,
 	df_lock(&v->lock);
 	struct df_obj *o = df_vol_obj(v, nid);
 	int err = !o ? -ESTALE : df_obj_is_dir(o) ? -EISDIR : 0;
+	if (!err)
+		err = df_orphan_own(v, nid, &o);
 	if (!err)
 		err = df_op_begin(v, kind);
 	if (!err) {
@@ -731,7 +735,11 @@ static int copy_locked(struct df_vol *v, df_nid in, uint64_t in_off,
 		return -ESTALE;
 	if (df_obj_is_dir(a) || df_obj_is_dir(b))
 		return -EISDIR;
-	int err = df_op_begin(v, DF_OP_GROWS);
+	int err = df_orphan_own(v, out, &b);
+	if (!err && in == out)
+		a = b;
+	if (!err)
+		err = df_op_begin(v, DF_OP_GROWS);
 	if (err)
 		return err;
 	df_settle_object(v, b->nid);
