@@ -503,6 +503,21 @@ static unsigned compare(const struct flat *a, const struct flat *b,
 	return differ;
 }
 
+static void trace_flat(struct world *w, const char *head,
+		       const struct flat *f)
+{
+	struct df_buf b;
+
+	df_buf_init(&b, 0);
+	for (size_t i = 0; i < f->n; i++) {
+		df_buf_reset(&b);
+		describe(&f->e[i], CMP_TIMES, &b);
+		trace(w, "%s %s: %s nlink %u", head, f->e[i].path,
+		      df_buf_cstr(&b), f->e[i].nlink);
+	}
+	df_buf_release(&b);
+}
+
 void flat_same(struct world *w, const struct flat *a, const struct flat *b,
 	       unsigned how, const char *what, ...)
 {
@@ -519,6 +534,8 @@ void flat_same(struct world *w, const struct flat *a, const struct flat *b,
 		qsort(y.e, y.n, sizeof(*y.e), by_path);
 	df_buf_init(&out, 0);
 	if (compare(&x, &y, how, &out)) {
+		trace_flat(w, "left", &x);
+		trace_flat(w, "right", &y);
 		va_start(ap, what);
 		vsnprintf(head, sizeof(head), what, ap);
 		va_end(ap);
@@ -563,16 +580,4 @@ void flat_check_twice(struct world *w, const struct flat *f, const char *at)
 	for (size_t i = 0; i < f->n; i++)
 		if (f->e[i].kind == 'f' && f->e[i].size <= SHOW_MAX)
 			check_text_twice(w, &f->e[i], at);
-}
-
-void flat_print(const struct flat *f)
-{
-	for (size_t i = 0; i < f->n; i++) {
-		struct df_buf b;
-
-		df_buf_init(&b, 0);
-		describe(&f->e[i], CMP_TIMES, &b);
-		fprintf(stderr, "   %s: %s\n", f->e[i].path, df_buf_cstr(&b));
-		df_buf_release(&b);
-	}
 }

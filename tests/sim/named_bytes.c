@@ -487,6 +487,7 @@ static void run_offline(struct world *w)
 	meet(w);
 	w->table.offline = true;
 	do_append(A, "/f", "t0000002");
+	w->now_ms += 1000;
 	do_append(B, "/f", "t0000003");
 	must(w, node_cut(A) == 1);
 	must(w, node_send(A) == DF_EOFFLINE);

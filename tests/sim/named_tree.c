@@ -20,6 +20,8 @@ static void two(struct world *w)
 	w->table.everything = true;
 	while (w->n_nodes < 2)
 		node_new(w);
+	for (unsigned i = 0; i < w->n_nodes; i++)
+		w->nodes[i]->skew_ms = 0;
 }
 
 /* Everything goes everywhere. */

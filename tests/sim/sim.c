@@ -2,7 +2,7 @@
  * sim.c - command line of the simulation.
  *
  *	sim [--seeds N] [--first S] [--steps K] [--jobs J] [--rule NAME=0]
- *	    [--trace] [--log] [--named] [--only NAME] [--rules]
+ *	    [--trace] [--log] [--dump] [--named] [--only NAME] [--rules]
  *
  * Every run is a child process with a directory of its own in memory: a crash
  * or a hang is a failure of that seed, not of the whole.
@@ -35,7 +35,7 @@ static const char *const rule_names[] = {
 static struct {
 	unsigned seeds, steps, jobs;
 	uint64_t first;
-	bool trace, log, named, rules;
+	bool trace, log, dump, named, rules;
 	const char *only, *rule;
 	char tmp[64];
 } opt = { .seeds = 200, .steps = 150, .jobs = 2 };
@@ -71,6 +71,10 @@ void fail(struct world *w, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
+	for (unsigned i = 0; opt.dump && i < w->n_nodes; i++)
+		dump_node(w->nodes[i]);
+	if (opt.dump && w->probe)
+		dump_node(w->probe);
 	fprintf(stderr, "%sseed %llu step %u: %s\n",
 		tail_of(df_buf_cstr(&w->trace)), (unsigned long long)w->seed,
 		w->step, what);
@@ -313,7 +317,7 @@ static int run_rules(void)
 static int usage(void)
 {
 	fprintf(stderr, "usage: sim [--seeds N] [--first S] [--steps K] "
-			"[--jobs J] [--rule NAME=0] [--trace] [--log]\n"
+			"[--jobs J] [--rule NAME=0] [--trace] [--log] [--dump]\n"
 			"           [--named] [--only NAME] [--rules]\n");
 	return DF_EXIT_USAGE;
 }
@@ -329,6 +333,7 @@ static bool parse(int argc, char **argv)
 		{ "only", required_argument, NULL, 'o' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "log", no_argument, NULL, 'l' },
+		{ "dump", no_argument, NULL, 'd' },
 		{ "named", no_argument, NULL, 'm' },
 		{ "rules", no_argument, NULL, 'R' },
 		{ 0 },
@@ -345,6 +350,7 @@ static bool parse(int argc, char **argv)
 		case 'o': opt.only = optarg; opt.named = true; break;
 		case 't': opt.trace = true; break;
 		case 'l': opt.log = true; break;
+		case 'd': opt.dump = true; break;
 		case 'm': opt.named = true; break;
 		case 'R': opt.rules = true; break;
 		default: return false;

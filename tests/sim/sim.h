@@ -109,7 +109,6 @@ void flat_check_twice(struct world *w, const struct flat *f, const char *at);
 /* Add the tokens that f shows to s. */
 void flat_tokens(const struct flat *f, struct set *s);
 void text_tokens(const char *text, struct set *s);
-void flat_print(const struct flat *f);
 
 /* ---- the table */
 struct wrow {
@@ -189,6 +188,7 @@ struct world {
 	struct rng rng;     /* schedule and operations */
 	struct rng random;  /* what the product calls getrandom for */
 	struct node *now;   /* whose clock is read */
+	struct node *probe; /* the newest probe, while it lives */
 	struct node *nodes[MAX_NODES];
 	unsigned n_nodes, next_uid;
 	struct table table;
@@ -268,6 +268,9 @@ int make_file(struct node *nd, df_nid dir, const char *name, int open_flags,
 	      mode_t mode, struct df_entry *e);
 int read_bytes(struct df_vol *v, df_nid nid, uint64_t off, void *buf,
 	       size_t len, size_t *got);
+
+/* ---- dump.c: every register of a node, on stderr */
+void dump_node(struct node *nd);
 
 /* ---- check.c */
 /* Called when a row is first put: is its past what its writer shows? */

@@ -128,6 +128,8 @@ void node_free(struct node *nd)
 	remove_tree(nd->dir);
 	if (nd->w->now == nd)
 		nd->w->now = NULL;
+	if (nd->w->probe == nd)
+		nd->w->probe = NULL;
 	set_release(&nd->pending);
 	while (nd->cuts) {
 		struct cutrec *c = nd->cuts;
@@ -172,6 +174,7 @@ struct node *node_probe(struct world *w, const struct set *only)
 	struct node *nd = node_alloc(w);
 
 	node_open(nd, only);
+	w->probe = nd;
 	return nd;
 }
 
@@ -223,6 +226,7 @@ struct node *node_fork(struct node *nd)
 	struct df_remote *r = sim_remote_new(w, twin, NULL);
 	int err;
 
+	w->now_ms += 200; /* copying a machine takes its time */
 	trace(w, "n%u is forked: n%u", nd->uid, twin->uid);
 	twin->skew_ms = nd->skew_ms;
 	for (struct cutrec *c = nd->cuts; c; c = c->next)
@@ -487,19 +491,22 @@ void world_run(struct world *w)
 	check_end(w);
 }
 
-static bool quiet(struct world *w, struct node *nd)
+static void check_quiet(struct world *w, struct node *nd)
 {
 	struct df_vol_status st;
 
 	node_as(nd);
 	df_vol_status(nd->v, &st);
 	if (st.dirty_files || st.rows_waiting || st.held_files)
-		return false;
+		fail(w, "n%u never settles: %llu files dirty, %llu rows wait, "
+			"%llu files held", nd->uid,
+		     (unsigned long long)st.dirty_files,
+		     (unsigned long long)st.rows_waiting,
+		     (unsigned long long)st.held_files);
 	if (st.rows_refused || st.failsafe)
 		fail(w, "n%u: %llu rows refused%s", nd->uid,
 		     (unsigned long long)st.rows_refused,
 		     st.failsafe ? ", failsafe" : "");
-	return true;
 }
 
 void world_quiesce(struct world *w)
@@ -516,6 +523,5 @@ void world_quiesce(struct world *w)
 		}
 	}
 	for (unsigned i = 0; i < w->n_nodes; i++)
-		if (!quiet(w, w->nodes[i]))
-			fail(w, "n%u never settles", w->nodes[i]->uid);
+		check_quiet(w, w->nodes[i]);
 }

@@ -1,0 +1,109 @@
+/* dump.c - all registers of a node in words, for sim --dump; see sim.h. */
+#include <stdio.h>
+
+#include "cache/fold.h"
+#include "cache/vol.h"
+#include "tests/sim/sim.h"
+
+static void put_stamp(struct df_buf *b, struct df_stamp st)
+{
+	df_buf_printf(b, "%llu.%llu@%04x",
+		      (unsigned long long)(st.time >> 16) % 100000000,
+		      (unsigned long long)(st.time & 0xffff),
+		      (unsigned)(st.node >> 48));
+}
+
+static void put_vv(struct df_buf *b, const char *head, const struct df_vv *vv)
+{
+	df_buf_printf(b, " %s{", head);
+	for (size_t i = 0; i < vv->n; i++) {
+		put_stamp(b, vv->v[i]);
+		df_buf_put_str(b, i + 1 < vv->n ? " " : "");
+	}
+	df_buf_put_str(b, "}");
+}
+
+static const char *marks(bool there, bool dirty, bool pub)
+{
+	static char text[8];
+
+	snprintf(text, sizeof(text), "%c%c%c", there ? '+' : '-',
+		 dirty ? 'd' : '.', pub ? 'p' : '.');
+	return text;
+}
+
+static void put_ver(struct df_buf *b, const struct df_ver *h)
+{
+	df_buf_put_str(b, "\n      head ");
+	put_stamp(b, h->dot);
+	put_vv(b, "vv", &h->vv);
+	df_buf_put_str(b, " root ");
+	put_stamp(b, h->root);
+	put_vv(b, "pvv", &h->pvv);
+	df_buf_printf(b, " size %llu flags %x base %llu",
+		      (unsigned long long)h->size, h->flags,
+		      (unsigned long long)h->own_base);
+	for (uint32_t i = 0; i < h->n_pieces; i++) {
+		const struct df_append *p = &h->pieces[i];
+
+		df_buf_put_str(b, "\n         piece ");
+		put_stamp(b, (struct df_stamp){ p->time, p->node });
+		df_buf_printf(b, " ident %04x len %llu%s",
+			      (unsigned)(p->ident & 0xffff),
+			      (unsigned long long)p->len,
+			      p->restamped ? " restamped" : "");
+	}
+}
+
+static int put_obj(void *arg, struct df_obj *o)
+{
+	struct df_buf *b = arg;
+
+	df_buf_printf(b, "   nid %llu #%llx flags %x",
+		      (unsigned long long)o->nid,
+		      (unsigned long long)df_vol_ino(&o->id), o->flags);
+	if (o->place.name) {
+		df_buf_printf(b, " place %s in %llu \"%s\" (from %llu \"%s\") ",
+			      marks(o->place.there, o->place.dirty,
+				    o->place.pub),
+			      (unsigned long long)o->place.parent,
+			      o->place.name,
+			      (unsigned long long)o->place.from_parent,
+			      o->place.from_name);
+		put_stamp(b, o->place.st);
+		df_buf_printf(b, " live %llu e_name %s",
+			      (unsigned long long)o->n_live,
+			      o->e_name ? o->e_name : "-");
+	}
+	df_buf_printf(b, " attrs dirty %x pub %x", o->a.dirty, o->a.pub);
+	put_vv(b, "gone", &o->gone);
+	for (uint32_t i = 0; i < o->n_links; i++) {
+		const struct df_link *l = &o->links[i];
+
+		df_buf_printf(b, "\n      link %s in %llu \"%s\" ",
+			      marks(l->there, l->dirty, l->pub),
+			      (unsigned long long)l->parent, l->name);
+		put_stamp(b, l->st);
+	}
+	for (uint32_t i = 0; i < o->n_xattrs; i++)
+		df_buf_printf(b, "\n      xattr %s %s",
+			      marks(o->xattrs[i].there, o->xattrs[i].dirty,
+				    o->xattrs[i].pub), o->xattrs[i].name);
+	for (uint32_t i = 0; i < o->heads.n; i++)
+		put_ver(b, o->heads.v[i]);
+	df_buf_put_str(b, "\n");
+	return 0;
+}
+
+void dump_node(struct node *nd)
+{
+	struct df_buf b;
+
+	if (!nd->v)
+		return;
+	df_buf_init(&b, 0);
+	df_fold_each(nd->v->fold, put_obj, &b);
+	fprintf(stderr, "n%u, node %04x:\n%s", nd->uid,
+		(unsigned)(nd->v->node >> 48), df_buf_cstr(&b));
+	df_buf_release(&b);
+}
