@@ -106,6 +106,7 @@ static void make_root(struct df_vol *v)
 		return;
 	o = df_obj_new(&id);
 	o->nid = DF_ROOT_NID;
+	o->atime_ns = df_clock_real_ns();
 	df_fold_adopt(v->fold, o);
 }
 
