@@ -255,12 +255,22 @@ static bool is_file(const struct df_obj *o)
 	       (!o->a.st[DF_A_TYPE].time || o->a.type == S_IFREG);
 }
 
+/* A file that is exactly what somebody else's row says needs none of ours. */
+static bool is_foreign(const struct df_obj *o)
+{
+	const struct df_xattr *x = df_obj_xattr(o, VIEW_XATTR);
+
+	return x && x->there && o->heads.n == 1 && x->len == DF_SHA_LEN &&
+	       o->heads.v[0]->flags & DF_VER_SUM &&
+	       !memcmp(x->value, o->heads.v[0]->sum, DF_SHA_LEN);
+}
+
 static void all_wants(struct df_vol *v, struct df_obj *o,
 		      const struct view_rec *rec, struct wants *w)
 {
 	struct df_texts t;
 
-	if (!is_file(o))
+	if (!is_file(o) || is_foreign(o))
 		return;
 	df_texts_init(&t, &o->heads, NULL);
 	struct df_stamp dot = rec && rec->dot.time && o->heads.n == 1 ?
@@ -579,16 +589,6 @@ static int fill_rows(struct df_view *w, df_nid nid, struct wants *wants,
 	return 0;
 }
 
-/* A file that is exactly what somebody else's row says needs none of ours. */
-static bool is_foreign(const struct df_obj *o)
-{
-	const struct df_xattr *x = df_obj_xattr(o, VIEW_XATTR);
-
-	return x && x->there && o->heads.n == 1 && x->len == 32 &&
-	       o->heads.v[0]->flags & DF_VER_SUM &&
-	       !memcmp(x->value, o->heads.v[0]->sum, 32);
-}
-
 int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
 		 struct view_batch *b)
 {
@@ -605,7 +605,7 @@ int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
 		bool skip = rec && !rec->dot.time && o->heads.n == 1 &&
 			    (o->flags & DF_OBJ_CONTENT_DIRTY) &&
 			    !(o->flags & DF_OBJ_ORPHAN);
-		if (!skip && !is_foreign(o))
+		if (!skip)
 			all_wants(v, o, rec, &wants);
 		if (!skip)
 			add_replaced(v, o, rec, &wants, b);

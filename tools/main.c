@@ -86,6 +86,15 @@ const struct df_cmd df_cmds[] = {
 	{ "export", NULL, df_cmd_export, "TABLE DIR [OPTIONS]",
 	  "copy a table's files into a directory, without a mount",
 	  TABLE_OPTIONS },
+	{ "fsck", NULL, df_cmd_fsck, "TABLE [--json] [--view | --repair]",
+	  "check a table: log, packs, tree, files view",
+	  "  --json               for programs\n"
+	  "  --view               only the files view; rebuild what differs\n"
+	  "  --repair             check all, rebuild the files view; nothing "
+	  "is deleted\n"
+	  "                       that cannot be made again\n"
+	  "Exit status: 0 clean, 1 repaired, 4 errors left, 8 not checked, 16 "
+	  "usage\n" TABLE_OPTIONS },
 	{ "serve", NULL, df_cmd_exec, "[OPTIONS]",
 	  "run a table server; see deeplake-serve(1)", NULL },
 	{ "sandbox", NULL, df_cmd_exec, "COMMAND [OPTIONS]",
