@@ -19,6 +19,8 @@
 #include "tools/sandbox/intr.h"
 #include "tools/sandbox/make.h"
 
+#define MAX_WORKERS 100 /* the most that --concurrency takes */
+
 static json_t *made_json(struct df_prov *p, const struct df_sb *sb,
 			 const struct df_plan *plan)
 {
@@ -105,49 +107,73 @@ static void print_lines(const struct df_args *a, int fd)
 		fclose(f);
 }
 
+struct workers {
+	pid_t pids[MAX_WORKERS]; /* 0 = free */
+	long running, failed;
+	int worst;
+};
+
+static void worker_add(struct workers *w, pid_t pid)
+{
+	if (pid < 0) {
+		w->failed++;
+		return;
+	}
+	for (size_t i = 0; i < MAX_WORKERS; i++)
+		if (!w->pids[i]) {
+			w->pids[i] = pid;
+			break;
+		}
+	w->running++;
+}
+
+/* Workers get the terminal's Ctrl-C themselves; a signal that was sent to us
+ * alone is handed on, and each of them cleans up. */
+static void worker_wait(struct workers *w)
+{
+	int st;
+
+	pid_t pid = waitpid(-1, &st, 0);
+	if (pid < 0) {
+		for (size_t i = 0; errno == EINTR && i < MAX_WORKERS; i++)
+			if (w->pids[i] && df_intr_now())
+				kill(w->pids[i], df_intr_now());
+		return;
+	}
+	for (size_t i = 0; i < MAX_WORKERS; i++)
+		if (w->pids[i] == pid)
+			w->pids[i] = 0;
+	w->running--;
+	if (!WIFEXITED(st) || WEXITSTATUS(st)) {
+		w->failed++;
+		w->worst = WIFEXITED(st) ? WEXITSTATUS(st) : DF_EXIT_FAILED;
+	}
+}
+
 static int create_many(const struct df_args *a, const struct df_plan *plan)
 {
 	long limit = a->concurrency ? a->concurrency : 4;
-	long running = 0;
-	long failed = 0;
-	int worst = 0;
+	struct workers w = { 0 };
+	long made = 0;
 	int p[2];
 
 	fflush(stdout);
 	if (pipe2(p, 0))
 		return df_exit_of(df_fail(-errno, "pipe"));
-	for (long i = 1; i <= a->count || running;) {
-		if (i <= a->count && running < limit && !df_intr_now()) {
-			if (start_worker(a, plan, i, p[1]) > 0)
-				running++;
-			else
-				failed++;
-			i++;
-			continue;
-		}
-		if (!running)
-			break; /* interrupted */
-		int st;
-		/* workers get the terminal's Ctrl-C themselves; one that was
-		 * sent to us alone is handed on */
-		if (waitpid(-1, &st, 0) < 0) {
-			if (errno == EINTR && df_intr_now() == SIGTERM)
-				kill(0, SIGTERM);
-			continue;
-		}
-		running--;
-		if (!WIFEXITED(st) || WEXITSTATUS(st)) {
-			failed++;
-			worst = WIFEXITED(st) ? WEXITSTATUS(st) :
-						DF_EXIT_FAILED;
-		}
+	while ((made < a->count && !df_intr_now()) || w.running) {
+		if (made < a->count && w.running < limit && !df_intr_now())
+			worker_add(&w, start_worker(a, plan, ++made, p[1]));
+		else
+			worker_wait(&w);
 	}
 	close(p[1]);
 	print_lines(a, p[0]);
+	long failed = w.failed + a->count - made;
+	int worst = w.worst ? w.worst : DF_EXIT_FAILED;
 	if (failed)
 		df_log_error("%ld of %ld sandboxes were not made", failed,
 			     a->count);
-	return df_intr_now() ? DF_EXIT_FAILED : worst;
+	return failed ? worst : 0;
 }
 
 int df_cmd_create(struct df_args *a)

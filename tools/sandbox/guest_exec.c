@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -276,6 +277,22 @@ static void job_run(struct job *j)
 				  WIFSIGNALED(st) ? WTERMSIG(st) : 0));
 }
 
+/* A line for `logs`: the program's name only, for arguments may be private. */
+static void note(const json_t *req, const struct job *j, const char *what)
+{
+	const char *name = json_string_value(
+		json_array_get(json_object_get(req, "argv"), 0));
+	struct timespec now;
+	struct tm tm;
+	char when[32];
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	dprintf(STDERR_FILENO, "%s %s %d %s\n", when, what, (int)j->pid,
+		name ? name : "?");
+}
+
 void df_guest_exec(int fd, json_t *req)
 {
 	struct job j = { .client = fd, .in = -1, .out = { -1, -1 },
@@ -291,8 +308,11 @@ void df_guest_exec(int fd, json_t *req)
 	} else {
 		df_frame_send_json(fd, 'p',
 				   json_pack("{s:i}", "pid", (int)j.pid));
-		if (!background)
+		note(req, &j, background ? "started" : "exec");
+		if (!background) {
 			job_run(&j);
+			note(req, &j, "ended");
+		}
 	}
 	df_buf_release(&j.pending);
 	df_buf_release(&j.frame);

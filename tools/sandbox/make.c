@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "tools/sandbox/cli.h"
 #include "tools/sandbox/guest.h"
 #include "tools/sandbox/intr.h"
 #include "tools/sandbox/url.h"
@@ -114,6 +115,35 @@ static int make_workdir(struct df_prov *p, struct df_sb *sb, const char *dir,
 	return err;
 }
 
+/* Two of one name could only be told apart by their ids. */
+static int check_name(struct df_prov *p, const char *name)
+{
+	struct df_pairs want = { 0 };
+	struct df_sb_filter f = { &want, NULL };
+	json_t *list = NULL;
+
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			 "0123456789._-") != strlen(name) ||
+	    !*name || strlen(name) > 64) {
+		df_log_error("--name \"%s\": letters, digits, \".\", \"_\" and "
+			     "\"-\" only, at most 64",
+			     name);
+		return -EINVAL;
+	}
+	int err = df_pairs_set(&want, DF_META_NAME, name);
+	if (!err)
+		err = p->ops->list(p, &f, &list);
+	if (!err && json_array_size(list)) {
+		df_log_error("--name \"%s\" is taken by %s", name,
+			     df_json_str(json_array_get(list, 0),
+					 "sandboxID"));
+		err = -EEXIST;
+	}
+	json_decref(list);
+	df_pairs_release(&want);
+	return err;
+}
+
 int df_make(struct df_prov *p, const struct df_plan *plan, const char *name,
 	    struct df_sb **out)
 {
@@ -134,6 +164,8 @@ int df_make(struct df_prov *p, const struct df_plan *plan, const char *name,
 	};
 
 	int err = check_reach(p, plan);
+	if (!err && name)
+		err = check_name(p, name);
 	if (!err)
 		err = p->ops->create(p, &spec, out);
 	if (err)
