@@ -74,7 +74,7 @@ void df_work_wake(struct df_vol *v)
 	}
 	df_unlock(&v->lock);
 	df_waiters_run(ready, 0);
-	df_waiters_run(late, -EIO);
+	df_waiters_run(late, -ETIMEDOUT);
 }
 
 int df_work_fold(struct df_vol *v, bool durable)
@@ -280,11 +280,14 @@ static void *fold_main(void *arg)
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
+		bool soon = v->dirty.n || v->sync_waiters;
 		df_cond_wait_until(&v->fold_cond, &v->lock,
-				   df_deadline_ms(v->dirty.n ? FOLD_EVERY_MS :
-							       TICK_MS));
+				   df_deadline_ms(soon ? FOLD_EVERY_MS :
+							 TICK_MS));
 		bool work = df_fold_dirty(v->fold) != 0;
 		df_unlock(&v->lock);
+		/* Deadlines pass while the uploader waits for the server. */
+		df_work_wake(v);
 		if (work && df_work_fold(v, ++n % CHECKPOINT_EVERY == 0)) {
 			df_lock(&v->lock);
 			df_vol_fail(v, "the local database cannot be "
