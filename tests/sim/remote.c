@@ -125,23 +125,44 @@ static size_t row_new(struct world *w, const struct df_row *row)
 	return t->n_rows++;
 }
 
-/* A first attempt: the row is checked against what its writer showed at the
- * cut.  Rows are sent in the order of their cuts. */
+/* What nd showed when it cut this row, taken out of its list; or NULL. */
+static struct cutrec *take_cut(struct node *nd, const struct df_id *id)
+{
+	for (struct cutrec **at = &nd->cuts; *at; at = &(*at)->next) {
+		struct cutrec *c = *at;
+
+		if (df_id_cmp(&c->row, id))
+			continue;
+		*at = c->next;
+		return c;
+	}
+	return NULL;
+}
+
+/* A first attempt: the row is checked against what its writer showed. */
 static size_t row_first(struct sim_remote *s, const struct df_row *row)
 {
 	struct world *w = s->w;
 	size_t at = row_new(w, row);
-	struct cutrec *c = s->nd->cuts;
+	struct cutrec *c = take_cut(s->nd, &row->id);
 
-	if (row->kind != DF_ROW_COMMIT || !c)
+	if (!c)
 		return at;
-	s->nd->cuts = c->next;
 	w->table.row[at].tokens = c->tokens;
 	c->tokens = (struct set){ 0 };
 	if (!c->held && rng_chance(&w->rng, 15))
 		check_prefix(w, at, &c->shown);
 	cutrec_free(c);
 	return at;
+}
+
+/* A twin sends what its other half has sent. */
+static void row_again(struct sim_remote *s, const struct df_row *row)
+{
+	struct cutrec *c = take_cut(s->nd, &row->id);
+
+	if (c)
+		cutrec_free(c);
 }
 
 static int sim_row_put(struct df_remote *r, const struct df_row *row,
@@ -166,6 +187,8 @@ static int sim_row_put(struct df_remote *r, const struct df_row *row,
 		return DF_EOFFLINE;
 	if (first)
 		at = (ssize_t)row_first(s, row);
+	else
+		row_again(s, row);
 	t->row[at].tries++;
 	*ack = (struct df_ack){ .server_date_ms = w->now_ms };
 	if (rng_chance(&w->rng, t->faults.not_kept))

@@ -6,6 +6,7 @@
  *	world.c   nodes, clocks, the schedule of a run
  *	remote.c  the table: rows that arrive late, doubled, lost; packs
  *	flat.c    what a node shows, as a list of paths; edits and comparisons
+ *	inside.c  rows and registers, past the volume's face
  *	deeds.c   random operations, each with the effect it must have
  *	check.c   prefix, convergence, order of arrival, nothing lost, ...
  *	named*.c  scenarios by name, for what random schedules leave out
@@ -162,6 +163,7 @@ size_t table_pack_bytes(const struct table *t);
 /* What a node showed when it cut a row. */
 struct cutrec {
 	struct cutrec *next;
+	struct df_id row;
 	struct set tokens; /* what the row answers for */
 	struct flat shown;
 	bool held;         /* some file was held back: the row is less */
@@ -269,8 +271,9 @@ int make_file(struct node *nd, df_nid dir, const char *name, int open_flags,
 int read_bytes(struct df_vol *v, df_nid nid, uint64_t off, void *buf,
 	       size_t len, size_t *got);
 
-/* ---- dump.c: every register of a node, on stderr */
+/* ---- inside.c: every register of a node, on stderr; the row noted last */
 void dump_node(struct node *nd);
+struct df_id newest_row(const struct node *nd);
 
 /* ---- check.c */
 /* Called when a row is first put: is its past what its writer shows? */

@@ -164,6 +164,7 @@ static struct cutrec *cutrec_copy(const struct cutrec *from)
 	if (!c)
 		abort();
 	c->held = from->held;
+	c->row = from->row;
 	set_join(&c->tokens, &from->tokens);
 	flat_copy(&from->shown, &c->shown);
 	return c;
@@ -283,6 +284,7 @@ int node_cut(struct node *nd)
 	trace(w, "n%u cuts", nd->uid);
 	w->n_cuts++;
 	c = cutrec_copy(&none);
+	c->row = newest_row(nd);
 	flat_read(w, nd, &c->shown);
 	flat_detach(&c->shown);
 	c->held = held_files(nd) != 0;

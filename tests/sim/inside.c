@@ -1,4 +1,5 @@
-/* dump.c - all registers of a node in words, for sim --dump; see sim.h. */
+/* inside.c - the two looks inside a volume that its face does not offer: which
+ * row a cut became, and all registers in words (sim --dump).  See sim.h. */
 #include <stdio.h>
 
 #include "cache/fold.h"
@@ -103,7 +104,25 @@ void dump_node(struct node *nd)
 		return;
 	df_buf_init(&b, 0);
 	df_fold_each(nd->v->fold, put_obj, &b);
-	fprintf(stderr, "n%u, node %04x:\n%s", nd->uid,
-		(unsigned)(nd->v->node >> 48), df_buf_cstr(&b));
+	for (const struct df_outrow *o = nd->v->out; o; o = o->next)
+		df_buf_printf(&b, "   noted row %llu of %04x%s\n",
+			      (unsigned long long)o->row.seq,
+			      (unsigned)(o->row.node >> 48),
+			      o->acked ? ", acknowledged" : "");
+	fprintf(stderr, "n%u, node %04x, %zu dirty, watermark %llu:\n%s",
+		nd->uid, (unsigned)(nd->v->node >> 48), nd->v->dirty.n,
+		(unsigned long long)(nd->v->watermark >> 16) % 100000000,
+		df_buf_cstr(&b));
 	df_buf_release(&b);
+}
+
+struct df_id newest_row(const struct node *nd)
+{
+	const struct df_outrow *o = nd->v->out;
+
+	while (o && o->next)
+		o = o->next;
+	if (!o)
+		fail(nd->w, "n%u cut a row and has none noted", nd->uid);
+	return o->row.id;
 }
