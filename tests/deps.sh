@@ -1,23 +1,25 @@
 #!/bin/sh
 # deps.sh - install with apt what building and testing needs and is missing.
-# Debian 12 or newer.  `deps.sh build` is enough to build; `deps.sh test` (the
-# default) adds what the tests use; `deps.sh list` only prints the names.
+# Debian 12 or newer.  `deps.sh build` is enough to build; `deps.sh demo` adds
+# what make demo uses and `deps.sh test` (the default) what the tests use;
+# `deps.sh list` only prints the names.
 set -eu
 
 build="build-essential pkg-config libfuse3-dev fuse3 libcurl4-openssl-dev
 libsqlite3-dev libzstd-dev libssl-dev libjansson-dev libxxhash-dev
 libmicrohttpd-dev libpq-dev libmagic-dev"
-test="libcmocka-dev python3 curl sqlite3 git rsync attr acl procps psmisc
-strace xz-utils dpkg-dev clang clang-format pmccabe cppcheck shellcheck
-codespell mandoc bubblewrap nginx-light postgresql libcap2-bin python3-venv
-npm debhelper lintian"
+demo="git curl dpkg-dev xz-utils bubblewrap python3"
+test="libcmocka-dev sqlite3 rsync attr acl procps psmisc strace clang
+clang-format pmccabe cppcheck shellcheck codespell mandoc nginx-light
+postgresql libcap2-bin python3-venv npm debhelper lintian"
 
 what=${1:-test}
 case $what in
 build) wanted=$build ;;
-test | list) wanted="$build $test" ;;
+demo) wanted="$build $demo" ;;
+test | list) wanted="$build $demo $test" ;;
 *)
-	echo "usage: deps.sh [build|test|list]" >&2
+	echo "usage: deps.sh [build|demo|test|list]" >&2
 	exit 2
 	;;
 esac

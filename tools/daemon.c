@@ -280,11 +280,12 @@ int df_daemon_run(const struct df_daemon_conf *conf, int report_fd)
 	} else {
 		err = df_fs_serve(d.fs);
 		bool remote = drain(&d);
+		/* who waits for our end finds nothing of ours changing after */
+		df_registry_set_pid(conf->path, 0, getpid());
 		df_control_finish(d.control, remote);
 		status = !remote ? DF_EXIT_NOT_REMOTE
 			 : err   ? DF_EXIT_FAILED
 				 : DF_EXIT_OK;
-		df_registry_set_pid(conf->path, 0, getpid());
 	}
 	df_runfile_remove(&d.runfile);
 	df_control_stop(d.control);

@@ -1,3 +1,10 @@
 .PHONY: check-cli
 check-cli: $(O)/deeplake         ## the commands: arguments, help, messages, man pages
 	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_cli.py
+
+# The main job on real input, for a stranger: needs apt and /dev/fuse.
+.PHONY: demo
+demo:                            ## install what is missing, build, show the main job
+	$(Q)tests/deps.sh demo
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/demo.sh $(O)
