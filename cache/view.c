@@ -142,7 +142,7 @@ static bool rec_of(const struct df_obj *o, struct view_rec *r)
 			r->old = (struct df_stamp){ h->own_base, h->dot.node };
 		r->flags = VIEW_NEW_DOT;
 	}
-	return o->heads.n || o->n_links || o->gone.n;
+	return o->heads.n || o->n_links || o->gone.n || o->n_xattrs;
 }
 
 void df_view_note(struct df_view *w, const struct df_cut *c)
@@ -207,11 +207,11 @@ void df_view_merged(struct df_view *w, const struct df_obj *o,
 {
 	if (!w || w->dead || df_obj_is_dir(o))
 		return;
+	view_foreign_merged(w, o);
 	struct df_vol *v = w->v;
 	int64_t now_ms = df_clock_real_ns() / DF_NS_PER_MS + v->server_skew_ms;
 	if (DF_STAMP_MS(newest(delta)) + RECENT_MS < now_ms)
 		return;
-	view_foreign_merged(w, o);
 	if (w->n_seen >= SEEN_MAX) {
 		w->seen_lost++;
 		return;

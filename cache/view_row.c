@@ -256,13 +256,14 @@ static bool is_file(const struct df_obj *o)
 }
 
 /* A file that is exactly what somebody else's row says needs none of ours. */
-static bool is_foreign(const struct df_obj *o)
+static bool is_foreign(const struct df_obj *o, const struct wants *w)
 {
 	const struct df_xattr *x = df_obj_xattr(o, VIEW_XATTR);
 
-	return x && x->there && o->heads.n == 1 && x->len == DF_SHA_LEN &&
+	return x && x->there && o->heads.n == 1 && x->len == VIEW_MARK_LEN &&
 	       o->heads.v[0]->flags & DF_VER_SUM &&
-	       !memcmp(x->value, o->heads.v[0]->sum, DF_SHA_LEN);
+	       !memcmp(x->value, o->heads.v[0]->sum, DF_SHA_LEN) &&
+	       w->n == 1 && view_mark_is_at(x->value, w->v[0].path);
 }
 
 static void all_wants(struct df_vol *v, struct df_obj *o,
@@ -270,7 +271,7 @@ static void all_wants(struct df_vol *v, struct df_obj *o,
 {
 	struct df_texts t;
 
-	if (!is_file(o) || is_foreign(o))
+	if (!is_file(o))
 		return;
 	df_texts_init(&t, &o->heads, NULL);
 	struct df_stamp dot = rec && rec->dot.time && o->heads.n == 1 ?
@@ -278,6 +279,10 @@ static void all_wants(struct df_vol *v, struct df_obj *o,
 	want_names(v, o, dot, t.v[0].m->size, w);
 	want_copies(v, o, &t, w);
 	df_texts_release(&t, NULL);
+	if (is_foreign(o, w)) {
+		free(w->v[0].path);
+		w->n = 0;
+	}
 }
 
 struct df_view_want *view_wants(struct df_vol *v, struct df_obj *o, size_t *n)

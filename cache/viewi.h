@@ -148,5 +148,11 @@ void view_walks_free(struct df_view *w);
 int view_foreign_step(struct df_view *w, int64_t now_ns, int64_t *due_ns);
 void view_foreign_merged(struct df_view *w, const struct df_obj *o);
 void view_foreign_free(struct df_view *w);
+/* SHA-256 of the bytes, H(path): value of the xattr. */
+#define VIEW_MARK_LEN (DF_SHA_LEN + DF_ID_LEN)
+void view_mark(const char *path, const void *data, size_t len,
+	       uint8_t out[VIEW_MARK_LEN]);
+/* Does the mark name this path? */
+bool view_mark_is_at(const uint8_t mark[VIEW_MARK_LEN], const char *path);
 
 #endif
