@@ -19,7 +19,8 @@ static struct df_catalog *catalog;
 
 static void run_setup(const char *text)
 {
-	struct df_sql_in in = { .text = text, .len = strlen(text),
+	struct df_sql_in in = { .text = text,
+				.len = strlen(text),
 				.catalog = catalog };
 	struct df_stmt st = { .timeout_ms = 1000, .max_answer = 1 << 20 };
 	struct df_sql_error e;
@@ -61,9 +62,13 @@ static void setup(void)
 /* Errors that our own text must not cause. */
 static void check_prepare(const struct df_sql *sql)
 {
-	static const char *const ours[] = { "syntax error", "unrecognized token",
-		"not authorized", "no such table", "no such function",
-		"incomplete input", "wrong number of arguments" };
+	static const char *const ours[] = { "syntax error",
+					    "unrecognized token",
+					    "not authorized",
+					    "no such table",
+					    "no such function",
+					    "incomplete input",
+					    "wrong number of arguments" };
 	const char *msg = sqlite3_errmsg(conn->db);
 	size_t i;
 
@@ -98,8 +103,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 				       &st, NULL) != SQLITE_OK)
 			check_prepare(&sql);
 		conn->deadline_ns = df_clock_mono_ns() + 50 * DF_NS_PER_MS;
-		for (i = 0; st != NULL && i < 10 &&
-		     sqlite3_step(st) == SQLITE_ROW; i++)
+		for (i = 0;
+		     st != NULL && i < 10 && sqlite3_step(st) == SQLITE_ROW;
+		     i++)
 			;
 		conn->deadline_ns = 0;
 		(void)sqlite3_finalize(st);

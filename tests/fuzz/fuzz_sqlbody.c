@@ -29,7 +29,8 @@ static void values(const char *text, size_t len, struct df_arena *a)
 	enum df_type t;
 
 	for (t = DF_T_BOOL; t < DF_T_COUNT_; t++) {
-		struct df_value v = { .kind = DF_V_TEXT, .p = text,
+		struct df_value v = { .kind = DF_V_TEXT,
+				      .p = text,
 				      .len = len };
 		char err[DF_VALUE_ERR];
 		struct df_value out;

@@ -15,18 +15,21 @@ static struct df_arena arena;
 static struct df_catalog *catalog;
 
 static struct df_col cols[] = {
-	{ .name = "id", .type = DF_T_TEXT, .type_text = "text",
-	  .not_null = true, .primary = true },
+	{ .name = "id",
+	  .type = DF_T_TEXT,
+	  .type_text = "text",
+	  .not_null = true,
+	  .primary = true },
 	{ .name = "size", .type = DF_T_INT8, .type_text = "bigint" },
 	{ .name = "ok", .type = DF_T_BOOL, .type_text = "boolean" },
 	{ .name = "raw", .type = DF_T_BYTEA, .type_text = "bytea" },
 	{ .name = "emb", .type = DF_T_VEC, .type_text = "float4[]" },
 };
-static struct df_table tables[] = { { .name = "t", .col = cols, .n_cols = 5 },
-				    { .name = "t__log", .col = cols,
-				      .n_cols = 5 },
-				    { .name = "other", .col = cols,
-				      .n_cols = 5 } };
+static struct df_table tables[] = {
+	{ .name = "t", .col = cols, .n_cols = 5 },
+	{ .name = "t__log", .col = cols, .n_cols = 5 },
+	{ .name = "other", .col = cols, .n_cols = 5 }
+};
 
 static int setup(void **state)
 {
@@ -50,8 +53,10 @@ static int teardown(void **state)
 static int translate(const char *text, struct df_sql *out,
 		     struct df_sql_error *e, const char *only, bool read_only)
 {
-	struct df_sql_in in = { .text = text, .len = strlen(text),
-				.catalog = catalog, .only_table = only,
+	struct df_sql_in in = { .text = text,
+				.len = strlen(text),
+				.catalog = catalog,
+				.only_table = only,
 				.read_only = read_only };
 
 	return df_sql_translate(&in, &arena, out, e);
@@ -100,9 +105,11 @@ static void test_tokens(void **state)
 
 static void test_bad_tokens(void **state)
 {
-	static const char *const bad[] = { "'open", "\"open", "E'open\\", "/* x",
-		"E'\\u12'", "E'\\x00'", "$0", "$tag$ x", "1abc", "E'\\xff'",
-		"\"\"", "E'\\ud800'", "`" };
+	static const char *const bad[] = { "'open",    "\"open",   "E'open\\",
+					   "/* x",     "E'\\u12'", "E'\\x00'",
+					   "$0",       "$tag$ x",  "1abc",
+					   "E'\\xff'", "\"\"",     "E'\\ud800'",
+					   "`" };
 	struct df_lexed l;
 	size_t i;
 
@@ -138,7 +145,7 @@ static void test_statements(void **state)
 	      "UPDATE \"t:t\" AS \"t\" SET \"raw\"=dl_bcat(\"t\".\"raw\",X'01')"
 	      " WHERE (dl_like(\"t\".\"id\",'a\\_%','\\'))");
 	gives("SELECT 'it''s' || $1", "SELECT ('it''s' || ?1) AS "
-	      "\"?column?\"");
+				      "\"?column?\"");
 }
 
 static void test_params(void **state)
@@ -149,7 +156,9 @@ static void test_params(void **state)
 	(void)state;
 	assert_int_equal(translate("INSERT INTO t (id, size, ok, raw, emb) "
 				   "VALUES ($1, $2, $3, decode($4, 'base64'), "
-				   "$5::float4[])", &out, &e, NULL, false), 0);
+				   "$5::float4[])",
+				   &out, &e, NULL, false),
+			 0);
 	assert_int_equal(out.n_params, 5);
 	assert_int_equal(out.param[0], DF_T_TEXT);
 	assert_int_equal(out.param[1], DF_T_INT8);
@@ -157,8 +166,9 @@ static void test_params(void **state)
 	assert_int_equal(out.param[3], DF_T_TEXT);
 	assert_int_equal(out.param[4], DF_T_VEC);
 	assert_true(out.writes);
-	assert_int_equal(translate("SELECT 1 WHERE $2 = 1 AND $1 IS NULL",
-				   &out, &e, NULL, false), 0);
+	assert_int_equal(translate("SELECT 1 WHERE $2 = 1 AND $1 IS NULL", &out,
+				   &e, NULL, false),
+			 0);
 	assert_int_equal(out.n_params, 2);
 	assert_int_equal(out.param[1], DF_T_INT4);
 }
@@ -195,17 +205,20 @@ static void test_rights(void **state)
 	struct df_sql_error e;
 
 	(void)state;
-	assert_int_equal(translate("SELECT id FROM t__log", &out, &e, "t",
-				   false), 0);
-	assert_int_equal(translate("SELECT id FROM other", &out, &e, "t",
-				   false), -EINVAL);
+	assert_int_equal(
+		translate("SELECT id FROM t__log", &out, &e, "t", false), 0);
+	assert_int_equal(
+		translate("SELECT id FROM other", &out, &e, "t", false),
+		-EINVAL);
 	assert_int_equal(e.status, 403);
 	assert_int_equal(translate("SELECT (SELECT max(id) FROM other)", &out,
-				   &e, "t", false), -EINVAL);
+				   &e, "t", false),
+			 -EINVAL);
 	assert_int_equal(translate("DROP TABLE other", &out, &e, "t", false),
 			 -EINVAL);
 	assert_int_equal(translate("INSERT INTO t (id) VALUES ('x')", &out, &e,
-				   NULL, true), -EINVAL);
+				   NULL, true),
+			 -EINVAL);
 	assert_int_equal(e.status, 403);
 	assert_int_equal(translate("SELECT id FROM t", &out, &e, NULL, true),
 			 0);
@@ -237,13 +250,14 @@ static void test_mutations(void **state)
 
 		for (j = 0; j < len; j++) {
 			for (with = 0; with < 7; with++) {
-				static const char put[] = { 0, '(', '\'', '"',
-							    '.', ',', '\xff' };
+				static const char put[] = { 0,     '(', '\'',
+							    '"',   '.', ',',
+							    '\xff' };
 				struct df_sql out;
 				struct df_sql_error e;
 				struct df_arena a;
 				struct df_sql_in in = { .text = text,
-					.catalog = catalog };
+							.catalog = catalog };
 
 				memcpy(text, seeds[i], len + 1);
 				text[j] = put[with];
@@ -268,7 +282,8 @@ static void test_memory(void **state)
 
 	(void)state;
 	for (ceiling = 0; ceiling < 60000 && taken == 0; ceiling += 97) {
-		struct df_sql_in in = { .text = text, .len = strlen(text),
+		struct df_sql_in in = { .text = text,
+					.len = strlen(text),
 					.catalog = catalog };
 		struct df_sql out;
 		struct df_sql_error e;

@@ -54,8 +54,8 @@ static int64_t body_number(const struct df_req *r, const char *key)
 static void account_me(struct df_req *r)
 {
 	struct df_buf *b = &r->out;
-	const char *user = r->caller.jwt.user[0] != '\0' ? r->caller.jwt.user :
-							   "local";
+	const char *user = r->caller.jwt.user[0] != '\0' ? r->caller.jwt.user
+							 : "local";
 
 	r->status = 200;
 	df_buf_put_str(b, "{\"id\":");
@@ -93,15 +93,17 @@ static void account_token(struct df_req *r)
 	org = body_text(r, &a, "organization_id");
 	df_buf_init(&token, DF_JWT_MAX);
 	if (org != NULL && org[0] != '\0' && strcmp(org, row.org) != 0) {
-		df_req_error(r, 403, "FORBIDDEN", "this token is not for "
-			     "organization %.60s", org);
+		df_req_error(r, 403, "FORBIDDEN",
+			     "this token is not for "
+			     "organization %.60s",
+			     org);
 		goto out;
 	}
 	if (row.expires_s != 0 &&
 	    (seconds <= 0 || now + seconds > row.expires_s))
 		seconds = row.expires_s - now;
-	(void)snprintf(row.name, sizeof(row.name), "%s", name != NULL ? name :
-		       "api");
+	(void)snprintf(row.name, sizeof(row.name), "%s",
+		       name != NULL ? name : "api");
 	if (df_auth_issue(r->server->auth, &row, r->caller.jwt.user, seconds,
 			  &token) < 0) {
 		df_req_error(r, 500, "INTERNAL", "token creation failed");
@@ -131,7 +133,8 @@ static void account_orgs(struct df_req *r)
 	df_buf_init(&list, (size_t)16 << 20);
 	if (s->ops->org_list(s, &list) < 0 ||
 	    !df_json_valid((char *)list.data, list.len, &all)) {
-		df_req_error(r, 503, "INTERNAL", "the store does not answer: "
+		df_req_error(r, 503, "INTERNAL",
+			     "the store does not answer: "
 			     "try again");
 	} else if (r->n_seg == 1) {
 		r->status = 200;
@@ -144,8 +147,10 @@ static void account_orgs(struct df_req *r)
 		}
 		df_buf_put_u8(&r->out, ']');
 	} else if (strcmp(r->seg[1], r->caller.org) != 0) {
-		df_req_error(r, 403, "FORBIDDEN", "this token is not for "
-			     "organization %.60s", r->seg[1]);
+		df_req_error(r, 403, "FORBIDDEN",
+			     "this token is not for "
+			     "organization %.60s",
+			     r->seg[1]);
 	} else if (r->n_seg == 3 && strcmp(r->seg[2], "members") == 0) {
 		r->status = 200;
 		df_buf_put_str(&r->out, "{\"members\":[{\"user_id\":");
@@ -153,7 +158,7 @@ static void account_orgs(struct df_req *r)
 		df_buf_put_str(&r->out, ",\"name\":");
 		df_json_puts(&r->out, r->caller.jwt.user);
 		df_buf_put_str(&r->out, ",\"email\":\"\",\"role\":\"ADMIN\"}"
-			       "]}");
+					"]}");
 	} else if (r->n_seg == 2) {
 		while (df_json_next(&all, &it, NULL, &org) > 0) {
 			id = df_json_member(&org, "id");
@@ -204,25 +209,32 @@ static void workspace_create(struct df_req *r)
 	if (name == NULL || name[0] == '\0')
 		name = id;
 	if (id == NULL || id[0] == '\0') {
-		df_req_error(r, 400, "INVALID_REQUEST", "workspace ID is "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "workspace ID is "
 			     "required");
 	} else if (!df_workspace_id_ok(id)) {
-		df_req_error(r, 400, "INVALID_REQUEST", "workspace ID \"%.80s\""
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "workspace ID \"%.80s\""
 			     " is not made of lower-case words and digits "
-			     "joined by - or _", id);
+			     "joined by - or _",
+			     id);
 	} else if (r->caller.row.read_only || r->caller.only_table != NULL ||
 		   r->caller.row.workspace[0] != '\0') {
-		df_req_error(r, 403, "FORBIDDEN", "this token may not create "
+		df_req_error(r, 403, "FORBIDDEN",
+			     "this token may not create "
 			     "workspaces");
 	} else {
 		err = s->ops->ws_create(s, r->caller.org, id, name);
 		if (err == -EEXIST) {
-			df_req_error(r, 409, "CONFLICT", "workspace \"%s\" "
-				     "already exists", id);
+			df_req_error(r, 409, "CONFLICT",
+				     "workspace \"%s\" "
+				     "already exists",
+				     id);
 		} else if (err < 0) {
-			df_req_error(r, 500, "INTERNAL", "workspace \"%s\" "
-				     "could not be created: %s", id,
-				     df_strerror(err));
+			df_req_error(r, 500, "INTERNAL",
+				     "workspace \"%s\" "
+				     "could not be created: %s",
+				     id, df_strerror(err));
 		} else {
 			r->status = 201;
 			df_buf_put_str(&r->out, "{\"id\":");
@@ -244,7 +256,8 @@ void df_api_workspaces(struct df_req *r)
 	if (is(r, "GET", 1)) {
 		df_buf_put_str(&r->out, "{\"data\":");
 		if (s->ops->ws_list(s, r->caller.org, &r->out) < 0) {
-			df_req_error(r, 503, "INTERNAL", "the store does not "
+			df_req_error(r, 503, "INTERNAL",
+				     "the store does not "
 				     "answer: try again");
 			return;
 		}
@@ -281,11 +294,13 @@ static void table_list(struct df_req *r, const char *ws)
 	bool first = true;
 
 	df_answer_init(&out);
-	df_api_statement(r, ws, "SELECT table_name FROM "
-			 "information_schema.tables WHERE table_type = 'BASE "
-			 "TABLE' AND table_schema NOT IN ('pg_catalog', "
-			 "'information_schema', 'deeplake') ORDER BY table_name",
-			 &out);
+	df_api_statement(
+		r, ws,
+		"SELECT table_name FROM "
+		"information_schema.tables WHERE table_type = 'BASE "
+		"TABLE' AND table_schema NOT IN ('pg_catalog', "
+		"'information_schema', 'deeplake') ORDER BY table_name",
+		&out);
 	if (out.error.status != 0) {
 		df_api_sql_error(r, &out.error);
 	} else if (df_json_valid((char *)out.body.data, out.body.len, &root)) {
@@ -298,8 +313,8 @@ static void table_list(struct df_req *r, const char *ws)
 
 			if (df_json_next(&row, &cell, NULL, &name) <= 0)
 				continue;
-			df_buf_put_str(&r->out, first ? "{\"table_name\":\"" :
-							",{\"table_name\":\"");
+			df_buf_put_str(&r->out, first ? "{\"table_name\":\""
+						      : ",{\"table_name\":\"");
 			df_buf_put(&r->out, name.p, name.len);
 			df_buf_put_str(&r->out, "\"}");
 			first = false;
@@ -319,8 +334,7 @@ static bool type_text_ok(const char *type)
 		char c = type[i];
 
 		open += c == '(' ? 1 : c == ')' ? -1 : 0;
-		if (!isalnum((unsigned char)c) &&
-		    strchr(" _()[],", c) == NULL)
+		if (!isalnum((unsigned char)c) && strchr(" _()[],", c) == NULL)
 			return false;
 		if (open < 0 || (c == ',' && open == 0))
 			return false;
@@ -338,14 +352,16 @@ static bool table_sql(struct df_req *r, struct df_arena *a, struct df_buf *sql,
 
 	*name = body_text(r, a, "table_name");
 	if (*name == NULL || **name == '\0') {
-		df_req_error(r, 400, "INVALID_REQUEST", "\"table_name\" is "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "\"table_name\" is "
 			     "required");
 		return false;
 	}
 	(void)df_json_valid((char *)r->body.data, r->body.len, &root);
 	schema = df_json_member(&root, "table_schema");
 	if (schema.kind != DF_J_OBJECT) {
-		df_req_error(r, 400, "INVALID_REQUEST", "\"table_schema\" is "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "\"table_schema\" is "
 			     "required: {\"column\": \"TYPE\", ...}");
 		return false;
 	}
@@ -356,7 +372,8 @@ static bool table_sql(struct df_req *r, struct df_arena *a, struct df_buf *sql,
 		col = df_json_cstr(&key, a);
 		type = df_json_cstr(&value, a);
 		if (col == NULL || type == NULL || !type_text_ok(type)) {
-			df_req_error(r, 400, "INVALID_REQUEST", "column "
+			df_req_error(r, 400, "INVALID_REQUEST",
+				     "column "
 				     "\"%.60s\": \"%.60s\" is not a type",
 				     col != NULL ? col : "?",
 				     type != NULL ? type : "?");
@@ -428,12 +445,15 @@ static void table_drop(struct df_req *r, const char *ws, const char *name)
 void df_api_tables(struct df_req *r, const char *ws)
 {
 	struct df_store *s = r->server->store;
-	int there = df_workspace_id_ok(ws) ?
-		    s->ops->ws_exists(s, r->caller.org, ws) : 0;
+	int there = df_workspace_id_ok(ws)
+			    ? s->ops->ws_exists(s, r->caller.org, ws)
+			    : 0;
 
 	if (there <= 0)
-		df_req_error(r, there < 0 ? 503 : 404, "NOT_FOUND", "Not found:"
-			     " /workspaces/%.80s/tables", ws);
+		df_req_error(r, there < 0 ? 503 : 404, "NOT_FOUND",
+			     "Not found:"
+			     " /workspaces/%.80s/tables",
+			     ws);
 	else if (is(r, "GET", 3))
 		table_list(r, ws);
 	else if (is(r, "POST", 3))

@@ -17,7 +17,9 @@ int df_admin_find(int argc, char **argv)
 	for (i = 1; i < argc; i++) {
 		if (argv[i][0] != '-')
 			return strcmp(argv[i], "token") == 0 ||
-			       strcmp(argv[i], "backup") == 0 ? i : 0;
+					       strcmp(argv[i], "backup") == 0
+				       ? i
+				       : 0;
 		/* an option's value is not a command */
 		if (strchr(argv[i], '=') == NULL &&
 		    strcmp(argv[i], "--verbose") != 0)
@@ -38,8 +40,8 @@ static int64_t duration(const char *text)
 	static const struct {
 		char unit;
 		int64_t seconds;
-	} units[] = { { '\0', 1 }, { 's', 1 }, { 'm', 60 }, { 'h', 3600 },
-		      { 'd', 86400 }, { 'y', 365 * 86400 } };
+	} units[] = { { '\0', 1 },   { 's', 1 },     { 'm', 60 },
+		      { 'h', 3600 }, { 'd', 86400 }, { 'y', 365 * 86400 } };
 	char *rest;
 	long n = strtol(text, &rest, 10);
 	size_t i;
@@ -135,9 +137,10 @@ static void list_one(void *arg, const struct df_token_row *r)
 		(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	}
 	(void)printf("%s  %-8s  expires %-20s  %s  %s%s%s%s  %s\n", r->id,
-		     r->revoked ? "revoked" : r->expires_s != 0 &&
-		     r->expires_s <= now ? "expired" : "good", when,
-		     r->read_only ? "read" : "write",
+		     r->revoked                                 ? "revoked"
+		     : r->expires_s != 0 && r->expires_s <= now ? "expired"
+								: "good",
+		     when, r->read_only ? "read" : "write",
 		     r->workspace[0] != '\0' ? r->workspace : "*",
 		     r->table[0] != '\0' ? "/" : "", r->table, "", r->name);
 }
@@ -149,15 +152,17 @@ static int token_run(struct df_store *store, int argc, char **argv)
 	if (argc >= 1 && strcmp(argv[0], "create") == 0)
 		return token_create(store, argc - 1, argv + 1);
 	if (argc == 1 && strcmp(argv[0], "list") == 0)
-		return store->ops->token_list(store, list_one, NULL) < 0 ?
-			       DF_EXIT_FAILED : DF_EXIT_OK;
+		return store->ops->token_list(store, list_one, NULL) < 0
+			       ? DF_EXIT_FAILED
+			       : DF_EXIT_OK;
 	if (argc == 2 && strcmp(argv[0], "revoke") == 0) {
 		err = store->ops->token_revoke(store, argv[1]);
 		if (err < 0)
-			df_log_error("token revoke %s: %s", argv[1], err ==
-				     -ENOENT ? "no such token (deeplake serve "
-				     "token list shows them)" :
-				     df_strerror(err));
+			df_log_error("token revoke %s: %s", argv[1],
+				     err == -ENOENT
+					     ? "no such token (deeplake serve "
+					       "token list shows them)"
+					     : df_strerror(err));
 		return err < 0 ? DF_EXIT_FAILED : DF_EXIT_OK;
 	}
 	return usage("token: create, list or revoke ID");
@@ -173,8 +178,8 @@ int df_admin_run(const struct df_serve_conf *conf, int argc, char **argv)
 	if (df_store_open(conf->store, false, &store) < 0)
 		return DF_EXIT_FAILED;
 	if (strcmp(argv[0], "backup") == 0)
-		status = store->ops->backup(store, argv[1]) < 0 ?
-				 DF_EXIT_FAILED : DF_EXIT_OK;
+		status = store->ops->backup(store, argv[1]) < 0 ? DF_EXIT_FAILED
+								: DF_EXIT_OK;
 	else
 		status = token_run(store, argc - 1, argv + 1);
 	store->ops->stop(store);

@@ -55,10 +55,10 @@ enum df_endpoint df_api_endpoint(const struct df_req *r)
 		const char *word;
 		enum df_endpoint endpoint;
 	} first[] = {
-		{ "health", DF_EP_HEALTH },     { "ready", DF_EP_HEALTH },
-		{ "metrics", DF_EP_METRICS },   { "me", DF_EP_ME },
-		{ "users", DF_EP_ME },          { "organizations", DF_EP_ORGS },
-		{ "auth", DF_EP_AUTH },         { "device", DF_EP_AUTH },
+		{ "health", DF_EP_HEALTH },   { "ready", DF_EP_HEALTH },
+		{ "metrics", DF_EP_METRICS }, { "me", DF_EP_ME },
+		{ "users", DF_EP_ME },        { "organizations", DF_EP_ORGS },
+		{ "auth", DF_EP_AUTH },       { "device", DF_EP_AUTH },
 	};
 	size_t i;
 
@@ -80,11 +80,12 @@ static void api_capabilities(struct df_req *r, const char *ws)
 		return;
 	}
 	r->status = 200;
-	df_buf_printf(&r->out, "{\"server\":\"deeplakefs\",\"version\":\"%s\","
+	df_buf_printf(&r->out,
+		      "{\"server\":\"deeplakefs\",\"version\":\"%s\","
 		      "\"store\":\"%s\",\"feed\":%s,\"unique\":%s,"
 		      "\"read_your_write\":true,\"read_only\":%s,"
-		      "\"max_body_bytes\":%zu}", DF_VERSION,
-		      r->server->store->ops->name,
+		      "\"max_body_bytes\":%zu}",
+		      DF_VERSION, r->server->store->ops->name,
 		      r->server->store->feed ? "true" : "false",
 		      r->plan.no_unique ? "false" : "true",
 		      r->caller.row.read_only ? "true" : "false",
@@ -97,9 +98,11 @@ static bool api_public(struct df_req *r)
 		r->status = 200;
 		df_buf_put_str(&r->out, "{\"status\":\"ok\"}");
 	} else if (seg_is(r, 0, "ready") && r->n_seg == 1) {
-		bool up = r->server->store->ops->ws_exists(r->server->store,
-				df_auth_org(r->server->auth), "ready-probe")
-			  >= 0 && !atomic_load(&r->server->stopping);
+		bool up = r->server->store->ops->ws_exists(
+				  r->server->store,
+				  df_auth_org(r->server->auth),
+				  "ready-probe") >= 0 &&
+			  !atomic_load(&r->server->stopping);
 
 		r->status = up ? 200 : 503;
 		df_buf_printf(&r->out, "{\"status\":\"%s\"}",
@@ -149,7 +152,8 @@ static bool api_route(struct df_req *r)
 		break;
 	}
 	if (seg_is(r, 0, "api") && seg_is(r, 3, "ds") && seg_is(r, 5, "creds"))
-		df_req_error(r, 404, "NOT_FOUND", "this server has no Deeplake "
+		df_req_error(r, 404, "NOT_FOUND",
+			     "this server has no Deeplake "
 			     "object storage: write with SQL (POST "
 			     "/workspaces/%s/tables/query), not with ingest()",
 			     r->seg[2]);
@@ -174,17 +178,21 @@ static bool api_simulated(struct df_req *r)
 	if (p->html) {
 		r->status = p->status;
 		r->type = "text/html";
-		df_buf_put_str(&r->out, "<html><head><title>403 Forbidden"
+		df_buf_put_str(&r->out,
+			       "<html><head><title>403 Forbidden"
 			       "</title></head><body><center><h1>403 Forbidden"
 			       "</h1></center></body></html>\n");
 	} else if (p->status == 402) {
 		r->status = 402;
-		df_buf_put_str(&r->out, "{\"balance_cents\":0,\"error\":"
+		df_buf_put_str(&r->out,
+			       "{\"balance_cents\":0,\"error\":"
 			       "\"insufficient balance, please top up\"}");
 	} else {
-		df_req_error(r, p->status, "SIMULATED", p->status == 413 ?
-			     "statement too large" : p->status == 401 ?
-			     "invalid token" : "simulated %d", p->status);
+		df_req_error(r, p->status, "SIMULATED",
+			     p->status == 413   ? "statement too large"
+			     : p->status == 401 ? "invalid token"
+						: "simulated %d",
+			     p->status);
 	}
 	return true;
 }
@@ -246,8 +254,8 @@ void df_api_run(void *arg)
 	size_t len;
 
 	api_peek(r, &text, &len);
-	df_sim_plan(s->sim, r->endpoint, text, len, r->body.len,
-		    r->nth, &r->plan);
+	df_sim_plan(s->sim, r->endpoint, text, len, r->body.len, r->nth,
+		    &r->plan);
 	if (r->plan.latency_ms > 0 &&
 	    df_work_after(s->work, r->plan.latency_ms, api_do, r, NULL) == 0)
 		return;

@@ -22,16 +22,16 @@
 
 struct auth_slot {
 	struct df_token_row row;
-	bool known;       /* false: the store has no such token */
+	bool known; /* false: the store has no such token */
 	int64_t read_ns;
-	double tokens;    /* of the rate limit's bucket */
+	double tokens; /* of the rate limit's bucket */
 	int64_t filled_ns;
 };
 
 struct df_auth {
 	struct df_store *store; /* not owned */
 	uint8_t secret[DF_JWT_SECRET_LEN];
-	char org[64];           /* the default org */
+	char org[64]; /* the default org */
 	struct df_lock lock;
 	struct auth_slot slot[AUTH_SLOTS]; /* lock */
 };
@@ -116,8 +116,7 @@ int df_auth_load(struct df_auth *a)
 	df_buf_init(&b, 4096);
 	err = meta_once(a->store, "jwt_secret", hex, &b);
 	if (err == 0)
-		err = hex_bytes(df_buf_cstr(&b), a->secret,
-				sizeof(a->secret));
+		err = hex_bytes(df_buf_cstr(&b), a->secret, sizeof(a->secret));
 	explicit_bzero(hex, sizeof(hex));
 	if (b.data != NULL)
 		explicit_bzero(b.data, b.size);
@@ -135,8 +134,8 @@ int df_auth_load(struct df_auth *a)
 	return err < 0 ? df_fail(err, "the store's secret") : 0;
 }
 
-int df_auth_issue(struct df_auth *a, struct df_token_row *row,
-		  const char *user, int64_t seconds, struct df_buf *out)
+int df_auth_issue(struct df_auth *a, struct df_token_row *row, const char *user,
+		  int64_t seconds, struct df_buf *out)
 {
 	struct df_jwt t = { .issued_s = df_clock_real_ns() / DF_NS_PER_S };
 	int err;
@@ -166,8 +165,7 @@ void df_auth_forget(struct df_auth *a)
 }
 
 /* The row of a token: 0, -ENOENT or -errno. */
-static int auth_row(struct df_auth *a, const char *id,
-		    struct df_token_row *row)
+static int auth_row(struct df_auth *a, const char *id, struct df_token_row *row)
 {
 	struct auth_slot *s = &a->slot[df_xxh3(id, strlen(id)) % AUTH_SLOTS];
 	int64_t now = df_clock_mono_ns();
@@ -210,8 +208,10 @@ static bool auth_rate_ok(struct df_auth *a, const char *id, double rate)
 	bool ok;
 
 	df_lock(&a->lock);
-	s->tokens = s->filled_ns == 0 ? rate : s->tokens +
-		    rate * (double)(now - s->filled_ns) / (double)DF_NS_PER_S;
+	s->tokens = s->filled_ns == 0
+			    ? rate
+			    : s->tokens + rate * (double)(now - s->filled_ns) /
+						  (double)DF_NS_PER_S;
 	s->tokens = DF_MIN(s->tokens, DF_MAX(rate, 1.0));
 	s->filled_ns = now;
 	ok = s->tokens >= 1;
@@ -229,7 +229,8 @@ int df_auth_token(struct df_req *r, const char *token)
 				df_clock_real_ns() / DF_NS_PER_S, &c->jwt);
 
 	if (err == -ESTALE) {
-		df_req_error(r, 401, "UNAUTHORIZED", "the token has expired: "
+		df_req_error(r, 401, "UNAUTHORIZED",
+			     "the token has expired: "
 			     "get a new one (deeplake login, or deeplake serve "
 			     "token create)");
 		return err;
@@ -237,12 +238,15 @@ int df_auth_token(struct df_req *r, const char *token)
 	if (err == 0)
 		err = auth_row(a, c->jwt.id, &c->row);
 	if (err == -ENOENT || err == -EINVAL || (err == 0 && c->row.revoked)) {
-		df_req_error(r, 401, "UNAUTHORIZED", err == 0 ? "the token was "
-			     "revoked" : "invalid token");
+		df_req_error(r, 401, "UNAUTHORIZED",
+			     err == 0 ? "the token was "
+					"revoked"
+				      : "invalid token");
 		return -EACCES;
 	}
 	if (err < 0) {
-		df_req_error(r, 503, "INTERNAL", "the store does not answer: "
+		df_req_error(r, 503, "INTERNAL",
+			     "the store does not answer: "
 			     "try again");
 		return err;
 	}
@@ -253,19 +257,24 @@ static int auth_scope(struct df_req *r)
 {
 	const char *want = df_req_header(r, "X-Activeloop-Org-Id");
 	struct df_caller *c = &r->caller;
-	const char *ws = r->n_seg > 1 && strcmp(r->seg[0], "workspaces") == 0 ?
-			 r->seg[1] : NULL;
+	const char *ws = r->n_seg > 1 && strcmp(r->seg[0], "workspaces") == 0
+				 ? r->seg[1]
+				 : NULL;
 
 	if (want != NULL && want[0] != '\0' && strcmp(want, c->row.org) != 0) {
-		df_req_error(r, 403, "FORBIDDEN", "this token is not for "
-			     "organization %.60s", want);
+		df_req_error(r, 403, "FORBIDDEN",
+			     "this token is not for "
+			     "organization %.60s",
+			     want);
 		return -EACCES;
 	}
 	(void)snprintf(c->org, sizeof(c->org), "%s", c->row.org);
 	if (ws != NULL && c->row.workspace[0] != '\0' &&
 	    strcmp(ws, c->row.workspace) != 0) {
-		df_req_error(r, 403, "FORBIDDEN", "this token is for workspace "
-			     "%s only", c->row.workspace);
+		df_req_error(r, 403, "FORBIDDEN",
+			     "this token is for workspace "
+			     "%s only",
+			     c->row.workspace);
 		return -EACCES;
 	}
 	c->only_table = c->row.table[0] != '\0' ? c->row.table : NULL;
@@ -277,7 +286,8 @@ int df_auth_check(struct df_req *r)
 	const char *h = df_req_header(r, "Authorization");
 
 	if (h == NULL || strncasecmp(h, "Bearer ", 7) != 0 || h[7] == '\0') {
-		df_req_error(r, 401, "UNAUTHORIZED", "missing token: send "
+		df_req_error(r, 401, "UNAUTHORIZED",
+			     "missing token: send "
 			     "\"Authorization: Bearer TOKEN\"");
 		return -EACCES;
 	}
@@ -290,7 +300,8 @@ int df_auth_check(struct df_req *r)
 	    !auth_rate_ok(r->server->auth, r->caller.jwt.id,
 			  r->server->conf.token_rate)) {
 		r->retry_after_s = 1;
-		df_req_error(r, 429, "RATE_LIMITED", "too many requests: this "
+		df_req_error(r, 429, "RATE_LIMITED",
+			     "too many requests: this "
 			     "token may send %g a second",
 			     r->server->conf.token_rate);
 		return -EACCES;
@@ -345,7 +356,8 @@ int df_credentials_write(struct df_server *s, const char *path)
 	df_json_puts(&text, df_buf_cstr(&token));
 	df_buf_put_str(&text, ",\n  \"orgId\": ");
 	df_json_puts(&text, row.org);
-	df_buf_put_str(&text, ",\n  \"orgName\": \"deeplake\",\n"
+	df_buf_put_str(&text,
+		       ",\n  \"orgName\": \"deeplake\",\n"
 		       "  \"userName\": \"local\",\n"
 		       "  \"workspaceId\": \"default\",\n  \"apiUrl\": ");
 	df_json_puts(&text, s->url);

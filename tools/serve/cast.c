@@ -27,7 +27,8 @@ static int cast_bad(const struct cast *c)
 	const char *name = df_type_name(c->to);
 
 	if (v->kind != DF_V_TEXT)
-		(void)snprintf(c->err, DF_VALUE_ERR, "cannot cast type %s to %s",
+		(void)snprintf(c->err, DF_VALUE_ERR,
+			       "cannot cast type %s to %s",
 			       df_type_name(c->from), name);
 	else if (c->to == DF_T_JSON || c->to == DF_T_JSONB)
 		(void)snprintf(c->err, DF_VALUE_ERR,
@@ -35,7 +36,8 @@ static int cast_bad(const struct cast *c)
 	else if (c->to == DF_T_VEC || c->to == DF_T_ARRAY ||
 		 c->to == DF_T_MATRIX)
 		(void)snprintf(c->err, DF_VALUE_ERR,
-			       "malformed array literal: \"%.*s\"", shown, v->p);
+			       "malformed array literal: \"%.*s\"", shown,
+			       v->p);
 	else
 		(void)snprintf(c->err, DF_VALUE_ERR,
 			       "invalid input syntax for type %s: \"%.*s\"",
@@ -93,7 +95,8 @@ static int cast_int(struct cast *c)
 		if (errno == ERANGE) {
 			(void)snprintf(c->err, DF_VALUE_ERR,
 				       "value \"%.60s\" is out of range for "
-				       "type %s", text, df_type_name(c->to));
+				       "type %s",
+				       text, df_type_name(c->to));
 			return -EINVAL;
 		}
 	} else if (v->kind == DF_V_REAL) {
@@ -179,7 +182,8 @@ static int cast_hex(struct cast *c, const char *p, size_t len, char *out)
 	size_t i;
 
 	if (len % 2 != 0) {
-		(void)snprintf(c->err, DF_VALUE_ERR, "invalid hexadecimal data: "
+		(void)snprintf(c->err, DF_VALUE_ERR,
+			       "invalid hexadecimal data: "
 			       "odd number of digits");
 		return -EINVAL;
 	}
@@ -232,7 +236,8 @@ static int cast_bytea(struct cast *c)
 			return cast_bad(c);
 		}
 	}
-	*v = (struct df_value){ .kind = DF_V_BLOB, .p = out,
+	*v = (struct df_value){ .kind = DF_V_BLOB,
+				.p = out,
 				.len = (size_t)(to - out) };
 	return 0;
 }
@@ -264,54 +269,70 @@ static int cast_json(struct cast *c)
 	return err;
 }
 
+/* One number of a vector at *p, which moves to what follows it. */
+static int vec_item(const char **p, const char *end, float *x)
+{
+	char num[64], *rest;
+	size_t n = 0;
+
+	while (*p < end && n < sizeof(num) - 1 && strchr(",}]\"", **p) == NULL)
+		num[n++] = *(*p)++;
+	num[n] = '\0';
+	*x = strtof(num, &rest);
+	if (rest == num)
+		return -EINVAL;
+	while (isspace((unsigned char)*rest))
+		rest++;
+	return *rest == '\0' ? 0 : -EINVAL;
+}
+
+/* The numbers after the opening bracket; 0 when `close` ended them. */
+static int vec_items(const char *p, const char *end, char close,
+		     struct df_buf *out)
+{
+	p = df_json_space(p, end);
+	if (p < end && *p == close)
+		return df_json_space(p + 1, end) == end ? 0 : -EINVAL;
+	for (;;) {
+		float x;
+
+		if (vec_item(&p, end, &x) < 0 || p >= end)
+			return -EINVAL;
+		df_buf_put(out, &x, sizeof(x));
+		if (*p == close)
+			return df_json_space(p + 1, end) == end ? out->err
+								: -EINVAL;
+		if (*p != ',')
+			return -EINVAL;
+		p = df_json_space(p + 1, end);
+	}
+}
+
 /* {0.1,0.2} or [0.1, 0.2] to float32s. */
 static int cast_vec(struct cast *c)
 {
 	struct df_value *v = c->v;
-	const char *p = v->p, *end = p + v->len;
+	const char *end = v->p + v->len, *p;
 	struct df_buf out;
-	char open, num[64];
-	int err = 0;
+	int err;
 
 	if (v->kind == DF_V_BLOB && c->from == DF_T_VEC)
 		return 0;
 	if (v->kind != DF_V_TEXT)
 		return cast_bad(c);
-	p = df_json_space(p, end);
-	open = p < end ? *p : '\0';
-	if (open != '{' && open != '[')
+	p = df_json_space(v->p, end);
+	if (p >= end || (*p != '{' && *p != '['))
 		return cast_bad(c);
-	p = df_json_space(p + 1, end);
 	df_buf_init(&out, VEC_MAX * sizeof(float));
-	while (p < end && *p != '}' && *p != ']') {
-		size_t n = 0;
-		char *rest;
-		float x;
-
-		while (p < end && n < sizeof(num) - 1 && *p != ',' &&
-		       *p != '}' && *p != ']' && *p != '"')
-			num[n++] = *p++;
-		num[n] = '\0';
-		x = strtof(num, &rest);
-		while (isspace((unsigned char)*rest))
-			rest++;
-		if (rest == num || *rest != '\0')
-			err = -EINVAL;
-		df_buf_put(&out, &x, sizeof(x));
-		if (p < end && *p == ',' && err == 0)
-			p = df_json_space(p + 1, end);
-		else if (p >= end || (*p != '}' && *p != ']') || err != 0)
-			break;
-	}
-	if (err == 0 && out.err == 0 && p < end &&
-	    *p == (open == '{' ? '}' : ']') &&
-	    df_json_space(p + 1, end) == end) {
-		err = cast_set_text(c, out.data == NULL ? "" :
-				    (const char *)out.data, out.len);
-		c->v->kind = err == 0 ? DF_V_BLOB : c->v->kind;
-	} else {
+	err = vec_items(p + 1, end, *p == '{' ? '}' : ']', &out);
+	if (err == 0)
+		err = cast_set_text(
+			c, out.data == NULL ? "" : (const char *)out.data,
+			out.len);
+	else
 		err = cast_bad(c);
-	}
+	if (err == 0)
+		c->v->kind = DF_V_BLOB;
 	df_buf_release(&out);
 	return err;
 }
@@ -333,8 +354,9 @@ static const char *array_item(const char *p, const char *end,
 		}
 		if (p < end)
 			p++;
-		df_json_put(out, item.data == NULL ? "" :
-			    (const char *)item.data, item.len);
+		df_json_put(out,
+			    item.data == NULL ? "" : (const char *)item.data,
+			    item.len);
 		df_buf_release(&item);
 		return p;
 	}

@@ -22,11 +22,11 @@
 struct df_col {
 	const char *name;
 	enum df_type type;
-	const char *type_text;  /* as declared, lower case: "embedding(4)" */
+	const char *type_text; /* as declared, lower case: "embedding(4)" */
 	bool not_null;
 	bool serial;
-	bool primary;           /* part of the PRIMARY KEY */
-	bool late_default;      /* SQLite does not know the default (it was
+	bool primary;            /* part of the PRIMARY KEY */
+	bool late_default;       /* SQLite does not know the default (it was
 				 * added by ALTER and is no constant): INSERT
 				 * has to write it */
 	const char *default_sql; /* in SQLite's SQL; NULL: none */
@@ -41,10 +41,10 @@ struct df_table {
 
 struct df_index {
 	const char *name, *table;
-	const char *column;  /* first column */
-	const char *method;  /* "btree" or "deeplake_index" */
-	const char *type;    /* deeplake_index: its index_type, or "" */
-	const char *def;     /* pg_indexes.indexdef */
+	const char *column; /* first column */
+	const char *method; /* "btree" or "deeplake_index" */
+	const char *type;   /* deeplake_index: its index_type, or "" */
+	const char *def;    /* pg_indexes.indexdef */
 };
 
 struct df_catalog {

@@ -94,8 +94,10 @@ static void emit_key(struct sql_ctx *c, const char *const *cols,
 	emit_str(c, ", UNIQUE (");
 	for (i = 0; cols[i] != NULL; i++) {
 		if (df_table_column(t, cols[i]) < 0)
-			sql_fail(c, 400, "Column does not exist: column \"%s\" "
-				 "named in key does not exist", cols[i]);
+			sql_fail(c, 400,
+				 "Column does not exist: column \"%s\" "
+				 "named in key does not exist",
+				 cols[i]);
 		emit_str(c, i > 0 ? "," : "");
 		emit_ident(c, cols[i]);
 	}
@@ -121,14 +123,17 @@ static void table_cols(struct sql_ctx *c, struct stmt *s, struct df_table *t)
 		struct df_col *col = &t->col[t->n_cols];
 
 		if (df_table_column(t, d->name) >= 0)
-			sql_fail(c, 409, "column \"%s\" specified more than "
-				 "once", d->name);
+			sql_fail(c, 409,
+				 "column \"%s\" specified more than "
+				 "once",
+				 d->name);
 		for (k = s->keys; k != NULL; k = k->next)
 			if (k->primary && name_in(k->cols, d->name))
 				d->primary = d->not_null = true;
 		col_fill(c, col, d, &constant);
 		if (col->serial && ++serials > 1)
-			sql_fail(c, 400, "one serial column a table on the "
+			sql_fail(c, 400,
+				 "one serial column a table on the "
 				 "SQLite store");
 		t->n_cols++;
 	}
@@ -190,26 +195,33 @@ static void add_column(struct sql_ctx *c, struct stmt *s)
 	t = df_catalog_table(c->in->catalog, s->name);
 	if (t == NULL) {
 		if (!s->explain) /* ALTER TABLE IF EXISTS */
-			sql_fail(c, 400, "Table does not exist: relation "
-				 "\"%s\" does not exist", s->name);
+			sql_fail(c, 400,
+				 "Table does not exist: relation "
+				 "\"%s\" does not exist",
+				 s->name);
 		ddl->skip = true;
 		return;
 	}
 	if (df_table_column(t, d->name) >= 0) {
 		if (!s->if_exists)
-			sql_fail(c, 409, "column \"%s\" of relation \"%s\" "
-				 "already exists", d->name, s->name);
+			sql_fail(c, 409,
+				 "column \"%s\" of relation \"%s\" "
+				 "already exists",
+				 d->name, s->name);
 		ddl->skip = true;
 		return;
 	}
 	if (d->serial || d->primary || d->unique)
-		sql_fail(c, 400, "ALTER TABLE cannot add a serial, PRIMARY KEY "
+		sql_fail(c, 400,
+			 "ALTER TABLE cannot add a serial, PRIMARY KEY "
 			 "or UNIQUE column on the SQLite store");
 	col = sql_alloc(c, sizeof(*col));
 	col_fill(c, col, d, &constant);
 	if (col->not_null && col->default_sql == NULL)
-		sql_fail(c, 400, "column \"%s\" of relation \"%s\" contains "
-			 "null values: give it a DEFAULT", d->name, s->name);
+		sql_fail(c, 400,
+			 "column \"%s\" of relation \"%s\" contains "
+			 "null values: give it a DEFAULT",
+			 d->name, s->name);
 	col->late_default = !constant;
 	emit_str(c, "ALTER TABLE ");
 	emit_ident2(c, "t:", s->name);
@@ -250,9 +262,10 @@ static const char *index_type(struct sql_ctx *c, const struct stmt *s,
 	size_t i;
 
 	if (s->index_type == NULL)
-		return t == DF_T_VEC ? "clustered" :
-		       t == DF_T_MATRIX ? "pooled_quantized" :
-		       df_type_is_text(t) ? "exact_text" : "inverted_index";
+		return t == DF_T_VEC        ? "clustered"
+		       : t == DF_T_MATRIX   ? "pooled_quantized"
+		       : df_type_is_text(t) ? "exact_text"
+					    : "inverted_index";
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(names[i][0], s->index_type) == 0)
 			return names[i][1];
@@ -274,11 +287,15 @@ static void index_conflict(struct sql_ctx *c, const struct stmt *s,
 		    strcmp(x->method, "deeplake_index") != 0)
 			continue;
 		if (strcmp(x->type, type) != 0)
-			sql_fail(c, 400, "Conflicting index types for column "
+			sql_fail(c, 400,
+				 "Conflicting index types for column "
 				 "'%s': index \"%s\" is of type %s; drop it "
-				 "first", x->column, x->name, x->type);
-		sql_fail(c, 400, "Multiple indexes on the same column are not "
-			 "supported yet: index \"%s\" already exists", x->name);
+				 "first",
+				 x->column, x->name, x->type);
+		sql_fail(c, 400,
+			 "Multiple indexes on the same column are not "
+			 "supported yet: index \"%s\" already exists",
+			 x->name);
 	}
 }
 
@@ -303,8 +320,8 @@ static void emit_index(struct sql_ctx *c, const struct stmt *s, bool unique)
 {
 	size_t i;
 
-	emit_str(c, unique && !c->in->no_unique ? "CREATE UNIQUE INDEX " :
-						  "CREATE INDEX ");
+	emit_str(c, unique && !c->in->no_unique ? "CREATE UNIQUE INDEX "
+						: "CREATE INDEX ");
 	emit_ident2(c, "i:", s->name);
 	emit_str(c, " ON ");
 	emit_ident2(c, "t:", s->table);
@@ -329,14 +346,18 @@ static void create_index(struct sql_ctx *c, struct stmt *s)
 	table_writable(c, s->table);
 	t = df_catalog_table(c->in->catalog, s->table);
 	if (t == NULL)
-		sql_fail(c, 400, "Table does not exist: relation \"%s\" does "
-			 "not exist", s->table);
+		sql_fail(c, 400,
+			 "Table does not exist: relation \"%s\" does "
+			 "not exist",
+			 s->table);
 	for (i = 0; s->index_cols[i] != NULL; i++) {
 		int col = df_table_column(t, s->index_cols[i]);
 
 		if (col < 0)
-			sql_fail(c, 400, "Column does not exist: column \"%s\" "
-				 "does not exist", s->index_cols[i]);
+			sql_fail(c, 400,
+				 "Column does not exist: column \"%s\" "
+				 "does not exist",
+				 s->index_cols[i]);
 		at = i == 0 ? col : at;
 	}
 	if (!deeplake && strcmp(s->method, "btree") != 0 &&
@@ -383,21 +404,25 @@ static void drop(struct sql_ctx *c, struct stmt *s)
 
 		x = table ? NULL : df_catalog_index(c->in->catalog, name);
 		table_writable(c, table || x == NULL ? name : x->table);
-		if (table ? df_catalog_table(c->in->catalog, name) != NULL :
-			    x != NULL) {
+		if (table ? df_catalog_table(c->in->catalog, name) != NULL
+			  : x != NULL) {
 			if (name_in(c->out->ddl.names, name))
 				continue;
 			c->out->ddl.names[n++] = name;
 			c->out->table = table ? name : x->table;
-			emit_str(c, table ? "DROP TABLE IF EXISTS " :
-					    "DROP INDEX IF EXISTS ");
+			emit_str(c, table ? "DROP TABLE IF EXISTS "
+					  : "DROP INDEX IF EXISTS ");
 			emit_ident2(c, table ? "t:" : "i:", name);
 			emit_str(c, ";");
 		} else if (!s->if_exists) {
-			sql_fail(c, 400, table ? "Table does not exist: table "
-				 "\"%s\" does not exist (relation \"%s\" does "
-				 "not exist)" : "index \"%s\" does not exist "
-				 "(relation \"%s\")", name, name);
+			sql_fail(c, 400,
+				 table ? "Table does not exist: table "
+					 "\"%s\" does not exist (relation "
+					 "\"%s\" does "
+					 "not exist)"
+				       : "index \"%s\" does not exist "
+					 "(relation \"%s\")",
+				 name, name);
 		}
 	}
 	c->out->ddl.n_names = n;

@@ -23,7 +23,8 @@ static void ddl_exists(struct sql_ctx *c, struct stmt *s)
 
 static void coldef_refuse(struct sql_ctx *c)
 {
-	sql_fail(c, 400, "%s constraints are not supported on the SQLite "
+	sql_fail(c, 400,
+		 "%s constraints are not supported on the SQLite "
 		 "store: use a server with the PostgreSQL store",
 		 c->tok->text);
 }
@@ -103,7 +104,8 @@ static void ddl_table(struct sql_ctx *c, struct stmt *s)
 	ddl_not_exists(c, s);
 	s->name = parse_table(c, &s->name_tok, &s->schema);
 	if (parse_is(c, "as"))
-		sql_fail(c, 400, "CREATE TABLE AS is not supported on the "
+		sql_fail(c, 400,
+			 "CREATE TABLE AS is not supported on the "
 			 "SQLite store: create it, then INSERT ... SELECT");
 	parse_want_op(c, "(");
 	if (!parse_is_op(c, ")")) {
@@ -160,14 +162,17 @@ static void index_columns(struct sql_ctx *c, struct stmt *s)
 	parse_want_op(c, "(");
 	do {
 		if (n == 32)
-			sql_fail(c, 400, "cannot use more than 32 columns in "
+			sql_fail(c, 400,
+				 "cannot use more than 32 columns in "
 				 "an index");
 		if (parse_is_op(c, "("))
-			sql_fail(c, 400, "an index over an expression is not "
+			sql_fail(c, 400,
+				 "an index over an expression is not "
 				 "supported on the SQLite store");
 		cols[n] = parse_label(c);
 		if (parse_is_op(c, "("))
-			sql_fail(c, 400, "an index over an expression is not "
+			sql_fail(c, 400,
+				 "an index over an expression is not "
 				 "supported on the SQLite store");
 		if (c->tok->kind == DF_TK_WORD && !parse_is(c, "asc") &&
 		    !parse_is(c, "desc") && !parse_is(c, "nulls"))
@@ -202,7 +207,8 @@ static void ddl_index(struct sql_ctx *c, struct stmt *s)
 	if (parse_take(c, "with"))
 		index_options(c, s);
 	if (parse_is(c, "where"))
-		sql_fail(c, 400, "a partial index is not supported on the "
+		sql_fail(c, 400,
+			 "a partial index is not supported on the "
 			 "SQLite store");
 }
 
@@ -216,7 +222,8 @@ static void ddl_drop(struct sql_ctx *c, struct stmt *s)
 	else if (parse_take(c, "index"))
 		s->kind = DF_SQL_DROP_INDEX;
 	else
-		sql_fail(c, 400, "DROP %s is not supported on the SQLite "
+		sql_fail(c, 400,
+			 "DROP %s is not supported on the SQLite "
 			 "store: use a server with the PostgreSQL store",
 			 c->tok->text);
 	(void)parse_take(c, "concurrently");
@@ -224,7 +231,8 @@ static void ddl_drop(struct sql_ctx *c, struct stmt *s)
 	s->names = sql_alloc(c, 65 * sizeof(*s->names));
 	do {
 		if (n == 64)
-			sql_fail(c, 400, "too many names in one DROP "
+			sql_fail(c, 400,
+				 "too many names in one DROP "
 				 "(most: 64)");
 		s->names[n++] = parse_table(c, &tok, &s->schema);
 	} while (parse_take_op(c, ","));
@@ -242,11 +250,14 @@ static void ddl_alter(struct sql_ctx *c, struct stmt *s)
 	s->if_exists = false;
 	s->name = parse_table(c, &s->name_tok, &s->schema);
 	if (!parse_take(c, "add"))
-		sql_fail(c, 400, "ALTER TABLE ... %s is not supported on the "
-			 "SQLite store (ADD COLUMN is)", c->tok->text);
+		sql_fail(c, 400,
+			 "ALTER TABLE ... %s is not supported on the "
+			 "SQLite store (ADD COLUMN is)",
+			 c->tok->text);
 	if (parse_is(c, "constraint") || parse_is(c, "primary") ||
 	    parse_is(c, "unique") || parse_is(c, "foreign"))
-		sql_fail(c, 400, "ALTER TABLE ADD CONSTRAINT is not supported "
+		sql_fail(c, 400,
+			 "ALTER TABLE ADD CONSTRAINT is not supported "
 			 "on the SQLite store");
 	(void)parse_take(c, "column");
 	ddl_not_exists(c, s);
@@ -284,7 +295,8 @@ void parse_ddl(struct sql_ctx *c, struct stmt *s)
 		ddl_not_exists(c, s);
 		(void)parse_label(c);
 	} else {
-		sql_fail(c, 400, "CREATE %s is not supported on the SQLite "
+		sql_fail(c, 400,
+			 "CREATE %s is not supported on the SQLite "
 			 "store: use a server with the PostgreSQL store",
 			 c->tok->text);
 	}

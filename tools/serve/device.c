@@ -34,8 +34,8 @@ enum device_state {
 
 struct device {
 	enum device_state state;
-	char code[72];     /* the machine's */
-	char user[12];     /* ABCD-EFGH */
+	char code[72]; /* the machine's */
+	char user[12]; /* ABCD-EFGH */
 	int64_t until_ns, asked_ns;
 	int tries;
 	struct df_token_row row; /* of who confirmed */
@@ -112,8 +112,9 @@ static void user_code(char out[12])
 static void device_code(struct df_req *r)
 {
 	struct df_devices *all = r->server->devices;
-	const char *url = r->server->conf.public_url != NULL ?
-			  r->server->conf.public_url : r->server->url;
+	const char *url = r->server->conf.public_url != NULL
+				  ? r->server->conf.public_url
+				  : r->server->url;
 	struct device *d, copy;
 	uint8_t raw[32];
 
@@ -130,16 +131,18 @@ static void device_code(struct df_req *r)
 	df_unlock(&all->lock);
 	if (d == NULL) {
 		r->retry_after_s = 60;
-		df_req_error(r, 429, "RATE_LIMITED", "too many logins wait for "
+		df_req_error(r, 429, "RATE_LIMITED",
+			     "too many logins wait for "
 			     "confirmation");
 		return;
 	}
 	r->status = 200;
-	df_buf_printf(&r->out, "{\"device_code\":\"%s\",\"user_code\":\"%s\","
+	df_buf_printf(&r->out,
+		      "{\"device_code\":\"%s\",\"user_code\":\"%s\","
 		      "\"verification_uri\":\"%s/device\","
 		      "\"verification_uri_complete\":\"%s/device?user_code=%s\""
-		      ",\"expires_in\":%d,\"interval\":%d}", copy.code,
-		      copy.user, url, url, copy.user, DEVICE_LIFE_S,
+		      ",\"expires_in\":%d,\"interval\":%d}",
+		      copy.code, copy.user, url, url, copy.user, DEVICE_LIFE_S,
 		      DEVICE_INTERVAL_S);
 }
 
@@ -167,8 +170,10 @@ static const char *token_state(struct df_devices *all, const char *code,
 	} else if (d->state == DEVICE_PENDING) {
 		/* half the interval: clocks and networks are not exact */
 		error = d->asked_ns != 0 && now - d->asked_ns <
-			DEVICE_INTERVAL_S * DF_NS_PER_S / 2 ? "slow_down" :
-			"authorization_pending";
+						    DEVICE_INTERVAL_S *
+							    DF_NS_PER_S / 2
+				? "slow_down"
+				: "authorization_pending";
 		d->asked_ns = now;
 	} else {
 		*out = *d;
@@ -192,8 +197,8 @@ static void device_token(struct df_req *r)
 		code = df_json_member(&root, "device_code");
 		text = df_json_cstr(&code, &a);
 	}
-	error = text == NULL ? "invalid_request" :
-			       token_state(r->server->devices, text, &d);
+	error = text == NULL ? "invalid_request"
+			     : token_state(r->server->devices, text, &d);
 	df_arena_release(&a);
 	if (error != NULL) {
 		oauth_error(r, error);
@@ -208,7 +213,8 @@ static void device_token(struct df_req *r)
 		r->status = 200;
 		df_buf_put_str(&r->out, "{\"access_token\":");
 		df_json_puts(&r->out, df_buf_cstr(&token));
-		df_buf_printf(&r->out, ",\"token_type\":\"Bearer\","
+		df_buf_printf(&r->out,
+			      ",\"token_type\":\"Bearer\","
 			      "\"expires_in\":%lld}",
 			      (long long)DEVICE_TOKEN_S);
 	}
@@ -239,20 +245,22 @@ static void page(struct df_req *r, int status, const char *said,
 	df_buf_reset(b);
 	r->status = status;
 	r->type = "text/html; charset=utf-8";
-	df_buf_put_str(b, "<!doctype html><meta charset=utf-8><title>deeplake: "
-		       "confirm a login</title><meta name=viewport content="
-		       "\"width=device-width\"><style>body{font:16px sans-serif;"
-		       "max-width:30em;margin:3em auto;padding:0 1em}input{"
-		       "font:inherit;width:100%;box-sizing:border-box}"
-		       "button{font:inherit;margin:1em 1em 0 0}</style>"
-		       "<h1>Confirm a login</h1><p>");
+	df_buf_put_str(
+		b, "<!doctype html><meta charset=utf-8><title>deeplake: "
+		   "confirm a login</title><meta name=viewport content="
+		   "\"width=device-width\"><style>body{font:16px sans-serif;"
+		   "max-width:30em;margin:3em auto;padding:0 1em}input{"
+		   "font:inherit;width:100%;box-sizing:border-box}"
+		   "button{font:inherit;margin:1em 1em 0 0}</style>"
+		   "<h1>Confirm a login</h1><p>");
 	put_html(b, said);
 	if (code != NULL) {
 		df_buf_put_str(b, "<form method=post action=/device><p>Code "
-			       "shown on the other machine<br><input name="
-			       "user_code value=\"");
+				  "shown on the other machine<br><input name="
+				  "user_code value=\"");
 		put_html(b, code);
-		df_buf_put_str(b, "\"><p>A token of this server (deeplake serve "
+		df_buf_put_str(b,
+			       "\"><p>A token of this server (deeplake serve "
 			       "token create makes one)<br><input name=token "
 			       "type=password autocomplete=off><p><button name="
 			       "answer value=yes>Confirm</button><button name="
@@ -355,8 +363,10 @@ static void device_confirm(struct df_req *r)
 		page(r, 200, "Refused.", NULL);
 	} else {
 		confirm_set(all, code, &r->caller);
-		page(r, 200, "Confirmed: the other machine is logged in within "
-		     "seconds. You can close this page.", NULL);
+		page(r, 200,
+		     "Confirmed: the other machine is logged in within "
+		     "seconds. You can close this page.",
+		     NULL);
 	}
 	explicit_bzero(token, sizeof(token));
 }
@@ -380,8 +390,10 @@ void df_api_device(struct df_req *r)
 		device_token(r);
 	} else if (page_path && at(r, "GET", 1, "", "")) {
 		code = df_req_arg(r, "user_code");
-		page(r, 200, "Somebody, hopefully you, wants to log in from "
-		     "another machine.", code != NULL ? code : "");
+		page(r, 200,
+		     "Somebody, hopefully you, wants to log in from "
+		     "another machine.",
+		     code != NULL ? code : "");
 	} else if (page_path && at(r, "POST", 1, "", "")) {
 		device_confirm(r);
 	} else {

@@ -88,8 +88,9 @@ static void emit_value(struct sql_ctx *c, const struct df_value *v)
 		if (v->i == INT64_MIN)
 			emit_str(c, "(-9223372036854775807-1)");
 		else
-			df_buf_printf(&c->text, v->i < 0 ? "(%" PRId64 ")" :
-				      "%" PRId64, v->i);
+			df_buf_printf(&c->text,
+				      v->i < 0 ? "(%" PRId64 ")" : "%" PRId64,
+				      v->i);
 		break;
 	case DF_V_REAL:
 		if (isnan(v->r)) {
@@ -280,8 +281,8 @@ static void emit_order_items(struct sql_ctx *c, const struct order *o,
 		}
 		emit_str(c, o->desc ? " DESC" : " ASC");
 		if (o->nulls != 0)
-			emit_str(c, o->nulls == 1 ? " NULLS FIRST" :
-						    " NULLS LAST");
+			emit_str(c, o->nulls == 1 ? " NULLS FIRST"
+						  : " NULLS LAST");
 		else if (!not_null)
 			emit_str(c, o->desc ? " NULLS FIRST" : " NULLS LAST");
 		if (o->next != NULL)
@@ -355,8 +356,9 @@ static void emit_other(struct sql_ctx *c, const struct ex *e)
 {
 	switch (e->kind) {
 	case EX_UNARY:
-		emit_str(c, *e->op == 'n' ? "(NOT " : *e->op == '-' ? "(- " :
-								       "(+ ");
+		emit_str(c, *e->op == 'n'   ? "(NOT "
+			    : *e->op == '-' ? "(- "
+					    : "(+ ");
 		emit_ex(c, e->a);
 		emit_str(c, ")");
 		break;
@@ -367,9 +369,11 @@ static void emit_other(struct sql_ctx *c, const struct ex *e)
 		emit_three(c, e, e->negate ? " IS NOT NULL" : " IS NULL");
 		break;
 	case EX_ISBOOL:
-		emit_three(c, e, *e->op == 't' ?
-			   (e->negate ? " IS NOT TRUE" : " IS TRUE") :
-			   (e->negate ? " IS NOT FALSE" : " IS FALSE"));
+		emit_three(
+			c, e,
+			*e->op == 't'
+				? (e->negate ? " IS NOT TRUE" : " IS TRUE")
+				: (e->negate ? " IS NOT FALSE" : " IS FALSE"));
 		break;
 	case EX_DISTINCT:
 		emit_three(c, e, e->negate ? " IS " : " IS NOT ");
@@ -535,8 +539,9 @@ static void emit_with(struct sql_ctx *c, const struct query *q)
 	size_t i;
 
 	for (t = q->with; t != NULL; t = t->next) {
-		emit_str(c, t != q->with ? "," : q->recursive ?
-			 "WITH RECURSIVE " : "WITH ");
+		emit_str(c, t != q->with   ? ","
+			    : q->recursive ? "WITH RECURSIVE "
+					   : "WITH ");
 		emit_ident2(c, "c:", t->name);
 		for (i = 0; i < t->query->n_out; i++) {
 			emit_str(c, i == 0 ? "(" : ",");

@@ -81,8 +81,11 @@ static bool feed_look(struct waiter *w, bool over)
 	struct df_server *s = w->feeds->server;
 	struct df_req *r = w->req;
 	struct df_feed_in in = {
-		.org = r->caller.org, .workspace = w->ws, .table = w->table,
-		.after = w->after, .limit = w->limit,
+		.org = r->caller.org,
+		.workspace = w->ws,
+		.table = w->table,
+		.after = w->after,
+		.limit = w->limit,
 		.max_answer = FEED_BYTES_MAX,
 	};
 	struct df_answer out;
@@ -186,9 +189,9 @@ void df_feeds_commit(void *feeds, const char *org, const char *ws,
 
 	df_lock(&f->lock);
 	for (w = f->waiters; w != NULL; w = w->next)
-		if (table == NULL || (strcmp(w->table, table) == 0 &&
-		    strcmp(w->ws, ws) == 0 &&
-		    strcmp(w->req->caller.org, org) == 0))
+		if (table == NULL ||
+		    (strcmp(w->table, table) == 0 && strcmp(w->ws, ws) == 0 &&
+		     strcmp(w->req->caller.org, org) == 0))
 			wake_locked(f, w);
 	df_unlock(&f->lock);
 }
@@ -232,21 +235,28 @@ static bool feed_checks(struct df_req *r, const char *ws, const char *table,
 	else if (strcmp(r->method, "GET") != 0)
 		df_req_error(r, 405, "METHOD_NOT_ALLOWED", "ask with GET");
 	else if (after < 0 || wait_s < 0 || limit < 0)
-		df_req_error(r, 400, "INVALID_REQUEST", "after, wait and limit "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "after, wait and limit "
 			     "are numbers from 0");
 	else if (!df_workspace_id_ok(ws) ||
 		 store->ops->ws_exists(store, r->caller.org, ws) <= 0)
-		df_req_error(r, 404, "NOT_FOUND", "Not found: workspace \"%s\" "
-			     "does not exist", ws);
+		df_req_error(r, 404, "NOT_FOUND",
+			     "Not found: workspace \"%s\" "
+			     "does not exist",
+			     ws);
 	else if (only != NULL && strcmp(table, only) != 0 &&
 		 (strncmp(table, only, n) != 0 ||
 		  (strcmp(table + n, "__log") != 0 &&
 		   strcmp(table + n, "__pack") != 0)))
-		df_req_error(r, 403, "FORBIDDEN", "permission denied for table "
-			     "%s", table);
+		df_req_error(r, 403, "FORBIDDEN",
+			     "permission denied for table "
+			     "%s",
+			     table);
 	else if (strlen(table) >= sizeof(((struct waiter *)NULL)->table))
-		df_req_error(r, 404, "NOT_FOUND", "Table does not exist: "
-			     "relation \"%.60s...\" does not exist", table);
+		df_req_error(r, 404, "NOT_FOUND",
+			     "Table does not exist: "
+			     "relation \"%.60s...\" does not exist",
+			     table);
 	else
 		return true;
 	return false;

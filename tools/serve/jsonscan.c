@@ -35,9 +35,10 @@ static const char *scan_plain(const char *p, const char *end)
 	while (end - p >= 16) {
 		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
 		/* signed: bytes over 0x7f are below 0x20, too */
-		__m128i bad = _mm_or_si128(_mm_cmplt_epi8(v, space),
-			_mm_or_si128(_mm_cmpeq_epi8(v, quote),
-				     _mm_cmpeq_epi8(v, slash)));
+		__m128i bad =
+			_mm_or_si128(_mm_cmplt_epi8(v, space),
+				     _mm_or_si128(_mm_cmpeq_epi8(v, quote),
+						  _mm_cmpeq_epi8(v, slash)));
 		int mask = _mm_movemask_epi8(bad);
 
 		if (mask != 0)
@@ -309,8 +310,8 @@ bool df_json_valid(const char *text, size_t len, struct df_json *out)
 	return p != NULL && df_json_space(p, end) == end;
 }
 
-int df_json_next(const struct df_json *in, const char **it,
-		 struct df_json *key, struct df_json *value)
+int df_json_next(const struct df_json *in, const char **it, struct df_json *key,
+		 struct df_json *value)
 {
 	const char *end = in->p + in->len - 1;
 	const char *p = *it == NULL ? in->p + 1 : *it;
@@ -346,6 +347,22 @@ struct df_json df_json_member(const struct df_json *object, const char *key)
 	return found;
 }
 
+/* "key": value, one of an object's. */
+static const char *scan_member(const char *p, const char *end,
+			       struct df_json *key, struct df_json *value)
+{
+	p = df_json_space(p, end);
+	if (p >= end || *p != '"')
+		return NULL;
+	p = scan_string(p + 1, end, key);
+	if (p == NULL)
+		return NULL;
+	p = df_json_space(p, end);
+	if (p >= end || *p != ':')
+		return NULL;
+	return scan_value(p + 1, end, 1, value);
+}
+
 int df_json_fields(const char *text, size_t len, const char *const *keys,
 		   struct df_json *out, size_t n)
 {
@@ -361,13 +378,8 @@ int df_json_fields(const char *text, size_t len, const char *const *keys,
 	if (p < end && *p == '}')
 		return df_json_space(p + 1, end) == end ? 0 : -EINVAL;
 	for (;;) {
-		p = df_json_space(p, end);
-		if (p >= end || *p != '"' ||
-		    (p = scan_string(p + 1, end, &key)) == NULL)
-			return -EINVAL;
-		p = df_json_space(p, end);
-		if (p >= end || *p != ':' ||
-		    (p = scan_value(p + 1, end, 1, &value)) == NULL)
+		p = scan_member(p, end, &key, &value);
+		if (p == NULL)
 			return -EINVAL;
 		for (i = 0; i < n; i++)
 			if (key.len == strlen(keys[i]) &&

@@ -47,8 +47,8 @@ const char *df_json_value(const char *p, const char *end, struct df_json *out);
  * array) and value are filled, 0 = no more.  The text was checked when `in`
  * was scanned, so this cannot fail.
  */
-int df_json_next(const struct df_json *in, const char **it,
-		 struct df_json *key, struct df_json *value);
+int df_json_next(const struct df_json *in, const char **it, struct df_json *key,
+		 struct df_json *value);
 /* The member of an object named key; kind NONE if it has none. */
 struct df_json df_json_member(const struct df_json *object, const char *key);
 /* The members of the object that is the whole text, in one pass: out[i] is

@@ -53,7 +53,10 @@ static int sign_bytes(const uint8_t *secret, const void *data, size_t len,
 	unsigned int n = 32;
 
 	return HMAC(EVP_sha256(), secret, DF_JWT_SECRET_LEN, data, len, mac,
-		    &n) != NULL && n == 32 ? 0 : -EIO;
+		    &n) != NULL &&
+			       n == 32
+		       ? 0
+		       : -EIO;
 }
 
 int df_jwt_sign(const struct df_jwt *t, const uint8_t *secret,
@@ -159,8 +162,9 @@ int df_jwt_verify(const char *text, size_t len, const uint8_t *secret,
 	if (len > DF_JWT_MAX)
 		return -EINVAL;
 	dot1 = memchr(text, '.', len);
-	dot2 = dot1 == NULL ? NULL :
-	       memchr(dot1 + 1, '.', (size_t)(text + len - dot1 - 1));
+	dot2 = dot1 == NULL
+		       ? NULL
+		       : memchr(dot1 + 1, '.', (size_t)(text + len - dot1 - 1));
 	if (dot2 == NULL)
 		return -EINVAL;
 	/* The header is not read: there is one algorithm, ours. */

@@ -19,9 +19,9 @@
 #define DF_JWT_MAX 4096 /* bytes of a token that is looked at */
 
 struct df_jwt {
-	char id[40];       /* jti */
+	char id[40]; /* jti */
 	char org[64];
-	char user[128];    /* sub */
+	char user[128]; /* sub */
 	char name[128];
 	int64_t issued_s;
 	int64_t expires_s; /* 0 = never */

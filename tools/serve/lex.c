@@ -23,8 +23,10 @@ static int lex_bad(struct lex *l, const char *what, const char *at)
 {
 	int n = (int)DF_MIN(l->end - at, 40);
 
-	(void)snprintf(l->out->err, sizeof(l->out->err), "%s at or near "
-		       "\"%.*s\"", what, n, at);
+	(void)snprintf(l->out->err, sizeof(l->out->err),
+		       "%s at or near "
+		       "\"%.*s\"",
+		       what, n, at);
 	return -EINVAL;
 }
 
@@ -115,9 +117,11 @@ static int lex_quoted(struct lex *l, const char *at, char quote,
 		const char *q = memchr(l->p, quote, (size_t)(l->end - l->p));
 
 		if (q == NULL)
-			return lex_bad(l, quote == '"' ?
-				       "unterminated quoted identifier" :
-				       "unterminated quoted string", at);
+			return lex_bad(
+				l,
+				quote == '"' ? "unterminated quoted identifier"
+					     : "unterminated quoted string",
+				at);
 		l->p = q + 1;
 		if (l->p < l->end && *l->p == quote)
 			l->p++;
@@ -136,8 +140,10 @@ static int lex_quoted(struct lex *l, const char *at, char quote,
 		p += n + (q == NULL ? 0 : 1);
 	}
 	if (kind == DF_TK_QUOTED && (to == text || to - text > 255))
-		return lex_bad(l, to == text ? "zero-length delimited identifier"
-			       : "identifier too long", at);
+		return lex_bad(l,
+			       to == text ? "zero-length delimited identifier"
+					  : "identifier too long",
+			       at);
 	{
 		struct df_token *t = lex_push(l, kind, at);
 
@@ -180,8 +186,9 @@ static unsigned escape_digits(struct lex *l, int base, int most, int *got)
 
 	for (*got = 0; *got < most && l->p < l->end; (*got)++, l->p++) {
 		int c = tolower((unsigned char)*l->p);
-		int d = c >= '0' && c <= '9' ? c - '0' :
-			c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
+		int d = c >= '0' && c <= '9'   ? c - '0'
+			: c >= 'a' && c <= 'f' ? c - 'a' + 10
+					       : 99;
 
 		if (d >= base)
 			break;
@@ -238,8 +245,10 @@ static int lex_escape(struct lex *l, char **to, const char *at)
 		if (got == 0)
 			*(*to)++ = 'x';
 		else if ((x & 255) == 0)
-			return lex_bad(l, "invalid byte sequence for encoding "
-				       "\"UTF8\": 0x00", at);
+			return lex_bad(l,
+				       "invalid byte sequence for encoding "
+				       "\"UTF8\": 0x00",
+				       at);
 		else
 			*(*to)++ = (char)x;
 		return 0;
@@ -283,8 +292,10 @@ static int lex_estring(struct lex *l, const char *at)
 	}
 	l->p++;
 	if (!df_utf8_valid(text, (size_t)(to - text)))
-		return lex_bad(l, "invalid byte sequence for encoding "
-			       "\"UTF8\"", at);
+		return lex_bad(l,
+			       "invalid byte sequence for encoding "
+			       "\"UTF8\"",
+			       at);
 	t = lex_push(l, DF_TK_STRING, at);
 	if (t == NULL)
 		return -ENOMEM;
@@ -359,9 +370,9 @@ static int lex_word(struct lex *l, const char *at)
 	struct df_token *t;
 	char *w;
 
-	while (l->p < l->end && (isalnum((unsigned char)*l->p) ||
-				 *l->p == '_' || *l->p == '$' ||
-				 (unsigned char)*l->p >= 0x80))
+	while (l->p < l->end &&
+	       (isalnum((unsigned char)*l->p) || *l->p == '_' || *l->p == '$' ||
+		(unsigned char)*l->p >= 0x80))
 		l->p++;
 	if (l->p - at > 255)
 		return lex_bad(l, "identifier too long", at);
@@ -384,8 +395,8 @@ static int lex_op(struct lex *l, const char *at)
 	 * the message names them whole. */
 	static const char *const ops[] = {
 		"!~~*", "->>", "<#>", "<->", "<=>", "#>>", "!~~", "~~*", "!~*",
-		"::", "<=", ">=", "<>", "!=", "||", "->", "#>", "@>", "<@",
-		"~~", "~*", "!~", "&&", ":=", "=>", "..",
+		"::",   "<=",  ">=",  "<>",  "!=",  "||",  "->",  "#>",  "@>",
+		"<@",   "~~",  "~*",  "!~",  "&&",  ":=",  "=>",  "..",
 	};
 	size_t i, left = (size_t)(l->end - l->p), n = 1;
 
@@ -396,8 +407,8 @@ static int lex_op(struct lex *l, const char *at)
 	}
 	if (i == DF_ARRAY_LEN(ops)) {
 		n = 1;
-		if (*l->p == '\0' || strchr("+-*/%^<>=~!@#&|?,.;:()[]", *l->p) ==
-		    NULL)
+		if (*l->p == '\0' ||
+		    strchr("+-*/%^<>=~!@#&|?,.;:()[]", *l->p) == NULL)
 			return lex_bad(l, "syntax error", at);
 	}
 	l->p += n;
@@ -440,7 +451,8 @@ int df_lex(const char *sql, size_t len, struct df_arena *a,
 
 	*out = (struct df_lexed){ .n = 0 };
 	if (memchr(sql, '\0', len) != NULL) {
-		(void)snprintf(out->err, sizeof(out->err), "invalid byte "
+		(void)snprintf(out->err, sizeof(out->err),
+			       "invalid byte "
 			       "sequence for encoding \"UTF8\": 0x00");
 		return -EINVAL;
 	}

@@ -18,14 +18,14 @@ enum df_token_kind {
 	DF_TK_QUOTED, /* "identifier" */
 	DF_TK_STRING,
 	DF_TK_NUMBER,
-	DF_TK_PARAM,  /* $n; number in `param` */
-	DF_TK_OP,     /* operator or punctuation */
+	DF_TK_PARAM, /* $n; number in `param` */
+	DF_TK_OP,    /* operator or punctuation */
 };
 
 struct df_token {
 	enum df_token_kind kind;
 	int param;
-	const char *at;   /* in the source, for error messages */
+	const char *at; /* in the source, for error messages */
 	size_t at_len;
 	const char *text; /* decoded, NUL after it */
 	size_t len;
@@ -34,7 +34,7 @@ struct df_token {
 struct df_lexed {
 	struct df_token *token; /* in the arena; the last is END */
 	size_t n;
-	char err[160];          /* PostgreSQL's message */
+	char err[160]; /* PostgreSQL's message */
 };
 
 /* 0, -EINVAL with out->err, or -ENOMEM. */

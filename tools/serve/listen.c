@@ -90,9 +90,10 @@ static void req_reserve(struct df_req *r)
 
 	if (n > r->server->conf.max_body) {
 		r->too_big = true;
-		df_req_error(r, 413, "TOO_LARGE", "the body has %llu bytes, at "
-			     "most %zu are taken: send less at a time", n,
-			     r->server->conf.max_body);
+		df_req_error(r, 413, "TOO_LARGE",
+			     "the body has %llu bytes, at "
+			     "most %zu are taken: send less at a time",
+			     n, r->server->conf.max_body);
 		return;
 	}
 	r->reserved = (size_t)n;
@@ -100,7 +101,8 @@ static void req_reserve(struct df_req *r)
 	if (held + r->reserved > r->server->conf.max_memory && held > 0) {
 		r->too_big = true;
 		r->retry_after_s = 1;
-		df_req_error(r, 503, "OVERLOADED", "too many large requests at "
+		df_req_error(r, 503, "OVERLOADED",
+			     "too many large requests at "
 			     "once: try again");
 		return;
 	}
@@ -156,17 +158,19 @@ static void access_line(struct df_req *r, int64_t ns)
 				       MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	if (info != NULL)
 		(void)getnameinfo(info->client_addr,
-				  info->client_addr->sa_family == AF_INET6 ?
-				  sizeof(struct sockaddr_in6) :
-				  sizeof(struct sockaddr_in), host,
-				  sizeof(host), NULL, 0, NI_NUMERICHOST);
+				  info->client_addr->sa_family == AF_INET6
+					  ? sizeof(struct sockaddr_in6)
+					  : sizeof(struct sockaddr_in),
+				  host, sizeof(host), NULL, 0, NI_NUMERICHOST);
 	gmtime_r(&now, &tm);
 	(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	n = snprintf(line, sizeof(line), "%s %s %s %s %s %s %s %s %d %zu %zu "
-		     "%lld.%03lldms %s\n", when, host,
-		     r->has_caller ? r->caller.jwt.id : "-", r->method,
-		     df_endpoint_name(r->endpoint), r->kind != DF_SQL_UNKNOWN ?
-		     df_sql_kind_name(r->kind) : "-",
+	n = snprintf(line, sizeof(line),
+		     "%s %s %s %s %s %s %s %s %d %zu %zu "
+		     "%lld.%03lldms %s\n",
+		     when, host, r->has_caller ? r->caller.jwt.id : "-",
+		     r->method, df_endpoint_name(r->endpoint),
+		     r->kind != DF_SQL_UNKNOWN ? df_sql_kind_name(r->kind)
+					       : "-",
 		     r->has_caller ? r->caller.org : "-",
 		     r->table[0] != '\0' ? r->table : "-", r->status,
 		     r->body.len, r->out.len, (long long)(ns / 1000000),
@@ -180,9 +184,14 @@ static void req_count(struct df_req *r)
 {
 	int64_t ns = df_clock_mono_ns() - r->start_ns;
 	struct df_metric_request m = {
-		.endpoint = r->endpoint, .kind = r->kind, .table = r->table,
-		.status = r->status, .rows = r->rows, .bytes_in = r->body.len,
-		.bytes_out = r->out.len, .ns = ns,
+		.endpoint = r->endpoint,
+		.kind = r->kind,
+		.table = r->table,
+		.status = r->status,
+		.rows = r->rows,
+		.bytes_in = r->body.len,
+		.bytes_out = r->out.len,
+		.ns = ns,
 	};
 
 	df_metric_request(&m);
@@ -221,9 +230,9 @@ static enum MHD_Result req_answer(struct df_req *r)
 	if (r->status == 0)
 		return MHD_NO; /* closes the connection */
 	data = df_buf_steal(&r->out, &len);
-	resp = MHD_create_response_from_buffer(len, data != NULL ?
-		(void *)data : (void *)r->id, data != NULL ?
-		MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+	resp = MHD_create_response_from_buffer(
+		len, data != NULL ? (void *)data : (void *)r->id,
+		data != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
 	if (resp == NULL) {
 		free(data);
 		return MHD_NO;
@@ -265,7 +274,8 @@ static enum MHD_Result req_queue(struct df_req *r)
 	MHD_suspend_connection(r->conn);
 	if (df_work_add(r->server->work, df_api_run, r, false) < 0) {
 		r->retry_after_s = 1;
-		df_req_error(r, 503, "OVERLOADED", "too many requests wait "
+		df_req_error(r, 503, "OVERLOADED",
+			     "too many requests wait "
 			     "already: try again");
 		df_req_done(r);
 	}
@@ -290,8 +300,9 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn,
 		/* A client that waits for "100 Continue" is told at once.
 		 * Another is let finish, its body thrown away: closing in the
 		 * middle would break its connection before it has read why. */
-		return r->too_big && df_req_header(r, "Expect") != NULL ?
-			       req_refuse(r) : MHD_YES;
+		return r->too_big && df_req_header(r, "Expect") != NULL
+			       ? req_refuse(r)
+			       : MHD_YES;
 	}
 	if (r->too_big) {
 		if (*upload_len == 0)
@@ -376,7 +387,8 @@ static int listen_socket(const struct df_serve_conf *conf, int *out)
 
 	if (listen_parse(conf->listen, host, port) < 0) {
 		df_log_error("--listen %s: not ADDRESS:PORT (port 0 chooses a "
-			     "free one)", conf->listen);
+			     "free one)",
+			     conf->listen);
 		return -EINVAL;
 	}
 	rc = getaddrinfo(host, port, &hints, &list);
@@ -416,8 +428,10 @@ static int listen_url(struct df_server *s, int fd)
 	if (getnameinfo((struct sockaddr *)&a, len, host, sizeof(host), port,
 			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		return -EINVAL;
-	(void)snprintf(s->url, sizeof(s->url), a.ss_family == AF_INET6 ?
-		       "http://[%s]:%s" : "http://%s:%s", host, port);
+	(void)snprintf(s->url, sizeof(s->url),
+		       a.ss_family == AF_INET6 ? "http://[%s]:%s"
+					       : "http://%s:%s",
+		       host, port);
 	return 0;
 }
 
@@ -440,10 +454,11 @@ int df_listen_start(struct df_server *s)
 		return err;
 	}
 	/* 256 KiB a connection: a pack arrives in pieces of that size */
-	s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD |
-		MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-		on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd,
+	s->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_ERROR_LOG,
+		0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
+		on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_THREAD_POOL_SIZE, (unsigned)LISTEN_THREADS,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->conf.max_connections,
 		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)LISTEN_IDLE_S,

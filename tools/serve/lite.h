@@ -21,9 +21,9 @@
 #include "base/lock.h"
 #include "tools/serve/store.h"
 
-#define LITE_READERS 16       /* kept open a workspace */
-#define LITE_STMTS 24         /* prepared statements kept a connection */
-#define LITE_GROUP_MAX 64     /* statements of one transaction */
+#define LITE_READERS 16   /* kept open a workspace */
+#define LITE_STMTS 24     /* prepared statements kept a connection */
+#define LITE_GROUP_MAX 64 /* statements of one transaction */
 #define LITE_SCHEMA_VERSION 1
 
 struct lite_stmt {
@@ -58,13 +58,13 @@ struct lite_ws {
 	char *path;
 	struct df_lock lock;
 	struct df_cond changed;
-	struct df_catalog *catalog; /* lock */
-	struct lite_conn *readers;  /* lock; idle ones */
-	int n_readers;              /* lock; idle ones */
-	struct lite_conn *writer;   /* the leader's */
-	bool leading;               /* lock */
+	struct df_catalog *catalog;           /* lock */
+	struct lite_conn *readers;            /* lock; idle ones */
+	int n_readers;                        /* lock; idle ones */
+	struct lite_conn *writer;             /* the leader's */
+	bool leading;                         /* lock */
 	struct lite_job *queue, **queue_tail; /* lock */
-	int64_t late_ns;            /* last WAL checkpoint by us */
+	int64_t late_ns;                      /* last WAL checkpoint by us */
 	struct lite_ws *next;
 };
 
@@ -83,8 +83,8 @@ int lite_conn_open(const char *path, struct lite_conn **out);
 void lite_conn_free(struct lite_conn *c);
 int lite_exec(struct lite_conn *c, const char *sql);
 int lite_schema(struct lite_conn *c, const char *workspace);
-struct df_catalog *lite_catalog_load(struct lite_conn *c,
-				     const char *workspace, uint64_t version);
+struct df_catalog *lite_catalog_load(struct lite_conn *c, const char *workspace,
+				     uint64_t version);
 int lite_catalog_store(struct lite_conn *c, const struct df_sql *sql);
 
 /* liteexec.c: statements */

@@ -37,8 +37,9 @@ static int backup_db(const char *from, const char *to)
 
 	rc = sqlite3_open_v2(from, &a, SQLITE_OPEN_READWRITE, NULL);
 	if (rc == SQLITE_OK)
-		rc = sqlite3_open_v2(to, &b, SQLITE_OPEN_READWRITE |
-				     SQLITE_OPEN_CREATE, NULL);
+		rc = sqlite3_open_v2(to, &b,
+				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+				     NULL);
 	if (rc == SQLITE_OK) {
 		(void)sqlite3_busy_timeout(a, 10000);
 		k = sqlite3_backup_init(b, "main", a, "main");
@@ -126,8 +127,10 @@ int lite_backup(struct df_store *store, const char *path)
 	int err = part == NULL || from == NULL || to == NULL ? -ENOMEM : 0;
 
 	if (err == 0 && lstat(path, &st) == 0)
-		err = df_fail(-EEXIST, "%s: there already; a backup never "
-			      "overwrites: name another place", path);
+		err = df_fail(-EEXIST,
+			      "%s: there already; a backup never "
+			      "overwrites: name another place",
+			      path);
 	if (err == 0) {
 		err = df_mkdir_p(part, 0700);
 		if (err < 0)

@@ -61,21 +61,24 @@ static int conn_authorize(void *arg, int op, const char *a, const char *b,
 				     strcmp(b, "readfile") == 0 ||
 				     strcmp(b, "writefile") == 0 ||
 				     strcmp(b, "edit") == 0 ||
-				     strcmp(b, "fts3_tokenizer") == 0) ?
-			       SQLITE_DENY : SQLITE_OK;
+				     strcmp(b, "fts3_tokenizer") == 0)
+			       ? SQLITE_DENY
+			       : SQLITE_OK;
 	case SQLITE_READ:
 		/* tables t:..., the views, and what the views read */
 		return a != NULL && (strncmp(a, "t:", 2) == 0 ||
 				     strncmp(a, "dl_", 3) == 0 ||
 				     strncmp(a, "c:", 2) == 0 ||
-				     strncmp(a, "sqlite_", 7) != 0) ?
-			       SQLITE_OK : SQLITE_DENY;
+				     strncmp(a, "sqlite_", 7) != 0)
+			       ? SQLITE_OK
+			       : SQLITE_DENY;
 	case SQLITE_INSERT:
 	case SQLITE_UPDATE:
 	case SQLITE_DELETE:
-		return a != NULL && strncmp(a, "t:", 2) == 0 &&
-		       db != NULL && strcmp(db, "main") == 0 ?
-			       SQLITE_OK : SQLITE_DENY;
+		return a != NULL && strncmp(a, "t:", 2) == 0 && db != NULL &&
+				       strcmp(db, "main") == 0
+			       ? SQLITE_OK
+			       : SQLITE_DENY;
 	default:
 		return SQLITE_DENY;
 	}
@@ -141,9 +144,11 @@ int lite_conn_open(const char *path, struct lite_conn **out)
 	if (c == NULL)
 		return -ENOMEM;
 	c->trusted = true;
-	rc = sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE |
-			     SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-			     SQLITE_OPEN_EXRESCODE, NULL);
+	rc = sqlite3_open_v2(path, &c->db,
+			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+				     SQLITE_OPEN_NOMUTEX |
+				     SQLITE_OPEN_EXRESCODE,
+			     NULL);
 	if (rc == SQLITE_OK)
 		rc = df_litefn_register(c->db);
 	if (rc != SQLITE_OK) {
@@ -200,7 +205,8 @@ static int schema_version(struct lite_conn *c)
 
 	c->trusted = true;
 	if (sqlite3_prepare_v2(c->db, "PRAGMA user_version", -1, &st, NULL) ==
-	    SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+		    SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
 		v = sqlite3_column_int(st, 0);
 	(void)sqlite3_finalize(st);
 	c->trusted = false;
@@ -223,8 +229,8 @@ int lite_schema(struct lite_conn *c, const char *workspace)
 		return DF_EFORMAT;
 	}
 	sql = sqlite3_mprintf("BEGIN IMMEDIATE; %s INSERT INTO dl_meta VALUES "
-			      "('workspace', %Q); COMMIT", lite_schema_sql,
-			      workspace);
+			      "('workspace', %Q); COMMIT",
+			      lite_schema_sql, workspace);
 	if (sql == NULL)
 		return -ENOMEM;
 	rc = lite_exec(c, sql);
@@ -259,9 +265,12 @@ static int load_columns(struct lite_conn *c, struct df_catalog *cat,
 	sqlite3_stmt *st = NULL;
 	int n = 0, rc;
 
-	rc = sqlite3_prepare_v2(c->db, "SELECT name, type, type_text, not_null,"
+	rc = sqlite3_prepare_v2(
+		c->db,
+		"SELECT name, type, type_text, not_null,"
 		" serial, prim, late, default_sql, count(*) OVER () FROM "
-		"dl_columns WHERE table_name = ?1 ORDER BY ord", -1, &st, NULL);
+		"dl_columns WHERE table_name = ?1 ORDER BY ord",
+		-1, &st, NULL);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_bind_text(st, 1, t->name, -1, SQLITE_STATIC);
 	while (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) {
@@ -269,8 +278,8 @@ static int load_columns(struct lite_conn *c, struct df_catalog *cat,
 
 		if (t->col == NULL) {
 			n = sqlite3_column_int(st, 8);
-			t->col = df_arena_alloc(&cat->arena, (size_t)n *
-						sizeof(*t->col));
+			t->col = df_arena_alloc(&cat->arena,
+						(size_t)n * sizeof(*t->col));
 			if (t->col == NULL)
 				break;
 		}
@@ -295,11 +304,12 @@ static int load_tables(struct lite_conn *c, struct df_catalog *cat)
 	size_t n = (size_t)count_rows(c, "SELECT count(*) FROM dl_tables"), i;
 	sqlite3_stmt *st = NULL;
 
-	cat->table = df_arena_alloc(&cat->arena, (n + 1) *
-				    sizeof(*cat->table));
+	cat->table = df_arena_alloc(&cat->arena, (n + 1) * sizeof(*cat->table));
 	if (cat->table == NULL ||
-	    sqlite3_prepare_v2(c->db, "SELECT name, created_ms FROM dl_tables "
-			       "ORDER BY name", -1, &st, NULL) != SQLITE_OK)
+	    sqlite3_prepare_v2(c->db,
+			       "SELECT name, created_ms FROM dl_tables "
+			       "ORDER BY name",
+			       -1, &st, NULL) != SQLITE_OK)
 		return -EIO;
 	while (cat->n_tables < n && sqlite3_step(st) == SQLITE_ROW) {
 		struct df_table *t = &cat->table[cat->n_tables++];
@@ -320,12 +330,12 @@ static int load_indexes(struct lite_conn *c, struct df_catalog *cat)
 	size_t n = (size_t)count_rows(c, "SELECT count(*) FROM dl_indexes");
 	sqlite3_stmt *st = NULL;
 
-	cat->index = df_arena_alloc(&cat->arena, (n + 1) *
-				    sizeof(*cat->index));
+	cat->index = df_arena_alloc(&cat->arena, (n + 1) * sizeof(*cat->index));
 	if (cat->index == NULL ||
-	    sqlite3_prepare_v2(c->db, "SELECT name, table_name, column_name, "
-			       "method, type, def FROM dl_indexes", -1, &st,
-			       NULL) != SQLITE_OK)
+	    sqlite3_prepare_v2(c->db,
+			       "SELECT name, table_name, column_name, "
+			       "method, type, def FROM dl_indexes",
+			       -1, &st, NULL) != SQLITE_OK)
 		return -EIO;
 	while (cat->n_indexes < n && sqlite3_step(st) == SQLITE_ROW) {
 		struct df_index *x = &cat->index[cat->n_indexes++];
@@ -337,12 +347,12 @@ static int load_indexes(struct lite_conn *c, struct df_catalog *cat)
 		x->type = col_text(cat, st, 4);
 		x->def = col_text(cat, st, 5);
 	}
-	return sqlite3_finalize(st) == SQLITE_OK && !cat->arena.failed ? 0 :
-									 -EIO;
+	return sqlite3_finalize(st) == SQLITE_OK && !cat->arena.failed ? 0
+								       : -EIO;
 }
 
-struct df_catalog *lite_catalog_load(struct lite_conn *c,
-				     const char *workspace, uint64_t version)
+struct df_catalog *lite_catalog_load(struct lite_conn *c, const char *workspace,
+				     uint64_t version)
 {
 	struct df_catalog *cat = df_catalog_new(workspace, version);
 	int err = -ENOMEM;
@@ -381,14 +391,17 @@ static int store_columns(struct lite_conn *c, const struct df_sql_ddl *d)
 	for (i = 0; i < d->n_cols && err == 0; i++) {
 		const struct df_col *col = &d->col[i];
 
-		err = catalog_run(c, sqlite3_mprintf(
-			"INSERT INTO dl_columns VALUES (%Q, (SELECT "
-			"coalesce(max(ord) + 1, 0) FROM dl_columns WHERE "
-			"table_name = %Q), %Q, %d, %Q, %Q, %d, %d, %d, %d, %Q)",
-			d->name, d->name, col->name, col->type,
-			df_type_name(col->type), col->type_text, col->not_null,
-			col->serial, col->primary, col->late_default,
-			col->default_sql));
+		err = catalog_run(
+			c, sqlite3_mprintf(
+				   "INSERT INTO dl_columns VALUES (%Q, (SELECT "
+				   "coalesce(max(ord) + 1, 0) FROM dl_columns "
+				   "WHERE "
+				   "table_name = %Q), %Q, %d, %Q, %Q, %d, %d, "
+				   "%d, %d, %Q)",
+				   d->name, d->name, col->name, col->type,
+				   df_type_name(col->type), col->type_text,
+				   col->not_null, col->serial, col->primary,
+				   col->late_default, col->default_sql));
 	}
 	return err;
 }
@@ -403,13 +416,20 @@ static int store_drops(struct lite_conn *c, const struct df_sql *sql)
 		const char *n = d->names[i];
 
 		if (sql->kind == DF_SQL_DROP_INDEX)
-			err = catalog_run(c, sqlite3_mprintf("DELETE FROM "
-				"dl_indexes WHERE name = %Q", n));
+			err = catalog_run(
+				c, sqlite3_mprintf("DELETE FROM "
+						   "dl_indexes WHERE name = %Q",
+						   n));
 		else
-			err = catalog_run(c, sqlite3_mprintf("DELETE FROM "
-				"dl_tables WHERE name = %Q; DELETE FROM "
-				"dl_columns WHERE table_name = %Q; DELETE FROM "
-				"dl_indexes WHERE table_name = %Q", n, n, n));
+			err = catalog_run(
+				c, sqlite3_mprintf(
+					   "DELETE FROM "
+					   "dl_tables WHERE name = %Q; DELETE "
+					   "FROM "
+					   "dl_columns WHERE table_name = %Q; "
+					   "DELETE FROM "
+					   "dl_indexes WHERE table_name = %Q",
+					   n, n, n));
 	}
 	return err;
 }
@@ -421,16 +441,21 @@ int lite_catalog_store(struct lite_conn *c, const struct df_sql *sql)
 
 	switch (sql->kind) {
 	case DF_SQL_CREATE_TABLE:
-		err = catalog_run(c, sqlite3_mprintf("INSERT INTO dl_tables "
-			"VALUES (%Q, %lld)", d->name,
-			(long long)(df_clock_real_ns() / DF_NS_PER_MS)));
+		err = catalog_run(
+			c, sqlite3_mprintf("INSERT INTO dl_tables "
+					   "VALUES (%Q, %lld)",
+					   d->name,
+					   (long long)(df_clock_real_ns() /
+						       DF_NS_PER_MS)));
 		return err < 0 ? err : store_columns(c, d);
 	case DF_SQL_ADD_COLUMN:
 		return store_columns(c, d);
 	case DF_SQL_CREATE_INDEX:
-		return catalog_run(c, sqlite3_mprintf("INSERT INTO dl_indexes "
-			"VALUES (%Q, %Q, %Q, %Q, %Q, %Q)", d->name, d->table,
-			d->column, d->method, d->type, d->def));
+		return catalog_run(
+			c, sqlite3_mprintf("INSERT INTO dl_indexes "
+					   "VALUES (%Q, %Q, %Q, %Q, %Q, %Q)",
+					   d->name, d->table, d->column,
+					   d->method, d->type, d->def));
 	default:
 		return store_drops(c, sql);
 	}

@@ -40,11 +40,15 @@ static void error_unique(const struct df_sql *sql, const char *table,
 	int at = t == NULL ? -1 : df_table_column(t, col);
 
 	if (at >= 0 && t->col[at].primary)
-		df_sql_error_set(e, 409, "duplicate key value violates unique "
-				 "constraint \"%s_pkey\"", table);
+		df_sql_error_set(e, 409,
+				 "duplicate key value violates unique "
+				 "constraint \"%s_pkey\"",
+				 table);
 	else
-		df_sql_error_set(e, 409, "duplicate key value violates unique "
-				 "constraint \"%s_%s_key\"", table, col);
+		df_sql_error_set(e, 409,
+				 "duplicate key value violates unique "
+				 "constraint \"%s_%s_key\"",
+				 table, col);
 }
 
 static void error_constraint(const struct df_sql *sql, const char *msg,
@@ -57,7 +61,8 @@ static void error_constraint(const struct df_sql *sql, const char *msg,
 		error_unique(sql, table, col, e);
 	else if (error_column(msg, "NOT NULL constraint failed: ", table,
 			      sizeof(table), col, sizeof(col)))
-		df_sql_error_set(e, 400, "null value in column \"%s\" of "
+		df_sql_error_set(e, 400,
+				 "null value in column \"%s\" of "
 				 "relation \"%s\" violates not-null constraint",
 				 col, table);
 	else
@@ -74,18 +79,21 @@ void lite_error(struct lite_conn *c, const struct df_sql *sql, int rc,
 		error_constraint(sql, msg, e);
 		break;
 	case SQLITE_INTERRUPT:
-		df_sql_error_set(e, 504, "canceling statement due to statement "
+		df_sql_error_set(e, 504,
+				 "canceling statement due to statement "
 				 "timeout");
 		break;
 	case SQLITE_FULL:
 		df_log_error("%s: disk full: %s",
 			     sqlite3_db_filename(c->db, "main"), msg);
-		df_sql_error_set(e, 507, "could not extend file: No space left "
+		df_sql_error_set(e, 507,
+				 "could not extend file: No space left "
 				 "on device");
 		break;
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
-		df_sql_error_set(e, 503, "the workspace is busy: send the "
+		df_sql_error_set(e, 503,
+				 "the workspace is busy: send the "
 				 "statement again");
 		break;
 	case SQLITE_TOOBIG:
@@ -95,7 +103,8 @@ void lite_error(struct lite_conn *c, const struct df_sql *sql, int rc,
 		df_sql_error_set(e, 503, "out of memory");
 		break;
 	case SQLITE_MISMATCH:
-		df_sql_error_set(e, 400, "argument of LIMIT must be type "
+		df_sql_error_set(e, 400,
+				 "argument of LIMIT must be type "
 				 "bigint");
 		break;
 	case SQLITE_ERROR:
@@ -124,8 +133,7 @@ static int bind_value(sqlite3_stmt *st, int at, const struct df_value *v)
 		return sqlite3_bind_text64(st, at, v->p, v->len, SQLITE_STATIC,
 					   SQLITE_UTF8);
 	case DF_V_BLOB:
-		return sqlite3_bind_blob64(st, at, v->p, v->len,
-					   SQLITE_STATIC);
+		return sqlite3_bind_blob64(st, at, v->p, v->len, SQLITE_STATIC);
 	case DF_V_NULL:
 		break;
 	}
@@ -144,12 +152,14 @@ static int param_value(const struct df_json *j, enum df_type t,
 	v->len = j->len;
 	if (j->kind == DF_J_STRING) {
 		if (df_json_text(j, a, &v->p, &v->len) < 0) {
-			(void)snprintf(err, DF_VALUE_ERR, "invalid Unicode "
+			(void)snprintf(err, DF_VALUE_ERR,
+				       "invalid Unicode "
 				       "escape in a parameter");
 			return -EINVAL;
 		}
 		if (j->escaped && memchr(v->p, '\0', v->len) != NULL) {
-			(void)snprintf(err, DF_VALUE_ERR, "invalid byte "
+			(void)snprintf(err, DF_VALUE_ERR,
+				       "invalid byte "
 				       "sequence for encoding \"UTF8\": 0x00");
 			return -EINVAL;
 		}
@@ -172,22 +182,26 @@ static int bind_params(sqlite3_stmt *st, const struct df_sql *sql,
 
 		if (params->kind != DF_J_ARRAY ||
 		    df_json_next(params, &it, NULL, &j) <= 0) {
-			df_sql_error_set(&out->error, 400, "there is no "
+			df_sql_error_set(&out->error, 400,
+					 "there is no "
 					 "parameter $%d: the statement needs "
-					 "%d, the request has %d", i + 1,
-					 sql->n_params, i);
+					 "%d, the request has %d",
+					 i + 1, sql->n_params, i);
 			return -EINVAL;
 		}
 		if (param_value(&j, sql->param[i], a, &v, err) < 0) {
-			df_sql_error_set(&out->error, 400, "%s", err[0] != '\0'
-					 ? err : "out of memory");
+			df_sql_error_set(&out->error, 400, "%s",
+					 err[0] != '\0' ? err
+							: "out of memory");
 			return -EINVAL;
 		}
 		/* a parameter that SQLite's text does not use is no error */
 		if (i < sqlite3_bind_parameter_count(st) &&
 		    bind_value(st, i + 1, &v) != SQLITE_OK) {
-			df_sql_error_set(&out->error, 413, "parameter $%d is "
-					 "too big", i + 1);
+			df_sql_error_set(&out->error, 413,
+					 "parameter $%d is "
+					 "too big",
+					 i + 1);
 			return -EINVAL;
 		}
 	}
@@ -223,9 +237,11 @@ static void step_rows(struct lite_conn *c, sqlite3_stmt *st,
 		lite_put_row(st, sql->out, sql->n_out, &out->body);
 		(*rows)++;
 		if (out->body.len > in->max_answer || out->body.err != 0) {
-			df_sql_error_set(&out->error, 413, "the result is over "
+			df_sql_error_set(&out->error, 413,
+					 "the result is over "
 					 "%zu MiB: add LIMIT, or select fewer "
-					 "columns", in->max_answer >> 20);
+					 "columns",
+					 in->max_answer >> 20);
 			return;
 		}
 	}
@@ -253,8 +269,7 @@ static void run_once(struct lite_conn *c, sqlite3_stmt *st,
 
 static void run_batch(struct lite_conn *c, sqlite3_stmt *st,
 		      const struct df_stmt *in, const struct df_sql *sql,
-		      struct df_arena *a, struct df_answer *out,
-		      uint64_t *rows)
+		      struct df_arena *a, struct df_answer *out, uint64_t *rows)
 {
 	struct df_json row;
 	const char *it = NULL;
@@ -266,8 +281,10 @@ static void run_batch(struct lite_conn *c, sqlite3_stmt *st,
 
 		n++;
 		if (row.kind != DF_J_ARRAY) {
-			df_sql_error_set(&out->error, 400, "params_batch: row "
-					 "%zu is not an array", n);
+			df_sql_error_set(&out->error, 400,
+					 "params_batch: row "
+					 "%zu is not an array",
+					 n);
 			return;
 		}
 		df_arena_init(&own, a->ceiling);
@@ -293,7 +310,8 @@ static void run_ddl(struct lite_conn *c, const struct df_sql *sql,
 	if (rc != SQLITE_OK)
 		lite_error(c, sql, rc, &out->error);
 	else if (lite_catalog_store(c, sql) < 0)
-		df_sql_error_set(&out->error, 500, "the catalogue could not be "
+		df_sql_error_set(&out->error, 500,
+				 "the catalogue could not be "
 				 "written");
 }
 

@@ -82,10 +82,10 @@ static void fn_cast(sqlite3_context *ctx, int n, sqlite3_value **v)
 		return;
 	}
 	df_arena_init(&a, (size_t)256 << 20);
-	if (df_value_cast(&x, (enum df_type)from, (enum df_type)to, &a,
-			  err) < 0)
-		sqlite3_result_error(ctx, err[0] != '\0' ? err :
-				     "out of memory", -1);
+	if (df_value_cast(&x, (enum df_type)from, (enum df_type)to, &a, err) <
+	    0)
+		sqlite3_result_error(
+			ctx, err[0] != '\0' ? err : "out of memory", -1);
 	else
 		fn_result(ctx, &x);
 	df_arena_release(&a);
@@ -142,8 +142,10 @@ static void fn_math(sqlite3_context *ctx, int n, sqlite3_value **v)
 		return;
 	f = which[0] == 'f' ? floor : which[0] == 'c' ? ceil : sqrt;
 	if (f == sqrt && sqlite3_value_double(v[0]) < 0)
-		sqlite3_result_error(ctx, "cannot take square root of a "
-				     "negative number", -1);
+		sqlite3_result_error(ctx,
+				     "cannot take square root of a "
+				     "negative number",
+				     -1);
 	else
 		sqlite3_result_double(ctx, f(sqlite3_value_double(v[0])));
 }
@@ -230,8 +232,9 @@ static void fn_decode(sqlite3_context *ctx, int n, sqlite3_value **v)
 			sqlite3_result_error(ctx, "invalid base64 sequence",
 					     -1);
 		else
-			sqlite3_result_blob64(ctx, raw.len > 0 ?
-					      (void *)raw.data : (void *)&raw,
+			sqlite3_result_blob64(ctx,
+					      raw.len > 0 ? (void *)raw.data
+							  : (void *)&raw,
 					      raw.len, SQLITE_TRANSIENT);
 	} else if (sqlite3_stricmp(how, "hex") == 0) {
 		struct df_value x;
@@ -250,8 +253,10 @@ static void fn_decode(sqlite3_context *ctx, int n, sqlite3_value **v)
 			fn_result(ctx, &x);
 		df_arena_release(&a);
 	} else {
-		sqlite3_result_error(ctx, "unrecognized encoding (hex and "
-				     "base64 are known)", -1);
+		sqlite3_result_error(ctx,
+				     "unrecognized encoding (hex and "
+				     "base64 are known)",
+				     -1);
 	}
 	df_buf_release(&raw);
 	df_buf_release(&clean);
@@ -277,13 +282,15 @@ static void fn_encode(sqlite3_context *ctx, int n, sqlite3_value **v)
 			out.len--;
 		}
 	} else {
-		sqlite3_result_error(ctx, "unrecognized encoding (hex and "
-				     "base64 are known)", -1);
+		sqlite3_result_error(ctx,
+				     "unrecognized encoding (hex and "
+				     "base64 are known)",
+				     -1);
 		df_buf_release(&out);
 		return;
 	}
-	sqlite3_result_text64(ctx, df_buf_cstr(&out), out.len,
-			      SQLITE_TRANSIENT, SQLITE_UTF8);
+	sqlite3_result_text64(ctx, df_buf_cstr(&out), out.len, SQLITE_TRANSIENT,
+			      SQLITE_UTF8);
 	df_buf_release(&out);
 }
 
@@ -374,8 +381,8 @@ static int json_find(sqlite3_value **v, struct df_json *out)
 
 		df_arena_init(&a, (size_t)16 << 20);
 		while (df_json_next(&j, &it, &key, &value) > 0)
-			if (df_json_text(&key, &a, &p, &len) == 0 &&
-			    len == n && memcmp(p, want, n) == 0) {
+			if (df_json_text(&key, &a, &p, &len) == 0 && len == n &&
+			    memcmp(p, want, n) == 0) {
 				*out = value;
 				found = 1;
 			}
@@ -402,8 +409,8 @@ static void fn_json_get(sqlite3_context *ctx, int n, sqlite3_value **v)
 		return;
 	}
 	if (!text) { /* with its quotes */
-		sqlite3_result_text64(ctx, j.p - 1, j.len + 2,
-				      SQLITE_TRANSIENT, SQLITE_UTF8);
+		sqlite3_result_text64(ctx, j.p - 1, j.len + 2, SQLITE_TRANSIENT,
+				      SQLITE_UTF8);
 		return;
 	}
 	df_arena_init(&a, (size_t)256 << 20);
@@ -483,9 +490,10 @@ static void fn_version(sqlite3_context *ctx, int n, sqlite3_value **v)
 {
 	(void)n;
 	(void)v;
-	sqlite3_result_text(ctx, "deeplakefs " DF_VERSION " table server, "
-			    "SQLite store (PostgreSQL's SQL)", -1,
-			    SQLITE_STATIC);
+	sqlite3_result_text(ctx,
+			    "deeplakefs " DF_VERSION " table server, "
+			    "SQLite store (PostgreSQL's SQL)",
+			    -1, SQLITE_STATIC);
 }
 
 int df_litefn_register(sqlite3 *db)
@@ -528,10 +536,11 @@ int df_litefn_register(sqlite3 *db)
 	size_t i;
 
 	for (i = 0; i < DF_ARRAY_LEN(table); i++) {
-		int rc = sqlite3_create_function(db, table[i].name,
-			table[i].args, SQLITE_UTF8 | (table[i].changing ? 0 :
-			SQLITE_DETERMINISTIC), table[i].arg, table[i].f, NULL,
-			NULL);
+		int rc = sqlite3_create_function(
+			db, table[i].name, table[i].args,
+			SQLITE_UTF8 |
+				(table[i].changing ? 0 : SQLITE_DETERMINISTIC),
+			table[i].arg, table[i].f, NULL, NULL);
 
 		if (rc != SQLITE_OK)
 			return rc;

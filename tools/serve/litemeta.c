@@ -91,8 +91,7 @@ int lite_meta_open(struct lite_store *s)
 	return lite_exec(s->meta, meta_schema) == SQLITE_OK ? 0 : -EIO;
 }
 
-static int meta_get(struct df_store *store, const char *key,
-		    struct df_buf *out)
+static int meta_get(struct df_store *store, const char *key, struct df_buf *out)
 {
 	struct lite_store *s = (struct lite_store *)store;
 	sqlite3_stmt *st;
@@ -116,9 +115,10 @@ static int meta_put(struct df_store *store, const char *key, const char *value,
 		    bool once)
 {
 	const char *arg[] = { key, value };
-	int err = meta_run((struct lite_store *)store, once ?
-		"INSERT OR IGNORE INTO kv VALUES (?1, ?2)" :
-		"INSERT OR REPLACE INTO kv VALUES (?1, ?2)", arg, 2);
+	int err = meta_run((struct lite_store *)store,
+			   once ? "INSERT OR IGNORE INTO kv VALUES (?1, ?2)"
+				: "INSERT OR REPLACE INTO kv VALUES (?1, ?2)",
+			   arg, 2);
 
 	return err < 0 ? err : 0;
 }
@@ -126,8 +126,10 @@ static int meta_put(struct df_store *store, const char *key, const char *value,
 static int org_put(struct df_store *store, const char *id, const char *name)
 {
 	const char *arg[] = { id, name };
-	int err = meta_run((struct lite_store *)store, "INSERT OR REPLACE INTO "
-			   "orgs VALUES (?1, ?2)", arg, 2);
+	int err = meta_run((struct lite_store *)store,
+			   "INSERT OR REPLACE INTO "
+			   "orgs VALUES (?1, ?2)",
+			   arg, 2);
 
 	return err < 0 ? err : 0;
 }
@@ -173,8 +175,10 @@ static int ws_list(struct df_store *store, const char *org, struct df_buf *out)
 	sqlite3_stmt *st;
 
 	meta_lock(s);
-	st = meta_prepare(s, "SELECT id, name, created_s FROM workspaces WHERE "
-			  "org = ?1 AND id <> 'default' ORDER BY id", &org, 1);
+	st = meta_prepare(s,
+			  "SELECT id, name, created_s FROM workspaces WHERE "
+			  "org = ?1 AND id <> 'default' ORDER BY id",
+			  &org, 1);
 	df_buf_put_u8(out, '[');
 	ws_put_json(out, org, "default", "default", 0);
 	while (st != NULL && sqlite3_step(st) == SQLITE_ROW) {
@@ -200,7 +204,8 @@ static int ws_create(struct df_store *store, const char *org, const char *id,
 		return -EEXIST;
 	(void)snprintf(now, sizeof(now), "%lld",
 		       (long long)(df_clock_real_ns() / DF_NS_PER_S));
-	n = meta_run((struct lite_store *)store, "INSERT OR IGNORE INTO "
+	n = meta_run((struct lite_store *)store,
+		     "INSERT OR IGNORE INTO "
 		     "workspaces VALUES (?1, ?2, ?3, CAST(?4 AS INTEGER))",
 		     arg, 4);
 	return n < 0 ? n : n == 0 ? -EEXIST : 0;
@@ -216,8 +221,10 @@ static int ws_exists(struct df_store *store, const char *org, const char *id)
 	if (strcmp(id, "default") == 0)
 		return 1;
 	meta_lock(s);
-	st = meta_prepare(s, "SELECT 1 FROM workspaces WHERE org = ?1 AND id = "
-			  "?2", arg, 2);
+	st = meta_prepare(s,
+			  "SELECT 1 FROM workspaces WHERE org = ?1 AND id = "
+			  "?2",
+			  arg, 2);
 	found = st == NULL ? -EIO : sqlite3_step(st) == SQLITE_ROW;
 	(void)sqlite3_finalize(st);
 	meta_unlock(s);
@@ -229,16 +236,17 @@ static int ws_exists(struct df_store *store, const char *org, const char *id)
 static int token_put(struct df_store *store, const struct df_token_row *r)
 {
 	char created[32], expires[32];
-	const char *arg[] = { r->id, r->name, r->org, r->workspace, r->table,
-			      r->read_only ? "1" : "0", created, expires,
-			      r->revoked ? "1" : "0" };
+	const char *arg[] = { r->id,        r->name,  r->org,
+			      r->workspace, r->table, r->read_only ? "1" : "0",
+			      created,      expires,  r->revoked ? "1" : "0" };
 	int n;
 
 	(void)snprintf(created, sizeof(created), "%lld",
 		       (long long)r->created_s);
 	(void)snprintf(expires, sizeof(expires), "%lld",
 		       (long long)r->expires_s);
-	n = meta_run((struct lite_store *)store, "INSERT INTO tokens VALUES "
+	n = meta_run((struct lite_store *)store,
+		     "INSERT INTO tokens VALUES "
 		     "(?1, ?2, ?3, ?4, ?5, CAST(?6 AS INTEGER), CAST(?7 AS "
 		     "INTEGER), CAST(?8 AS INTEGER), CAST(?9 AS INTEGER))",
 		     arg, 9);
@@ -264,8 +272,9 @@ static void token_fill(sqlite3_stmt *st, struct df_token_row *r)
 	r->revoked = sqlite3_column_int(st, 8) != 0;
 }
 
-#define TOKEN_COLS "id, name, org, workspace, tbl, read_only, created_s, " \
-		   "expires_s, revoked FROM tokens"
+#define TOKEN_COLS                                              \
+	"id, name, org, workspace, tbl, read_only, created_s, " \
+	"expires_s, revoked FROM tokens"
 
 static int token_get(struct df_store *store, const char *id,
 		     struct df_token_row *row)
@@ -289,8 +298,10 @@ static int token_get(struct df_store *store, const char *id,
 
 static int token_revoke(struct df_store *store, const char *id)
 {
-	int n = meta_run((struct lite_store *)store, "UPDATE tokens SET "
-			 "revoked = 1 WHERE id = ?1", &id, 1);
+	int n = meta_run((struct lite_store *)store,
+			 "UPDATE tokens SET "
+			 "revoked = 1 WHERE id = ?1",
+			 &id, 1);
 
 	return n < 0 ? n : n == 0 ? -ENOENT : 0;
 }
@@ -330,8 +341,10 @@ static int file_put(struct df_store *store, const char *org, const char *ws,
 	if (w == NULL || (c = lite_reader_get(w)) == NULL)
 		return err < 0 ? err : -EIO;
 	c->trusted = true;
-	rc = sqlite3_prepare_v2(c->db, "INSERT INTO dl_files VALUES (?1, ?2, "
-				"?3, ?4)", -1, &st, NULL);
+	rc = sqlite3_prepare_v2(c->db,
+				"INSERT INTO dl_files VALUES (?1, ?2, "
+				"?3, ?4)",
+				-1, &st, NULL);
 	if (rc == SQLITE_OK) {
 		(void)sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
 		(void)sqlite3_bind_text(st, 2, name, -1, SQLITE_STATIC);
@@ -362,8 +375,10 @@ static int file_get(struct df_store *store, const char *org, const char *ws,
 		return err < 0 ? err : -EIO;
 	c->trusted = true;
 	err = -ENOENT;
-	if (sqlite3_prepare_v2(c->db, "SELECT data, type FROM dl_files WHERE "
-			       "id = ?1", -1, &st, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(c->db,
+			       "SELECT data, type FROM dl_files WHERE "
+			       "id = ?1",
+			       -1, &st, NULL) == SQLITE_OK &&
 	    sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_step(st) == SQLITE_ROW) {
 		df_buf_put(data, sqlite3_column_blob(st, 0),

@@ -27,8 +27,9 @@ int lite_prepare(struct lite_conn *c, const char *text, size_t len,
 		if (s->used < oldest->used)
 			oldest = s;
 	}
-	rc = sqlite3_prepare_v3(c->db, text, (int)len, *cached ?
-				SQLITE_PREPARE_PERSISTENT : 0, out, NULL);
+	rc = sqlite3_prepare_v3(c->db, text, (int)len,
+				*cached ? SQLITE_PREPARE_PERSISTENT : 0, out,
+				NULL);
 	if (rc != SQLITE_OK || !*cached)
 		return rc;
 	(void)sqlite3_finalize(oldest->stmt);

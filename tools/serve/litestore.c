@@ -146,10 +146,13 @@ static struct lite_ws *ws_for(struct lite_store *s, const char *org,
 	struct lite_ws *w = lite_ws_get(s, org, id, &err);
 
 	if (w == NULL)
-		df_sql_error_set(&out->error, err == -EINVAL ? 404 : 500,
-				 err == -EINVAL ? "Not found: workspace \"%s\" "
-				 "does not exist" : "workspace \"%s\" cannot "
-				 "be opened: the server's log says why", id);
+		df_sql_error_set(
+			&out->error, err == -EINVAL ? 404 : 500,
+			err == -EINVAL ? "Not found: workspace \"%s\" "
+					 "does not exist"
+				       : "workspace \"%s\" cannot "
+					 "be opened: the server's log says why",
+			id);
 	return w;
 }
 
@@ -158,7 +161,8 @@ static void run_read(struct lite_ws *w, struct lite_job *job)
 	struct lite_conn *c = lite_reader_get(w);
 
 	if (c == NULL) {
-		df_sql_error_set(&job->out->error, 503, "no connection to the "
+		df_sql_error_set(&job->out->error, 503,
+				 "no connection to the "
 				 "workspace's database: try again");
 		return;
 	}
@@ -172,8 +176,10 @@ static void lite_run_op(struct df_store *store, const struct df_stmt *in,
 	struct lite_store *s = (struct lite_store *)store;
 	struct lite_ws *w = ws_for(s, in->org, in->workspace, out);
 	struct df_sql_in sin = {
-		.text = in->text, .len = in->len,
-		.only_table = in->only_table, .read_only = in->read_only,
+		.text = in->text,
+		.len = in->len,
+		.only_table = in->only_table,
+		.read_only = in->read_only,
 		.no_unique = in->no_unique,
 	};
 	struct df_arena arena;
@@ -209,7 +215,8 @@ static int feed_prepare(struct lite_conn *c, const struct df_table *t,
 			int n_col, sqlite3_stmt **st, bool *cached)
 {
 	char *sql = sqlite3_mprintf("SELECT * FROM \"t:%w\" WHERE \"n\" > ?1 "
-				    "ORDER BY \"n\" LIMIT ?2", t->name);
+				    "ORDER BY \"n\" LIMIT ?2",
+				    t->name);
 	int rc;
 
 	(void)n_col;
@@ -230,8 +237,8 @@ static void feed_rows(struct lite_conn *c, const struct df_table *t, int n_col,
 	int64_t last = in->after;
 	bool cached = true;
 	size_t i;
-	int rc = cols == NULL ? SQLITE_NOMEM :
-				feed_prepare(c, t, n_col, &st, &cached);
+	int rc = cols == NULL ? SQLITE_NOMEM
+			      : feed_prepare(c, t, n_col, &st, &cached);
 
 	df_buf_put_str(&out->body, "{\"columns\":[");
 	for (i = 0; rc == SQLITE_OK && i < t->n_cols; i++) {
@@ -258,8 +265,9 @@ static void feed_rows(struct lite_conn *c, const struct df_table *t, int n_col,
 		lite_error(c, &none, rc, &out->error);
 	if (!cached)
 		(void)sqlite3_finalize(st);
-	df_buf_printf(&out->body, "],\"row_count\":%" PRIu64 ",\"last\":%"
-		      PRId64 "}", out->rows, last);
+	df_buf_printf(&out->body,
+		      "],\"row_count\":%" PRIu64 ",\"last\":%" PRId64 "}",
+		      out->rows, last);
 }
 
 static void lite_feed(struct df_store *store, const struct df_feed_in *in,
@@ -283,13 +291,18 @@ static void lite_feed(struct df_store *store, const struct df_feed_in *in,
 	t = df_catalog_table(cat, in->table);
 	n_col = t == NULL ? -1 : df_table_column(t, "n");
 	if (t == NULL) {
-		df_sql_error_set(&out->error, 404, "Table does not exist: "
-				 "relation \"%s\" does not exist", in->table);
+		df_sql_error_set(&out->error, 404,
+				 "Table does not exist: "
+				 "relation \"%s\" does not exist",
+				 in->table);
 	} else if (n_col < 0 || !t->col[n_col].serial) {
-		df_sql_error_set(&out->error, 400, "table \"%s\" has no feed: "
-				 "it needs a column n BIGSERIAL", in->table);
+		df_sql_error_set(&out->error, 400,
+				 "table \"%s\" has no feed: "
+				 "it needs a column n BIGSERIAL",
+				 in->table);
 	} else if ((c = lite_reader_get(w)) == NULL) {
-		df_sql_error_set(&out->error, 503, "no connection to the "
+		df_sql_error_set(&out->error, 503,
+				 "no connection to the "
 				 "workspace's database: try again");
 	} else {
 		df_arena_init(&a, (size_t)4 << 20);
@@ -336,9 +349,11 @@ static int store_lock(struct lite_store *s)
 	if (s->lock_fd < 0)
 		return df_fail(-errno, "%s/lock", s->dir);
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return df_fail(-errno, "%s: another deeplake serve uses this "
+		return df_fail(-errno,
+			       "%s: another deeplake serve uses this "
 			       "store (several servers need --store "
-			       "postgres://...)", s->dir);
+			       "postgres://...)",
+			       s->dir);
 	return 0;
 }
 
@@ -375,8 +390,10 @@ int df_litestore_open(const char *dir, bool serve, struct df_store **out)
 	if (s->dir == NULL) {
 		err = -ENOMEM;
 	} else if (stat(dir, &st) == 0 && !S_ISDIR(st.st_mode)) {
-		err = df_fail(-ENOTDIR, "%s: a store is a directory, this is "
-			      "a file: name another place", dir);
+		err = df_fail(-ENOTDIR,
+			      "%s: a store is a directory, this is "
+			      "a file: name another place",
+			      dir);
 	} else {
 		err = df_mkdir_p(dir, 0700);
 		if (err < 0)

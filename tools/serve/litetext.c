@@ -93,8 +93,8 @@ char *df_litefn_fold(const char *p, size_t len, size_t *out_len, int upper)
 			continue;
 		}
 		p += utf8_get(p, end, &x);
-		x = upper ? (uint32_t)towupper((wint_t)x) :
-			    (uint32_t)towlower((wint_t)x);
+		x = upper ? (uint32_t)towupper((wint_t)x)
+			  : (uint32_t)towlower((wint_t)x);
 		to += utf8_put(to, x);
 	}
 	*to = '\0';
@@ -176,8 +176,10 @@ static void fn_like(sqlite3_context *ctx, int n, sqlite3_value **v)
 	} else {
 		r = like_match(t, t + tn, p, p + pn, esc);
 		if (r < 0)
-			sqlite3_result_error(ctx, "LIKE pattern must not end "
-					     "with escape character", -1);
+			sqlite3_result_error(ctx,
+					     "LIKE pattern must not end "
+					     "with escape character",
+					     -1);
 		else
 			sqlite3_result_int(ctx, r);
 	}
@@ -253,8 +255,10 @@ static void fn_substr(sqlite3_context *ctx, int n, sqlite3_value **v)
 	if (n == 3) {
 		count = sqlite3_value_int64(v[2]);
 		if (count < 0) {
-			sqlite3_result_error(ctx, "negative substring length "
-					     "not allowed", -1);
+			sqlite3_result_error(ctx,
+					     "negative substring length "
+					     "not allowed",
+					     -1);
 			return;
 		}
 		count = clamp_count(count);
@@ -263,8 +267,8 @@ static void fn_substr(sqlite3_context *ctx, int n, sqlite3_value **v)
 		count = clamp_count(n == 3 ? count + from - 1 : count);
 		from = 1;
 	}
-	p = blob ? sqlite3_value_blob(v[0]) :
-		   (const char *)sqlite3_value_text(v[0]);
+	p = blob ? sqlite3_value_blob(v[0])
+		 : (const char *)sqlite3_value_text(v[0]);
 	len = (size_t)sqlite3_value_bytes(v[0]);
 	if (p == NULL)
 		p = "";
@@ -300,8 +304,8 @@ static void fn_side(sqlite3_context *ctx, int n, sqlite3_value **v)
 	want = DF_MIN(want, all);
 	cut = chars_to_bytes(p, len, right ? all - want : want);
 	if (right)
-		sqlite3_result_text64(ctx, p + cut, len - cut,
-				      SQLITE_TRANSIENT, SQLITE_UTF8);
+		sqlite3_result_text64(ctx, p + cut, len - cut, SQLITE_TRANSIENT,
+				      SQLITE_UTF8);
 	else
 		sqlite3_result_text64(ctx, p, cut, SQLITE_TRANSIENT,
 				      SQLITE_UTF8);
@@ -314,11 +318,13 @@ static void fn_starts(sqlite3_context *ctx, int n, sqlite3_value **v)
 	if (any_null(n, v))
 		return;
 	len = sqlite3_value_bytes(v[1]);
-	sqlite3_result_int(ctx, sqlite3_value_bytes(v[0]) >= len &&
-			   memcmp(sqlite3_value_blob(v[0]) == NULL ? "" :
-				  sqlite3_value_blob(v[0]),
-				  len == 0 ? "" : sqlite3_value_blob(v[1]),
-				  (size_t)len) == 0);
+	sqlite3_result_int(
+		ctx, sqlite3_value_bytes(v[0]) >= len &&
+			     memcmp(sqlite3_value_blob(v[0]) == NULL
+					    ? ""
+					    : sqlite3_value_blob(v[0]),
+				    len == 0 ? "" : sqlite3_value_blob(v[1]),
+				    (size_t)len) == 0);
 }
 
 static void fn_concat(sqlite3_context *ctx, int n, sqlite3_value **v)
@@ -329,8 +335,8 @@ static void fn_concat(sqlite3_context *ctx, int n, sqlite3_value **v)
 
 	for (i = 0; i < n; i++)
 		if (sqlite3_value_type(v[i]) != SQLITE_NULL)
-			sqlite3_str_append(s,
-				(const char *)sqlite3_value_text(v[i]),
+			sqlite3_str_append(
+				s, (const char *)sqlite3_value_text(v[i]),
 				sqlite3_value_bytes(v[i]));
 	len = sqlite3_str_length(s);
 	p = sqlite3_str_finish(s);
@@ -382,8 +388,9 @@ static void fn_score(sqlite3_context *ctx, int n, sqlite3_value **v)
 		sqlite3_result_error_nomem(ctx);
 		goto out;
 	}
-	for (p = q; words < SCORE_WORDS &&
-	     (len = next_word(&p, q + qn, &word)) > 0; words++) {
+	for (p = q;
+	     words < SCORE_WORDS && (len = next_word(&p, q + qn, &word)) > 0;
+	     words++) {
 		want[words] = word;
 		want_len[words] = len;
 	}
@@ -425,9 +432,10 @@ int df_litetext_register(sqlite3 *db)
 	size_t i;
 
 	for (i = 0; i < DF_ARRAY_LEN(table); i++) {
-		int rc = sqlite3_create_function(db, table[i].name,
-			table[i].args, SQLITE_UTF8 | SQLITE_DETERMINISTIC,
-			table[i].arg, table[i].f, NULL, NULL);
+		int rc = sqlite3_create_function(
+			db, table[i].name, table[i].args,
+			SQLITE_UTF8 | SQLITE_DETERMINISTIC, table[i].arg,
+			table[i].f, NULL, NULL);
 
 		if (rc != SQLITE_OK)
 			return rc;

@@ -10,9 +10,11 @@
 static void job_translate(struct lite_ws *w, struct lite_job *j)
 {
 	struct df_sql_in in = {
-		.text = j->in->text, .len = j->in->len,
+		.text = j->in->text,
+		.len = j->in->len,
 		.only_table = j->in->only_table,
-		.read_only = j->in->read_only, .no_unique = j->in->no_unique,
+		.read_only = j->in->read_only,
+		.no_unique = j->in->no_unique,
 	};
 	struct df_catalog *cat;
 
@@ -21,8 +23,7 @@ static void job_translate(struct lite_ws *w, struct lite_job *j)
 	df_unlock(&w->lock);
 	if (cat != j->catalog) {
 		in.catalog = cat;
-		(void)df_sql_translate(&in, j->arena, &j->sql,
-				       &j->out->error);
+		(void)df_sql_translate(&in, j->arena, &j->sql, &j->out->error);
 		j->out->kind = j->sql.kind;
 		df_catalog_put(j->catalog);
 		j->catalog = cat;
@@ -91,17 +92,20 @@ static void group_run(struct lite_ws *w, struct lite_job *jobs)
 	}
 	if (rc != SQLITE_OK)
 		return;
-	rc = sqlite3_get_autocommit(c->db) ? SQLITE_FULL :
-	     lite_exec(c, any ? "COMMIT" : "ROLLBACK");
+	rc = sqlite3_get_autocommit(c->db)
+		     ? SQLITE_FULL
+		     : lite_exec(c, any ? "COMMIT" : "ROLLBACK");
 	if (rc != SQLITE_OK) {
 		if (!sqlite3_get_autocommit(c->db))
 			(void)lite_exec(c, "ROLLBACK");
 		for (j = jobs; j != NULL; j = j->next) {
 			j->wrote = false;
 			if (j->out->error.status == 0)
-				df_sql_error_set(&j->out->error, rc ==
-					SQLITE_FULL ? 507 : 500, "the commit "
-					"failed: %s", sqlite3_errstr(rc));
+				df_sql_error_set(&j->out->error,
+						 rc == SQLITE_FULL ? 507 : 500,
+						 "the commit "
+						 "failed: %s",
+						 sqlite3_errstr(rc));
 		}
 	} else if (ddl) {
 		reload(w);

@@ -17,12 +17,18 @@ static const char *const class_names[CLASS_COUNT] = { "", "log", "pack",
 static const char *const status_names[STATUS_COUNT] = { "2xx", "4xx", "5xx",
 							"dropped" };
 static const char *const endpoint_names[DF_EP_COUNT] = {
-	[DF_EP_OTHER] = "other", [DF_EP_HEALTH] = "health",
-	[DF_EP_ME] = "me", [DF_EP_ORGS] = "organizations",
-	[DF_EP_WORKSPACES] = "workspaces", [DF_EP_TABLES] = "tables",
-	[DF_EP_QUERY] = "query", [DF_EP_BATCH] = "batch",
-	[DF_EP_FEED] = "feed", [DF_EP_FILES] = "files",
-	[DF_EP_AUTH] = "auth", [DF_EP_METRICS] = "metrics",
+	[DF_EP_OTHER] = "other",
+	[DF_EP_HEALTH] = "health",
+	[DF_EP_ME] = "me",
+	[DF_EP_ORGS] = "organizations",
+	[DF_EP_WORKSPACES] = "workspaces",
+	[DF_EP_TABLES] = "tables",
+	[DF_EP_QUERY] = "query",
+	[DF_EP_BATCH] = "batch",
+	[DF_EP_FEED] = "feed",
+	[DF_EP_FILES] = "files",
+	[DF_EP_AUTH] = "auth",
+	[DF_EP_METRICS] = "metrics",
 	[DF_EP_CAPABILITIES] = "capabilities",
 };
 
@@ -68,12 +74,14 @@ static void raise_to(atomic_uint_fast64_t *max, uint64_t x)
 
 void df_metric_request(const struct df_metric_request *r)
 {
-	int status = r->status == 0 ? STATUS_DROPPED :
-		     r->status < 400 ? STATUS_2XX :
-		     r->status < 500 ? STATUS_4XX : STATUS_5XX;
+	int status = r->status == 0    ? STATUS_DROPPED
+		     : r->status < 400 ? STATUS_2XX
+		     : r->status < 500 ? STATUS_4XX
+				       : STATUS_5XX;
 
-	atomic_fetch_add(&requests[r->endpoint][r->kind]
-			 [table_class(r->table)][status], 1);
+	atomic_fetch_add(
+		&requests[r->endpoint][r->kind][table_class(r->table)][status],
+		1);
 	atomic_fetch_add(r->kind == DF_SQL_INSERT ? &rows_in : &rows_out,
 			 r->rows);
 	atomic_fetch_add(&bytes_in, r->bytes_in);
@@ -129,8 +137,8 @@ static void put_requests(struct df_buf *out)
 	int e, k, c, s;
 
 	df_buf_put_str(out, "# HELP deeplake_requests_total Requests answered, "
-		       "by endpoint, statement and class of table.\n"
-		       "# TYPE deeplake_requests_total counter\n");
+			    "by endpoint, statement and class of table.\n"
+			    "# TYPE deeplake_requests_total counter\n");
 	for (e = 0; e < DF_EP_COUNT; e++)
 		for (k = 0; k < DF_SQL_KIND_COUNT; k++)
 			for (c = 0; c < CLASS_COUNT; c++)
@@ -140,17 +148,20 @@ static void put_requests(struct df_buf *out)
 
 					if (n == 0)
 						continue;
-					df_buf_printf(out,
+					df_buf_printf(
+						out,
 						"deeplake_requests_total{"
 						"endpoint=\"%s\",kind=\"%s\","
 						"table=\"%s\",status=\"%s\"} "
 						"%" PRIu64 "\n",
 						endpoint_names[e],
-						k == DF_SQL_UNKNOWN ? "" :
-						df_sql_kind_name(
-							(enum df_sql_kind)k),
-						class_names[c],
-						status_names[s], n);
+						k == DF_SQL_UNKNOWN
+							? ""
+							: df_sql_kind_name(
+								  (enum df_sql_kind)
+									  k),
+						class_names[c], status_names[s],
+						n);
 				}
 }
 
@@ -168,11 +179,14 @@ static void put_simulated(struct df_buf *out)
 	df_lock(&sim_lock);
 	for (i = 0; i < SIM_NAMES && sim_counts[i].name != NULL; i++) {
 		if (i == 0)
-			df_buf_put_str(out, "# HELP deeplake_simulated_total "
-				"Faults that --simulate made.\n# TYPE "
-				"deeplake_simulated_total counter\n");
-		df_buf_printf(out, "deeplake_simulated_total{what=\"%s\"} %"
-			      PRIu64 "\n", sim_counts[i].name, sim_counts[i].n);
+			df_buf_put_str(out,
+				       "# HELP deeplake_simulated_total "
+				       "Faults that --simulate made.\n# TYPE "
+				       "deeplake_simulated_total counter\n");
+		df_buf_printf(out,
+			      "deeplake_simulated_total{what=\"%s\"} %" PRIu64
+			      "\n",
+			      sim_counts[i].name, sim_counts[i].n);
 	}
 	df_unlock(&sim_lock);
 }
@@ -186,12 +200,12 @@ void df_metric_put(struct df_buf *out)
 		"Rows answered, changed or deleted.", atomic_load(&rows_out));
 	put_one(out, "deeplake_bytes_in_total", "counter",
 		"Bytes of request bodies.", atomic_load(&bytes_in));
-	put_one(out, "deeplake_bytes_out_total", "counter",
-		"Bytes of answers.", atomic_load(&bytes_out));
+	put_one(out, "deeplake_bytes_out_total", "counter", "Bytes of answers.",
+		atomic_load(&bytes_out));
 	put_one(out, "deeplake_body_in_max_bytes", "gauge",
 		"Largest request body.", atomic_load(&largest_in));
-	put_one(out, "deeplake_body_out_max_bytes", "gauge",
-		"Largest answer.", atomic_load(&largest_out));
+	put_one(out, "deeplake_body_out_max_bytes", "gauge", "Largest answer.",
+		atomic_load(&largest_out));
 	put_one(out, "deeplake_busy_microseconds_total", "counter",
 		"Time between a request's last byte and its answer, summed.",
 		atomic_load(&busy_ns) / 1000);

@@ -38,7 +38,7 @@ struct df_metric_request {
 	const char *table; /* name, or "" */
 	int status;
 	uint64_t rows, bytes_in, bytes_out;
-	int64_t ns;        /* from the last byte in to the answer */
+	int64_t ns; /* from the last byte in to the answer */
 };
 
 void df_metric_request(const struct df_metric_request *r);

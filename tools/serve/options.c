@@ -8,8 +8,14 @@
 #include "base/err.h"
 #include "base/log.h"
 
-enum option_kind { OPT_UNKNOWN = 0, OPT_TEXT, OPT_NUMBER, OPT_MIB, OPT_RATE,
-		   OPT_FLAG };
+enum option_kind {
+	OPT_UNKNOWN = 0,
+	OPT_TEXT,
+	OPT_NUMBER,
+	OPT_MIB,
+	OPT_RATE,
+	OPT_FLAG
+};
 
 struct option_row {
 	const char *name, *arg, *doc;
@@ -21,20 +27,24 @@ struct option_row {
 #define AT(field) offsetof(struct df_serve_conf, field)
 
 static const struct option_row rows[] = {
-	{ "listen", "ADDRESS:PORT", "where to listen; port 0 chooses "
-	  "(127.0.0.1:8088)", OPT_TEXT, AT(listen), 0, 0 },
+	{ "listen", "ADDRESS:PORT",
+	  "where to listen; port 0 chooses "
+	  "(127.0.0.1:8088)",
+	  OPT_TEXT, AT(listen), 0, 0 },
 	{ "store", "STORE", "sqlite:DIRECTORY or postgres://USER@HOST/DATABASE",
 	  OPT_TEXT, AT(store), 0, 0 },
 	{ "write-credentials", "FILE", "write a ready credentials.json (0600)",
 	  OPT_TEXT, AT(credentials), 0, 0 },
-	{ "simulate", "FILE", "behave as FILE (JSON) says: latency, lost "
-	  "answers, ...", OPT_TEXT, AT(simulate), 0, 0 },
+	{ "simulate", "FILE",
+	  "behave as FILE (JSON) says: latency, lost "
+	  "answers, ...",
+	  OPT_TEXT, AT(simulate), 0, 0 },
 	{ "access-log", "FILE", "a line for each request; - is stderr",
 	  OPT_TEXT, AT(access_log), 0, 0 },
 	{ "public-url", "URL", "how browsers reach this server (login page)",
 	  OPT_TEXT, AT(public_url), 0, 0 },
-	{ "threads", "N", "statements at once (16)", OPT_NUMBER, AT(threads),
-	  1, 256 },
+	{ "threads", "N", "statements at once (16)", OPT_NUMBER, AT(threads), 1,
+	  256 },
 	{ "max-connections", "N", "open connections (1000)", OPT_NUMBER,
 	  AT(max_connections), 4, 60000 },
 	{ "max-body", "MIB", "largest request (32)", OPT_MIB, AT(max_body), 1,
@@ -57,7 +67,8 @@ void df_serve_usage(FILE *out)
 {
 	size_t i;
 
-	(void)fprintf(out,
+	(void)fprintf(
+		out,
 		"Usage: deeplake serve [OPTIONS]\n"
 		"       deeplake serve --store STORE token create|list|revoke "
 		"...\n"
@@ -74,7 +85,8 @@ void df_serve_usage(FILE *out)
 			       rows[i].arg != NULL ? rows[i].arg : "");
 		(void)fprintf(out, "  %-26s %s\n", left, rows[i].doc);
 	}
-	(void)fprintf(out,
+	(void)fprintf(
+		out,
 		"  --help, --version\n"
 		"\n"
 		"token create [--name NAME] [--org ORG] [--workspace W] "
@@ -92,7 +104,8 @@ static int option_number(const struct option_row *row, const char *text,
 	char *field = (char *)conf + row->offset, *rest;
 	double x = strtod(text, &rest);
 
-	if (*text == '\0' || *rest != '\0' || !(x >= row->min && x <= row->max)) {
+	if (*text == '\0' || *rest != '\0' ||
+	    !(x >= row->min && x <= row->max)) {
 		df_log_error("--%s %s: a number from %g to %g is expected",
 			     row->name, text, row->min, row->max);
 		return -EINVAL;
@@ -148,18 +161,22 @@ int df_serve_options(int argc, char **argv, struct df_serve_conf *conf)
 			return 1;
 		}
 		eq = strchr(arg, '=');
-		row = strncmp(arg, "--", 2) != 0 ? NULL :
-		      option_find(arg + 2, eq != NULL ? (size_t)(eq - arg - 2) :
-							strlen(arg + 2));
+		row = strncmp(arg, "--", 2) != 0
+			      ? NULL
+			      : option_find(arg + 2,
+					    eq != NULL ? (size_t)(eq - arg - 2)
+						       : strlen(arg + 2));
 		if (row == NULL) {
 			df_log_error("%s: unknown %s: see deeplake serve "
-				     "--help", arg, arg[0] == '-' ? "option" :
-				     "argument");
+				     "--help",
+				     arg,
+				     arg[0] == '-' ? "option" : "argument");
 			return -EINVAL;
 		}
 		if (row->arg != NULL) {
-			value = eq != NULL ? eq + 1 :
-				i + 1 < argc ? argv[++i] : NULL;
+			value = eq != NULL     ? eq + 1
+				: i + 1 < argc ? argv[++i]
+					       : NULL;
 			if (value == NULL || *value == '\0') {
 				df_log_error("--%s needs %s", row->name,
 					     row->arg);

@@ -23,16 +23,21 @@ enum {
 
 /* Words that cannot be a bare column or table name, nor an alias without AS. */
 static const char *const reserved[] = {
-	"all", "and", "any", "array", "as", "asc", "both", "case", "cast",
-	"check", "collate", "column", "constraint", "create", "cross",
-	"default", "desc", "distinct", "do", "else", "end", "except", "fetch",
-	"for", "foreign", "from", "full", "grant", "group", "having", "ilike",
-	"in", "inner", "intersect", "into", "is", "isnull", "join", "leading",
-	"left", "like", "limit", "natural", "not", "notnull", "null", "offset",
-	"on", "or", "order", "outer", "primary", "references", "returning",
-	"right", "select", "similar", "some", "table", "then", "to",
-	"trailing", "true", "false", "union", "unique", "using", "when",
-	"where", "window", "with", "between", "set", "values",
+	"all",     "and",      "any",        "array",     "as",
+	"asc",     "both",     "case",       "cast",      "check",
+	"collate", "column",   "constraint", "create",    "cross",
+	"default", "desc",     "distinct",   "do",        "else",
+	"end",     "except",   "fetch",      "for",       "foreign",
+	"from",    "full",     "grant",      "group",     "having",
+	"ilike",   "in",       "inner",      "intersect", "into",
+	"is",      "isnull",   "join",       "leading",   "left",
+	"like",    "limit",    "natural",    "not",       "notnull",
+	"null",    "offset",   "on",         "or",        "order",
+	"outer",   "primary",  "references", "returning", "right",
+	"select",  "similar",  "some",       "table",     "then",
+	"to",      "trailing", "true",       "false",     "union",
+	"unique",  "using",    "when",       "where",     "window",
+	"with",    "between",  "set",        "values",
 };
 
 bool parse_is(const struct sql_ctx *c, const char *word)
@@ -250,8 +255,8 @@ static struct ex *parse_array(struct sql_ctx *c)
 	parse_want_op(c, "[");
 	if (!parse_is_op(c, "]")) {
 		do {
-			*tail = parse_is_op(c, "[") ? parse_array(c) :
-						     parse_ex(c);
+			*tail = parse_is_op(c, "[") ? parse_array(c)
+						    : parse_ex(c);
 			tail = &(*tail)->next;
 			e->n_args++;
 		} while (parse_take_op(c, ","));
@@ -264,9 +269,10 @@ static struct ex *parse_array(struct sql_ctx *c)
 /* ROWS BETWEEN ... AND ...: only these words and numbers may stand there. */
 static const char *parse_frame(struct sql_ctx *c)
 {
-	static const char *const words[] = { "rows", "range", "groups",
-		"between", "unbounded", "preceding", "following", "current",
-		"row", "and" };
+	static const char *const words[] = {
+		"rows",      "range",     "groups",  "between", "unbounded",
+		"preceding", "following", "current", "row",     "and"
+	};
 	char text[160] = "";
 	size_t i, n = 0;
 
@@ -394,7 +400,8 @@ static struct ex *parse_paren(struct sql_ctx *c)
 	parse_want_op(c, "(");
 	e = parse_ex(c);
 	if (parse_is_op(c, ","))
-		sql_fail(c, 400, "row values are not supported here: compare "
+		sql_fail(c, 400,
+			 "row values are not supported here: compare "
 			 "the columns one by one");
 	parse_want_op(c, ")");
 	return e;
@@ -407,14 +414,15 @@ static struct ex *parse_constant(struct sql_ctx *c)
 
 	c->tok++;
 	if (t->kind == DF_TK_STRING) {
-		e->val = (struct df_value){ .kind = DF_V_TEXT, .p = t->text,
+		e->val = (struct df_value){ .kind = DF_V_TEXT,
+					    .p = t->text,
 					    .len = t->len };
 		return e;
 	}
 	if (strpbrk(t->text, ".eE") == NULL) {
 		errno = 0;
 		e->val = (struct df_value){ .kind = DF_V_INT,
-			.i = strtoll(t->text, NULL, 10) };
+					    .i = strtoll(t->text, NULL, 10) };
 		e->type = e->val.i > INT32_MAX ? DF_T_INT8 : DF_T_INT4;
 		if (errno == 0)
 			return e;
@@ -443,7 +451,8 @@ static struct ex *parse_keyword(struct sql_ctx *c)
 		parse_want_op(c, ")");
 		return e;
 	}
-	if (parse_is(c, "null") || parse_is(c, "true") || parse_is(c, "false")) {
+	if (parse_is(c, "null") || parse_is(c, "true") ||
+	    parse_is(c, "false")) {
 		e = ex_new(c, EX_VALUE);
 		if (!parse_is(c, "null")) {
 			e->type = DF_T_BOOL;
@@ -516,10 +525,13 @@ static struct ex *parse_postfix(struct sql_ctx *c)
 		} else if (parse_take(c, "collate")) {
 			const char *name = parse_label(c);
 
-			if (strcmp(name, "C") != 0 && strcmp(name, "POSIX") != 0)
-				sql_fail(c, 400, "collation \"%s\" for encoding "
+			if (strcmp(name, "C") != 0 &&
+			    strcmp(name, "POSIX") != 0)
+				sql_fail(c, 400,
+					 "collation \"%s\" for encoding "
 					 "\"UTF8\" does not exist (the server "
-					 "collates by bytes, \"C\")", name);
+					 "collates by bytes, \"C\")",
+					 name);
 			continue;
 		} else {
 			return e;
@@ -650,7 +662,8 @@ static struct ex *parse_like_tail(struct sql_ctx *c, struct ex *a)
 	e->insensitive = parse_is(c, "ilike");
 	if (parse_take(c, "like") || parse_take(c, "ilike")) {
 		if (parse_is(c, "any") || parse_is(c, "all"))
-			sql_fail(c, 400, "LIKE ANY and LIKE ALL are not "
+			sql_fail(c, 400,
+				 "LIKE ANY and LIKE ALL are not "
 				 "supported on this store");
 		e->b = parse_prec(c, P_LIKE + 1);
 		if (parse_take(c, "escape"))
@@ -669,9 +682,11 @@ static struct ex *parse_binary(struct sql_ctx *c, struct ex *a, int prec)
 	e->op = c->tok++->text;
 	e->a = a;
 	if (parse_is(c, "any") || parse_is(c, "all") || parse_is(c, "some"))
-		sql_fail(c, 400, "%s (...) is not supported on the SQLite "
+		sql_fail(c, 400,
+			 "%s (...) is not supported on the SQLite "
 			 "store: use IN (...), or a server with the PostgreSQL "
-			 "store", c->tok->text);
+			 "store",
+			 c->tok->text);
 	e->b = parse_prec(c, prec + 1);
 	return e;
 }

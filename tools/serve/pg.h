@@ -24,7 +24,7 @@
 #include "base/lock.h"
 #include "tools/serve/store.h"
 
-#define PG_POOL_MAX 8     /* connections of a workspace */
+#define PG_POOL_MAX 8 /* connections of a workspace */
 #define PG_ADMIN_MAX 4
 
 struct pg_conn {
@@ -33,7 +33,7 @@ struct pg_conn {
 };
 
 struct pg_pool {
-	char *info;           /* owned; libpq's keyword=value */
+	char *info; /* owned; libpq's keyword=value */
 	struct df_lock lock;
 	struct df_cond freed;
 	struct pg_conn *idle; /* lock */
@@ -48,7 +48,7 @@ struct pg_ws {
 
 struct pg_store {
 	struct df_store store;
-	char *url;            /* owned */
+	char *url; /* owned */
 	struct pg_pool admin;
 	struct df_lock lock;
 	struct pg_ws *spaces; /* lock */
@@ -81,18 +81,17 @@ struct df_catalog *pg_catalog_load(struct pg_store *s, struct pg_ws *w);
 
 /* pgrewrite.c */
 struct pg_text {
-	const char *text;   /* for PostgreSQL */
+	const char *text; /* for PostgreSQL */
 	enum df_sql_kind kind;
 	char table[216];
-	bool noop;          /* nothing to run */
+	bool noop;           /* nothing to run */
 	bool deeplake_index; /* CREATE INDEX ... USING deeplake_index */
 	bool drop_index;
-	bool view;           /* DDL that the catalogue does not follow */
+	bool view; /* DDL that the catalogue does not follow */
 };
 /* 0, or -EINVAL with *e. */
-int pg_rewrite(const struct df_stmt *in, const char *schema,
-	       struct df_arena *a, struct pg_text *out,
-	       struct df_sql_error *e);
+int pg_rewrite(const struct df_stmt *in, const char *schema, struct df_arena *a,
+	       struct pg_text *out, struct df_sql_error *e);
 
 /* pgexec.c */
 void pg_run(struct df_store *store, const struct df_stmt *in,

@@ -142,9 +142,9 @@ char *pg_conninfo(const char *url, const char *user, const char *password)
 	}
 	df_buf_init(&b, 65536);
 	for (o = opt; o->keyword != NULL; o++) {
-		bool own = user != NULL && (strcmp(o->keyword, "user") == 0 ||
-					    strcmp(o->keyword, "password") ==
-					    0);
+		bool own = user != NULL &&
+			   (strcmp(o->keyword, "user") == 0 ||
+			    strcmp(o->keyword, "password") == 0);
 
 		if (!own)
 			info_put(&b, o->keyword, o->val);
@@ -152,7 +152,7 @@ char *pg_conninfo(const char *url, const char *user, const char *password)
 	info_put(&b, "user", user);
 	info_put(&b, "password", password);
 	df_buf_put_str(&b, "application_name=deeplake-serve "
-		       "connect_timeout=5 keepalives_idle=30");
+			   "connect_timeout=5 keepalives_idle=30");
 	if (b.err == 0)
 		out = strdup(df_buf_cstr(&b));
 	if (b.data != NULL)
@@ -177,8 +177,8 @@ PGresult *pg_admin(struct pg_store *s, const char *sql, int n,
 
 		if (c == NULL)
 			return NULL;
-		res = n == 0 ? PQexec(c->pg, sql) :
-			       PQexecParams(c->pg, sql, n, NULL, arg, NULL,
+		res = n == 0 ? PQexec(c->pg, sql)
+			     : PQexecParams(c->pg, sql, n, NULL, arg, NULL,
 					    NULL, 0);
 		st = PQresultStatus(res);
 		dead = PQstatus(c->pg) != CONNECTION_OK;
@@ -187,8 +187,8 @@ PGresult *pg_admin(struct pg_store *s, const char *sql, int n,
 			return res;
 		}
 		if (!dead)
-			df_log_error("PostgreSQL: %s", PQresultErrorMessage(
-					     res));
+			df_log_error("PostgreSQL: %s",
+				     PQresultErrorMessage(res));
 		PQclear(res);
 		pg_put(&s->admin, c);
 		if (!dead)

@@ -55,25 +55,28 @@ static void send_begin(struct exec *x)
 	char timeout[32], key[32];
 	const char *only = x->in->only_table != NULL ? x->in->only_table : "";
 	const char *arg[] = { timeout, only, key };
-	bool ordered = x->text.kind == DF_SQL_INSERT &&
-		       !is_pack(x->text.table);
+	bool ordered = x->text.kind == DF_SQL_INSERT && !is_pack(x->text.table);
 	bool ddl = x->text.kind > DF_SQL_DELETE;
 
 	send_plain(x, "RESET ALL");
-	send_plain(x, x->in->read_only || x->text.kind == DF_SQL_SELECT ?
-		   "BEGIN READ ONLY" : "BEGIN READ WRITE");
+	send_plain(x, x->in->read_only || x->text.kind == DF_SQL_SELECT
+			      ? "BEGIN READ ONLY"
+			      : "BEGIN READ WRITE");
 	(void)snprintf(timeout, sizeof(timeout), "%lld",
 		       (long long)x->in->timeout_ms);
 	/* DDL is serialised: CREATE TABLE IF NOT EXISTS from many clients at
 	 * once fails inside PostgreSQL */
-	(void)snprintf(key, sizeof(key), "%" PRId64, ddl ? INT64_C(7236107) :
-		       lock_key(x));
-	(void)PQsendQueryParams(x->c->pg, ordered || ddl ?
-		"SELECT set_config('statement_timeout', $1, true), set_config("
-		"'deeplake.only_table', $2, true), "
-		"pg_advisory_xact_lock($3::bigint)" :
-		"SELECT set_config('statement_timeout', $1, true), set_config("
-		"'deeplake.only_table', $2, true)",
+	(void)snprintf(key, sizeof(key), "%" PRId64,
+		       ddl ? INT64_C(7236107) : lock_key(x));
+	(void)PQsendQueryParams(
+		x->c->pg,
+		ordered || ddl ? "SELECT set_config('statement_timeout', $1, "
+				 "true), set_config("
+				 "'deeplake.only_table', $2, true), "
+				 "pg_advisory_xact_lock($3::bigint)"
+			       : "SELECT set_config('statement_timeout', $1, "
+				 "true), set_config("
+				 "'deeplake.only_table', $2, true)",
 		ordered || ddl ? 3 : 2, NULL, arg, NULL, NULL, 0);
 }
 
@@ -88,9 +91,10 @@ static void send_end(struct exec *x)
 		if (x->text.kind == DF_SQL_INSERT) {
 			(void)snprintf(name, sizeof(name), "%s/%s/%s",
 				       x->w->org, x->w->id, x->text.table);
-			(void)PQsendQueryParams(x->c->pg, "SELECT pg_notify("
-				"'deeplake_feed', $1)", 1, NULL, arg, NULL,
-				NULL, 0);
+			(void)PQsendQueryParams(x->c->pg,
+						"SELECT pg_notify("
+						"'deeplake_feed', $1)",
+						1, NULL, arg, NULL, NULL, 0);
 		}
 		send_plain(x, "COMMIT");
 	}
@@ -128,8 +132,8 @@ static bool collect(struct exec *x, int keep, int n_keep, PGresult **kept,
 		} else if (i >= keep && i < keep + n_keep &&
 			   (st == PGRES_TUPLES_OK || st == PGRES_COMMAND_OK)) {
 			if (x->in->batch.kind == DF_J_ARRAY)
-				x->out->rows += strtoull(PQcmdTuples(res),
-							 NULL, 10);
+				x->out->rows +=
+					strtoull(PQcmdTuples(res), NULL, 10);
 			PQclear(*kept);
 			*kept = res;
 		} else {
@@ -148,7 +152,7 @@ static void tidy(struct exec *x)
 	if (PQtransactionStatus(pg) != PQTRANS_IDLE) {
 		PQclear(PQexec(pg, "ROLLBACK"));
 		PQclear(PQexec(pg, "SELECT "
-			       "pg_catalog.pg_advisory_unlock_all()"));
+				   "pg_catalog.pg_advisory_unlock_all()"));
 	}
 }
 
@@ -267,9 +271,11 @@ static int send_rows(struct exec *x, const bool *arrays)
 	}
 	while (df_json_next(&x->in->batch, &it, NULL, &row) > 0) {
 		if (array_length(&row) != (size_t)x->n_params) {
-			df_sql_error_set(&x->out->error, 400, "params_batch: "
+			df_sql_error_set(&x->out->error, 400,
+					 "params_batch: "
 					 "row %d has another number of "
-					 "parameters", n + 1);
+					 "parameters",
+					 n + 1);
 			return -EINVAL;
 		}
 		if (params_fill(x, &row, arrays, x->param) < 0)
@@ -289,14 +295,16 @@ static void answer(struct exec *x, PGresult *kept, PGresult *first, bool alive)
 	if (first != NULL || !alive || kept == NULL) {
 		if (kept == NULL && first == NULL && alive)
 			df_buf_put_str(&out->body, "{\"columns\":[],\"rows\":"
-				       "[],\"row_count\":0}");
+						   "[],\"row_count\":0}");
 		else
 			pg_error(first, x->c->pg, &out->error);
 		return;
 	}
 	if (x->in->batch.kind == DF_J_ARRAY)
-		df_buf_printf(&out->body, "{\"columns\":[],\"rows\":[],"
-			      "\"row_count\":%" PRIu64 "}", out->rows);
+		df_buf_printf(&out->body,
+			      "{\"columns\":[],\"rows\":[],"
+			      "\"row_count\":%" PRIu64 "}",
+			      out->rows);
 	else
 		pg_put_result(kept, x->in->max_answer, out, -1, NULL);
 }
@@ -310,7 +318,8 @@ static void run_on(struct exec *x)
 	if (run_params(x, &arrays) < 0)
 		return;
 	if (PQenterPipelineMode(x->c->pg) != 1) {
-		df_sql_error_set(&x->out->error, 503, "the database connection "
+		df_sql_error_set(&x->out->error, 503,
+				 "the database connection "
 				 "is not usable: try again");
 		return;
 	}
@@ -353,7 +362,8 @@ static struct pg_conn *fresh_conn(struct pg_pool *p, int64_t timeout_ms)
 /* The translator as judge: may this token touch these tables? */
 static int scope_check(struct exec *x)
 {
-	struct df_sql_in in = { .text = x->in->text, .len = x->in->len,
+	struct df_sql_in in = { .text = x->in->text,
+				.len = x->in->len,
 				.only_table = x->in->only_table,
 				.read_only = x->in->read_only };
 	struct df_catalog *cat;
@@ -364,22 +374,27 @@ static int scope_check(struct exec *x)
 		return 0;
 	cat = pg_catalog_load(x->s, x->w);
 	if (cat == NULL) {
-		df_sql_error_set(&x->out->error, 503, "the database does not "
+		df_sql_error_set(&x->out->error, 503,
+				 "the database does not "
 				 "answer: try again");
 		return -EIO;
 	}
 	in.catalog = cat;
 	err = df_sql_translate(&in, x->arena, &sql, &x->out->error);
 	if (err == 0 && x->text.deeplake_index && !sql.ddl.skip) {
-		const char *arg[] = { x->w->schema, sql.ddl.name,
+		const char *arg[] = { x->w->schema,  sql.ddl.name,
 				      sql.ddl.table, sql.ddl.column,
-				      sql.ddl.type, sql.ddl.def };
-		PGresult *res = pg_admin(x->s, "INSERT INTO "
+				      sql.ddl.type,  sql.ddl.def };
+		PGresult *res = pg_admin(
+			x->s,
+			"INSERT INTO "
 			"deeplake_meta.indexes VALUES ($1, $2, $3, $4, $5, $6)"
-			" ON CONFLICT DO NOTHING", 6, arg);
+			" ON CONFLICT DO NOTHING",
+			6, arg);
 
 		if (res == NULL)
-			df_sql_error_set(&x->out->error, 503, "the index could "
+			df_sql_error_set(&x->out->error, 503,
+					 "the index could "
 					 "not be noted: try again");
 		PQclear(res);
 	}
@@ -396,9 +411,11 @@ static int drop_noted(struct exec *x)
 
 	if (!x->text.drop_index)
 		return 0;
-	res = pg_admin(x->s, "DELETE FROM deeplake_meta.indexes WHERE schema = "
-		       "$1 AND name = $2", 2, arg);
-	n = res == NULL ? 0 : atoi(PQcmdTuples(res));
+	res = pg_admin(x->s,
+		       "DELETE FROM deeplake_meta.indexes WHERE schema = "
+		       "$1 AND name = $2",
+		       2, arg);
+	n = res == NULL ? 0 : (int)strtol(PQcmdTuples(res), NULL, 10);
 	PQclear(res);
 	return n > 0;
 }
@@ -411,16 +428,21 @@ static void after_ddl(struct exec *x)
 	if (x->out->error.status != 0)
 		return;
 	if (x->text.kind == DF_SQL_DROP_TABLE)
-		PQclear(pg_admin(x->s, "DELETE FROM deeplake_meta.indexes WHERE"
-				 " schema = $1 AND table_name = $2", 2, arg));
+		PQclear(pg_admin(x->s,
+				 "DELETE FROM deeplake_meta.indexes WHERE"
+				 " schema = $1 AND table_name = $2",
+				 2, arg));
 	/* a pack is compressed already, and read by ranges */
 	if (x->text.kind == DF_SQL_CREATE_TABLE && is_pack(x->text.table)) {
 		char *name = PQescapeIdentifier(x->c->pg, x->text.table,
 						strlen(x->text.table));
 
-		sql = name == NULL ? NULL : df_arena_printf(x->arena,
-			"ALTER TABLE %s ALTER COLUMN data SET STORAGE EXTERNAL",
-			name);
+		sql = name == NULL
+			      ? NULL
+			      : df_arena_printf(x->arena,
+						"ALTER TABLE %s ALTER COLUMN "
+						"data SET STORAGE EXTERNAL",
+						name);
 		if (sql != NULL)
 			PQclear(PQexec(x->c->pg, sql));
 		PQfreemem(name);
@@ -430,14 +452,16 @@ static void after_ddl(struct exec *x)
 static void empty_result(struct df_answer *out)
 {
 	df_buf_put_str(&out->body, "{\"columns\":[],\"rows\":[],"
-		       "\"row_count\":0}");
+				   "\"row_count\":0}");
 }
 
 void pg_run(struct df_store *store, const struct df_stmt *in,
 	    struct df_answer *out)
 {
 	struct df_arena arena;
-	struct exec x = { .s = (struct pg_store *)store, .in = in, .out = out,
+	struct exec x = { .s = (struct pg_store *)store,
+			  .in = in,
+			  .out = out,
 			  .arena = &arena };
 	int err;
 
@@ -445,26 +469,29 @@ void pg_run(struct df_store *store, const struct df_stmt *in,
 	if (x.w == NULL) {
 		df_sql_error_set(&out->error, err == -EINVAL ? 404 : 503,
 				 err == -EINVAL ? "Not found: workspace \"%s\" "
-				 "does not exist" : "workspace \"%s\" cannot "
-				 "be opened now: try again", in->workspace);
+						  "does not exist"
+						: "workspace \"%s\" cannot "
+						  "be opened now: try again",
+				 in->workspace);
 		return;
 	}
 	df_arena_init(&arena, ((size_t)8 << 20) + in->len * 40 +
-		      in->params.len * 3 + in->batch.len * 3);
+				      in->params.len * 3 + in->batch.len * 3);
 	if (pg_rewrite(in, x.w->schema, &arena, &x.text, &out->error) == 0) {
 		out->kind = x.text.kind;
 		(void)snprintf(out->table, sizeof(out->table), "%s",
 			       x.text.table);
 		if (in->read_only && x.text.kind > DF_SQL_SELECT)
-			df_sql_error_set(&out->error, 403, "permission denied: "
+			df_sql_error_set(&out->error, 403,
+					 "permission denied: "
 					 "this token may only read");
 		else if (scope_check(&x) < 0)
 			;
-		else if (x.text.noop || x.text.deeplake_index ||
-			 drop_noted(&x))
+		else if (x.text.noop || x.text.deeplake_index || drop_noted(&x))
 			empty_result(out);
 		else if ((x.c = fresh_conn(&x.w->pool, in->timeout_ms)) == NULL)
-			df_sql_error_set(&out->error, 503, "no database "
+			df_sql_error_set(&out->error, 503,
+					 "no database "
 					 "connection is free: try again");
 		else {
 			run_on(&x);
@@ -493,7 +520,8 @@ void pg_feed(struct df_store *store, const struct df_feed_in *in,
 	out->kind = DF_SQL_SELECT;
 	c = w == NULL ? NULL : fresh_conn(&w->pool, 5000);
 	if (c == NULL) {
-		df_sql_error_set(&out->error, 503, "no database connection is "
+		df_sql_error_set(&out->error, 503,
+				 "no database connection is "
 				 "free: try again");
 		return;
 	}
@@ -502,11 +530,13 @@ void pg_feed(struct df_store *store, const struct df_feed_in *in,
 	(void)snprintf(limit, sizeof(limit), "%u", in->limit);
 	name = PQescapeIdentifier(c->pg, in->table, strlen(in->table));
 	if (name != NULL)
-		sql = df_arena_printf(&arena, "SELECT * FROM %s WHERE n > "
+		sql = df_arena_printf(&arena,
+				      "SELECT * FROM %s WHERE n > "
 				      "$1::bigint ORDER BY n LIMIT $2::int",
 				      name);
-	res = sql == NULL ? NULL : PQexecParams(c->pg, sql, 2, NULL, arg, NULL,
-						NULL, 0);
+	res = sql == NULL
+		      ? NULL
+		      : PQexecParams(c->pg, sql, 2, NULL, arg, NULL, NULL, 0);
 	n_col = res == NULL ? -1 : PQfnumber(res, "n");
 	if (PQresultStatus(res) != PGRES_TUPLES_OK) {
 		pg_error(res, c->pg, &out->error);

@@ -39,7 +39,8 @@ static const char schema_sql[] =
 /* What the vendor's extension adds, in SQL.  Run only once: CREATE DOMAIN and
  * CREATE OPERATOR have no IF NOT EXISTS. */
 static const char compat_sql[] =
-	"CREATE FUNCTION deeplake_compat.cosine(a float4[], b float4[]) RETURNS "
+	"CREATE FUNCTION deeplake_compat.cosine(a float4[], b float4[]) "
+	"RETURNS "
 	"float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT "
 	"sum(x * y) / nullif(sqrt(sum(x * x)) * sqrt(sum(y * y)), 0) FROM "
 	"unnest(a::float8[], b::float8[]) AS u(x, y) $$;"
@@ -57,9 +58,11 @@ static const char compat_sql[] =
 	"FUNCTION = deeplake_compat.score);"
 	"CREATE FUNCTION deeplake_compat.deeplake_sync_table(text) RETURNS "
 	"boolean LANGUAGE sql AS 'SELECT true';"
-	"CREATE FUNCTION deeplake_compat.deeplake_flush_table(regclass) RETURNS "
+	"CREATE FUNCTION deeplake_compat.deeplake_flush_table(regclass) "
+	"RETURNS "
 	"boolean LANGUAGE sql AS 'SELECT true';"
-	"CREATE FUNCTION deeplake_compat.deeplake_resync_table_pointer(regclass)"
+	"CREATE FUNCTION "
+	"deeplake_compat.deeplake_resync_table_pointer(regclass)"
 	" RETURNS boolean LANGUAGE sql AS 'SELECT true';"
 	"CREATE DOMAIN deeplake_compat.int64 AS bigint;"
 	"CREATE DOMAIN deeplake_compat.int32 AS integer;"
@@ -100,16 +103,19 @@ static const char compat_sql[] =
 	"c.table_schema = w.schema WHERE w.role = session_user AND "
 	"deeplake_compat.in_scope(c.table_name);"
 	"CREATE VIEW deeplake_info.tables AS SELECT c.table_catalog, w.id AS "
-	"table_schema, c.table_name, c.table_type FROM information_schema.tables"
+	"table_schema, c.table_name, c.table_type FROM "
+	"information_schema.tables"
 	" c JOIN deeplake_meta.workspaces w ON c.table_schema = w.schema WHERE "
 	"w.role = session_user AND deeplake_compat.in_scope(c.table_name);"
 	"CREATE VIEW deeplake_info.pg_indexes AS SELECT w.id AS schemaname, "
 	"i.tablename, i.indexname, i.tablespace, i.indexdef FROM "
-	"pg_catalog.pg_indexes i JOIN deeplake_meta.workspaces w ON i.schemaname"
+	"pg_catalog.pg_indexes i JOIN deeplake_meta.workspaces w ON "
+	"i.schemaname"
 	" = w.schema WHERE w.role = session_user AND "
 	"deeplake_compat.in_scope(i.tablename) UNION ALL SELECT w.id, "
 	"x.table_name::name, x.name::name, NULL, x.def FROM "
-	"deeplake_meta.indexes x JOIN deeplake_meta.workspaces w USING (schema) "
+	"deeplake_meta.indexes x JOIN deeplake_meta.workspaces w USING "
+	"(schema) "
 	"WHERE w.role = session_user AND deeplake_compat.in_scope("
 	"x.table_name);"
 	"GRANT SELECT ON ALL TABLES IN SCHEMA deeplake_info TO PUBLIC;"
@@ -147,11 +153,12 @@ int pg_schema(struct pg_store *s)
 	if (res == NULL)
 		return -EIO;
 	if (PQntuples(res) > 0)
-		version = atoi(PQgetvalue(res, 0, 0));
+		version = (int)strtol(PQgetvalue(res, 0, 0), NULL, 10);
 	PQclear(res);
 	if (version > 1) {
 		df_log_error("the database has schema version %d, this program "
-			     "knows 1: use a newer deeplake serve", version);
+			     "knows 1: use a newer deeplake serve",
+			     version);
 		return DF_EFORMAT;
 	}
 	if (version == 0) {
@@ -159,18 +166,20 @@ int pg_schema(struct pg_store *s)
 		for (i = 0; err == 0 && i < DF_ARRAY_LEN(lock_sql); i++)
 			if (admin_ok(s, lock_sql[i]) < 0)
 				df_log_warn("PostgreSQL refused: %s: workspaces"
-					    " are less confined", lock_sql[i]);
+					    " are less confined",
+					    lock_sql[i]);
 	}
 	return err;
 }
 
 /* ---- small values, orgs */
 
-static int meta_get(struct df_store *store, const char *key,
-		    struct df_buf *out)
+static int meta_get(struct df_store *store, const char *key, struct df_buf *out)
 {
-	PGresult *res = pg_admin((struct pg_store *)store, "SELECT v FROM "
-				 "deeplake_meta.kv WHERE k = $1", 1, &key);
+	PGresult *res = pg_admin((struct pg_store *)store,
+				 "SELECT v FROM "
+				 "deeplake_meta.kv WHERE k = $1",
+				 1, &key);
 	int err = res == NULL ? -EIO : PQntuples(res) == 0 ? -ENOENT : 0;
 
 	if (err == 0)
@@ -184,7 +193,7 @@ static int changed(struct pg_store *s, const char *sql, int n,
 		   const char *const *arg)
 {
 	PGresult *res = pg_admin(s, sql, n, arg);
-	int rows = res == NULL ? -EIO : atoi(PQcmdTuples(res));
+	int rows = res == NULL ? -EIO : (int)strtol(PQcmdTuples(res), NULL, 10);
 
 	PQclear(res);
 	return rows;
@@ -194,10 +203,13 @@ static int meta_put(struct df_store *store, const char *key, const char *value,
 		    bool once)
 {
 	const char *arg[] = { key, value };
-	int n = changed((struct pg_store *)store, once ?
-		"INSERT INTO deeplake_meta.kv VALUES ($1, $2) ON CONFLICT (k) "
-		"DO NOTHING" : "INSERT INTO deeplake_meta.kv VALUES ($1, $2) ON"
-		" CONFLICT (k) DO UPDATE SET v = $2", 2, arg);
+	int n = changed((struct pg_store *)store,
+			once ? "INSERT INTO deeplake_meta.kv VALUES ($1, $2) "
+			       "ON CONFLICT (k) "
+			       "DO NOTHING"
+			     : "INSERT INTO deeplake_meta.kv VALUES ($1, $2) ON"
+			       " CONFLICT (k) DO UPDATE SET v = $2",
+			2, arg);
 
 	return n < 0 ? n : 0;
 }
@@ -205,18 +217,21 @@ static int meta_put(struct df_store *store, const char *key, const char *value,
 static int org_put(struct df_store *store, const char *id, const char *name)
 {
 	const char *arg[] = { id, name };
-	int n = changed((struct pg_store *)store, "INSERT INTO "
+	int n = changed((struct pg_store *)store,
+			"INSERT INTO "
 			"deeplake_meta.orgs VALUES ($1, $2) ON CONFLICT (id) "
-			"DO UPDATE SET name = $2", 2, arg);
+			"DO UPDATE SET name = $2",
+			2, arg);
 
 	return n < 0 ? n : 0;
 }
 
 static int org_list(struct df_store *store, struct df_buf *out)
 {
-	PGresult *res = pg_admin((struct pg_store *)store, "SELECT id, name "
-				 "FROM deeplake_meta.orgs ORDER BY id", 0,
-				 NULL);
+	PGresult *res = pg_admin((struct pg_store *)store,
+				 "SELECT id, name "
+				 "FROM deeplake_meta.orgs ORDER BY id",
+				 0, NULL);
 	int i;
 
 	df_buf_put_u8(out, '[');
@@ -236,11 +251,14 @@ static int org_list(struct df_store *store, struct df_buf *out)
 
 static int ws_list(struct df_store *store, const char *org, struct df_buf *out)
 {
-	PGresult *res = pg_admin((struct pg_store *)store, "SELECT id, name, "
+	PGresult *res = pg_admin(
+		(struct pg_store *)store,
+		"SELECT id, name, "
 		"created_s FROM deeplake_meta.workspaces WHERE org = $1 UNION "
 		"SELECT 'default', 'default', 0 WHERE NOT EXISTS (SELECT 1 FROM"
 		" deeplake_meta.workspaces WHERE org = $1 AND id = 'default') "
-		"ORDER BY 1", 1, &org);
+		"ORDER BY 1",
+		1, &org);
 	int i;
 
 	df_buf_put_u8(out, '[');
@@ -265,7 +283,8 @@ static void ws_schema(struct pg_store *s, const char *org, const char *id,
 		      char out[80])
 {
 	static const char *const taken[] = { "public", "information_schema",
-		"deeplake_meta", "deeplake_compat", "deeplake_info" };
+					     "deeplake_meta", "deeplake_compat",
+					     "deeplake_info" };
 	struct df_buf first;
 	char hex[33];
 	uint8_t sha[DF_SHA_LEN];
@@ -303,9 +322,11 @@ static int ws_insert(struct pg_store *s, const char *org, const char *id,
 	(void)snprintf(role, sizeof(role), "dlw_%.20s", hex);
 	(void)snprintf(now, sizeof(now), "%lld",
 		       (long long)(df_clock_real_ns() / DF_NS_PER_S));
-	return changed(s, "INSERT INTO deeplake_meta.workspaces VALUES ($1, $2,"
+	return changed(s,
+		       "INSERT INTO deeplake_meta.workspaces VALUES ($1, $2,"
 		       " $3, $4::bigint, $5, $6, $7) ON CONFLICT (org, id) DO "
-		       "NOTHING", 7, arg);
+		       "NOTHING",
+		       7, arg);
 }
 
 static int ws_create(struct df_store *store, const char *org, const char *id,
@@ -336,8 +357,10 @@ static int ws_exists(struct df_store *store, const char *org, const char *id)
 	df_unlock(&s->lock);
 	if (w != NULL)
 		return 1;
-	res = pg_admin(s, "SELECT 1 FROM deeplake_meta.workspaces WHERE org = "
-		       "$1 AND id = $2", 2, arg);
+	res = pg_admin(s,
+		       "SELECT 1 FROM deeplake_meta.workspaces WHERE org = "
+		       "$1 AND id = $2",
+		       2, arg);
 	there = res == NULL ? -EIO : PQntuples(res) > 0;
 	PQclear(res);
 	return there;
@@ -360,8 +383,9 @@ static int ws_make(struct pg_store *s, const char *schema, const char *role,
 		"pg_catalog; ALTER ROLE %s SET timezone = 'UTC'; ALTER ROLE %s "
 		"SET datestyle = 'ISO, YMD'; ALTER ROLE %s SET bytea_output = "
 		"'hex'; ALTER ROLE %s SET idle_in_transaction_session_timeout "
-		"= '60s'; COMMIT", role, role, password, role, role, schema,
-		role, role, schema, role, role, role, role);
+		"= '60s'; COMMIT",
+		role, role, password, role, role, schema, role, role, schema,
+		role, role, role, role);
 	int err = sql == NULL ? -ENOMEM : admin_ok(s, sql);
 
 	if (sql != NULL)
@@ -370,8 +394,8 @@ static int ws_make(struct pg_store *s, const char *schema, const char *role,
 	return err;
 }
 
-static struct pg_ws *ws_new(struct pg_store *s, const char *org,
-			    const char *id, const PGresult *res, int *err)
+static struct pg_ws *ws_new(struct pg_store *s, const char *org, const char *id,
+			    const PGresult *res, int *err)
 {
 	const char *schema = PQgetvalue(res, 0, 0);
 	const char *role = PQgetvalue(res, 0, 1);
@@ -460,18 +484,20 @@ struct pg_ws *pg_ws_get(struct pg_store *s, const char *org, const char *id,
 static int token_put(struct df_store *store, const struct df_token_row *r)
 {
 	char created[32], expires[32];
-	const char *arg[] = { r->id, r->name, r->org, r->workspace, r->table,
-			      r->read_only ? "t" : "f", created, expires,
-			      r->revoked ? "t" : "f" };
+	const char *arg[] = { r->id,        r->name,  r->org,
+			      r->workspace, r->table, r->read_only ? "t" : "f",
+			      created,      expires,  r->revoked ? "t" : "f" };
 	int n;
 
 	(void)snprintf(created, sizeof(created), "%lld",
 		       (long long)r->created_s);
 	(void)snprintf(expires, sizeof(expires), "%lld",
 		       (long long)r->expires_s);
-	n = changed((struct pg_store *)store, "INSERT INTO deeplake_meta.tokens"
+	n = changed((struct pg_store *)store,
+		    "INSERT INTO deeplake_meta.tokens"
 		    " VALUES ($1, $2, $3, $4, $5, $6::boolean, $7::bigint, "
-		    "$8::bigint, $9::boolean)", 9, arg);
+		    "$8::bigint, $9::boolean)",
+		    9, arg);
 	return n < 0 ? n : 0;
 }
 
@@ -483,8 +509,7 @@ static void token_fill(const PGresult *res, int i, struct df_token_row *r)
 	(void)snprintf(r->org, sizeof(r->org), "%s", PQgetvalue(res, i, 2));
 	(void)snprintf(r->workspace, sizeof(r->workspace), "%s",
 		       PQgetvalue(res, i, 3));
-	(void)snprintf(r->table, sizeof(r->table), "%s",
-		       PQgetvalue(res, i, 4));
+	(void)snprintf(r->table, sizeof(r->table), "%s", PQgetvalue(res, i, 4));
 	r->read_only = *PQgetvalue(res, i, 5) == 't';
 	r->created_s = strtoll(PQgetvalue(res, i, 6), NULL, 10);
 	r->expires_s = strtoll(PQgetvalue(res, i, 7), NULL, 10);
@@ -494,8 +519,10 @@ static void token_fill(const PGresult *res, int i, struct df_token_row *r)
 static int token_get(struct df_store *store, const char *id,
 		     struct df_token_row *row)
 {
-	PGresult *res = pg_admin((struct pg_store *)store, "SELECT * FROM "
-				 "deeplake_meta.tokens WHERE id = $1", 1, &id);
+	PGresult *res = pg_admin((struct pg_store *)store,
+				 "SELECT * FROM "
+				 "deeplake_meta.tokens WHERE id = $1",
+				 1, &id);
 	int err = res == NULL ? -EIO : PQntuples(res) == 0 ? -ENOENT : 0;
 
 	if (err == 0)
@@ -506,8 +533,10 @@ static int token_get(struct df_store *store, const char *id,
 
 static int token_revoke(struct df_store *store, const char *id)
 {
-	int n = changed((struct pg_store *)store, "UPDATE deeplake_meta.tokens "
-			"SET revoked = true WHERE id = $1", 1, &id);
+	int n = changed((struct pg_store *)store,
+			"UPDATE deeplake_meta.tokens "
+			"SET revoked = true WHERE id = $1",
+			1, &id);
 
 	return n < 0 ? n : n == 0 ? -ENOENT : 0;
 }
@@ -516,7 +545,8 @@ static int token_list(struct df_store *store,
 		      void (*each)(void *arg, const struct df_token_row *),
 		      void *arg)
 {
-	PGresult *res = pg_admin((struct pg_store *)store, "SELECT * FROM "
+	PGresult *res = pg_admin((struct pg_store *)store,
+				 "SELECT * FROM "
 				 "deeplake_meta.tokens ORDER BY created_s, id",
 				 0, NULL);
 	struct df_token_row row;
@@ -545,12 +575,13 @@ static int file_put(struct df_store *store, const char *org, const char *ws,
 
 	if (c == NULL)
 		return -EIO;
-	res = PQexecParams(c->pg, "INSERT INTO deeplake_meta.files VALUES ($1, "
-			   "$2, $3, $4, $5, $6::bytea)", 6, NULL, arg, lens,
-			   format, 0);
+	res = PQexecParams(c->pg,
+			   "INSERT INTO deeplake_meta.files VALUES ($1, "
+			   "$2, $3, $4, $5, $6::bytea)",
+			   6, NULL, arg, lens, format, 0);
 	if (PQresultStatus(res) != PGRES_COMMAND_OK)
-		err = df_fail(-EIO, "PostgreSQL: %s", PQresultErrorMessage(
-				      res));
+		err = df_fail(-EIO, "PostgreSQL: %s",
+			      PQresultErrorMessage(res));
 	PQclear(res);
 	pg_put(&s->admin, c);
 	return err;
@@ -560,10 +591,11 @@ static int file_get(struct df_store *store, const char *org, const char *ws,
 		    const char *id, struct df_buf *data, char type[128])
 {
 	const char *arg[] = { org, ws, id };
-	PGresult *res = pg_admin((struct pg_store *)store, "SELECT encode(data,"
+	PGresult *res = pg_admin((struct pg_store *)store,
+				 "SELECT encode(data,"
 				 " 'base64'), type FROM deeplake_meta.files "
-				 "WHERE org = $1 AND ws = $2 AND id = $3", 3,
-				 arg);
+				 "WHERE org = $1 AND ws = $2 AND id = $3",
+				 3, arg);
 	int err = res == NULL ? -EIO : PQntuples(res) == 0 ? -ENOENT : 0;
 
 	if (err == 0) {
@@ -600,26 +632,27 @@ static void catalog_fill(struct df_catalog *cat, const PGresult *res)
 {
 	int i, n = PQntuples(res);
 
-	cat->table = df_arena_alloc(&cat->arena, ((size_t)n + 1) *
-				    sizeof(*cat->table));
+	cat->table = df_arena_alloc(&cat->arena,
+				    ((size_t)n + 1) * sizeof(*cat->table));
 	for (i = 0; i < n && cat->table != NULL; i++) {
-		struct df_table *t = cat->n_tables == 0 ? NULL :
-				     &cat->table[cat->n_tables - 1];
+		struct df_table *t = cat->n_tables == 0
+					     ? NULL
+					     : &cat->table[cat->n_tables - 1];
 		struct df_col *col;
 
 		if (t == NULL || strcmp(t->name, PQgetvalue(res, i, 0)) != 0) {
 			t = &cat->table[cat->n_tables++];
 			t->name = df_arena_str(&cat->arena,
 					       PQgetvalue(res, i, 0));
-			t->col = df_arena_alloc(&cat->arena, 1600 *
-						sizeof(*t->col));
+			t->col = df_arena_alloc(&cat->arena,
+						1600 * sizeof(*t->col));
 		}
 		if (t->name == NULL || t->col == NULL || t->n_cols == 1600)
 			return;
 		col = &t->col[t->n_cols++];
 		col->name = df_arena_str(&cat->arena, PQgetvalue(res, i, 1));
-		col->type = pg_type(PQgetvalue(res, i, 2),
-				    PQgetvalue(res, i, 3));
+		col->type =
+			pg_type(PQgetvalue(res, i, 2), PQgetvalue(res, i, 3));
 		col->type_text = df_type_name(col->type);
 	}
 }
@@ -628,8 +661,8 @@ static void catalog_indexes(struct df_catalog *cat, const PGresult *res)
 {
 	int i, n = PQntuples(res);
 
-	cat->index = df_arena_alloc(&cat->arena, ((size_t)n + 1) *
-				    sizeof(*cat->index));
+	cat->index = df_arena_alloc(&cat->arena,
+				    ((size_t)n + 1) * sizeof(*cat->index));
 	for (i = 0; i < n && cat->index != NULL; i++) {
 		struct df_index *x = &cat->index[cat->n_indexes++];
 
@@ -646,7 +679,9 @@ struct df_catalog *pg_catalog_load(struct pg_store *s, struct pg_ws *w)
 {
 	const char *arg[] = { w->schema };
 	struct df_catalog *cat = df_catalog_new(w->id, 1);
-	PGresult *a = pg_admin(s, "SELECT c.relname, a.attname, CASE WHEN "
+	PGresult *a = pg_admin(
+		s,
+		"SELECT c.relname, a.attname, CASE WHEN "
 		"t.typcategory = 'A' THEN 'ARRAY' ELSE format_type(CASE WHEN "
 		"t.typtype = 'd' THEN t.typbasetype ELSE t.oid END, NULL) END, "
 		"CASE WHEN t.typtype = 'd' THEN (SELECT b.typname FROM pg_type "
@@ -655,8 +690,10 @@ struct df_catalog *pg_catalog_load(struct pg_store *s, struct pg_ws *w)
 		"pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT "
 		"a.attisdropped JOIN pg_type t ON t.oid = a.atttypid WHERE "
 		"n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') ORDER BY "
-		"c.relname, a.attnum", 1, arg);
-	PGresult *b = pg_admin(s, "SELECT name, table_name, column_name, type "
+		"c.relname, a.attnum",
+		1, arg);
+	PGresult *b = pg_admin(s,
+			       "SELECT name, table_name, column_name, type "
 			       "FROM deeplake_meta.indexes WHERE schema = $1",
 			       1, arg);
 

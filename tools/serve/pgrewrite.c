@@ -49,12 +49,16 @@ static bool any_word(const struct rewrite *r, size_t i, const char *const *w)
 /* The name after token i, the last part of a qualified one. */
 static void take_table(struct rewrite *r, size_t i)
 {
+	const struct df_token *t;
+
 	while (i + 2 < r->lexed.n && op(r, i + 1, "."))
 		i += 2;
-	if (i < r->lexed.n && (r->lexed.token[i].kind == DF_TK_WORD ||
-			       r->lexed.token[i].kind == DF_TK_QUOTED))
+	if (i >= r->lexed.n)
+		return;
+	t = &r->lexed.token[i];
+	if (t->kind == DF_TK_WORD || t->kind == DF_TK_QUOTED)
 		(void)snprintf(r->out->table, sizeof(r->out->table), "%s",
-			       r->lexed.token[i].text);
+			       t->text);
 }
 
 static size_t skip_exists(const struct rewrite *r, size_t i)
@@ -69,20 +73,27 @@ static size_t skip_exists(const struct rewrite *r, size_t i)
 
 static int refuse(struct rewrite *r, size_t i)
 {
-	static const char *const known[] = { "copy", "set", "show", "grant",
-		"revoke", "vacuum", "analyze", "do", "call", "listen",
-		"notify", "unlisten", "prepare", "execute", "deallocate",
-		"comment", "lock", "merge", "refresh", "reindex", "cluster",
-		"reset", "discard", "declare", "fetch", "move", "close",
-		"security", "import", "checkpoint", "load", "begin", "commit",
-		"rollback", "start", "savepoint", "release", "end", "abort",
-		"create", "alter", "drop", "function", "procedure", "role",
-		"user", "trigger", "rule", "server", "database", "type",
-		"domain", "operator", "aggregate", "cast", "event", "foreign",
-		"language", "policy", "publication", "subscription", "temp",
-		"temporary", "unlogged", "global", "local", "tablespace",
-		"sequence", "or", "constraint", "system", "owned", "group",
-		NULL };
+	static const char *const known[] = {
+		"copy",         "set",        "show",       "grant",
+		"revoke",       "vacuum",     "analyze",    "do",
+		"call",         "listen",     "notify",     "unlisten",
+		"prepare",      "execute",    "deallocate", "comment",
+		"lock",         "merge",      "refresh",    "reindex",
+		"cluster",      "reset",      "discard",    "declare",
+		"fetch",        "move",       "close",      "security",
+		"import",       "checkpoint", "load",       "begin",
+		"commit",       "rollback",   "start",      "savepoint",
+		"release",      "end",        "abort",      "create",
+		"alter",        "drop",       "function",   "procedure",
+		"role",         "user",       "trigger",    "rule",
+		"server",       "database",   "type",       "domain",
+		"operator",     "aggregate",  "cast",       "event",
+		"foreign",      "language",   "policy",     "publication",
+		"subscription", "temp",       "temporary",  "unlogged",
+		"global",       "local",      "tablespace", "sequence",
+		"or",           "constraint", "system",     "owned",
+		"group",        NULL
+	};
 	const struct df_token *t = &r->lexed.token[i];
 
 	if (any_word(r, i, known))
@@ -112,7 +123,8 @@ static int kind_create(struct rewrite *r, size_t i)
 		for (k = i; k < r->lexed.n; k++) {
 			if (word(r, k, "on") && r->out->table[0] == '\0')
 				take_table(r, k + 1);
-			r->out->deeplake_index |= word(r, k, "using") &&
+			r->out->deeplake_index |=
+				word(r, k, "using") &&
 				word(r, k + 1, "deeplake_index");
 		}
 		return 0;
@@ -125,7 +137,8 @@ static int kind_create(struct rewrite *r, size_t i)
 		r->out->noop = true;
 		if (schema &&
 		    strcmp(r->lexed.token[i].text, r->in->workspace) != 0) {
-			df_sql_error_set(r->e, 403, "permission denied: a "
+			df_sql_error_set(r->e, 403,
+					 "permission denied: a "
 					 "schema is a workspace, made by POST "
 					 "/workspaces");
 			return -EINVAL;
@@ -134,8 +147,8 @@ static int kind_create(struct rewrite *r, size_t i)
 	}
 	if (word(r, i, "or") && word(r, i + 1, "replace"))
 		i += 2;
-	if (word(r, i, "view") || (word(r, i, "materialized") &&
-				   word(r, i + 1, "view"))) {
+	if (word(r, i, "view") ||
+	    (word(r, i, "materialized") && word(r, i + 1, "view"))) {
 		r->out->kind = DF_SQL_CREATE_TABLE;
 		r->out->view = true;
 		return 0;
@@ -147,7 +160,7 @@ static int kind_other(struct rewrite *r, size_t i)
 {
 	static const char *const altered[] = { "table", "index", "view", NULL };
 	static const char *const dropped[] = { "table", "index", "view",
-		"materialized", NULL };
+					       "materialized", NULL };
 
 	if (word(r, i, "create"))
 		return kind_create(r, i + 1);
@@ -158,8 +171,8 @@ static int kind_other(struct rewrite *r, size_t i)
 	}
 	if (word(r, i, "drop") && any_word(r, i + 1, dropped)) {
 		r->out->drop_index = word(r, i + 1, "index");
-		r->out->kind = r->out->drop_index ? DF_SQL_DROP_INDEX :
-						    DF_SQL_DROP_TABLE;
+		r->out->kind = r->out->drop_index ? DF_SQL_DROP_INDEX
+						  : DF_SQL_DROP_TABLE;
 		take_table(r, skip_exists(r, i + 2));
 		return 0;
 	}
@@ -205,6 +218,25 @@ static int statement_kind(struct rewrite *r)
 	return 0;
 }
 
+/* Names of catalogues that have a view of their own here. */
+static size_t replaced_catalog(struct rewrite *r, size_t i)
+{
+	if (word(r, i, "information_schema") && op(r, i + 1, ".")) {
+		df_buf_put_str(&r->text, "deeplake_info");
+		return 1;
+	}
+	if (word(r, i, "pg_catalog") && op(r, i + 1, ".") &&
+	    word(r, i + 2, "pg_indexes")) {
+		df_buf_put_str(&r->text, "deeplake_info.pg_indexes");
+		return 3;
+	}
+	if (word(r, i, "pg_indexes") && !op(r, i + 1, ".")) {
+		df_buf_put_str(&r->text, "deeplake_info.pg_indexes");
+		return 1;
+	}
+	return 0;
+}
+
 /* Tokens from i that are written otherwise: how many, with the new text put;
  * 0 = write token i as it is. */
 static size_t replaced(struct rewrite *r, size_t i)
@@ -216,18 +248,11 @@ static size_t replaced(struct rewrite *r, size_t i)
 	if (word(r, i, "using") && (word(r, i + 1, "deeplake")) &&
 	    r->out->kind == DF_SQL_CREATE_TABLE)
 		return 2;
-	if (first && word(r, i, "information_schema") && op(r, i + 1, ".")) {
-		df_buf_put_str(&r->text, "deeplake_info");
-		return 1;
-	}
-	if (first && word(r, i, "pg_catalog") && op(r, i + 1, ".") &&
-	    word(r, i + 2, "pg_indexes")) {
-		df_buf_put_str(&r->text, "deeplake_info.pg_indexes");
-		return 3;
-	}
-	if (first && word(r, i, "pg_indexes") && !op(r, i + 1, ".")) {
-		df_buf_put_str(&r->text, "deeplake_info.pg_indexes");
-		return 1;
+	if (first) {
+		size_t n = replaced_catalog(r, i);
+
+		if (n > 0)
+			return n;
 	}
 	if (word(r, i, "embedding") && op(r, i + 1, "(") &&
 	    r->lexed.token[i + 2].kind == DF_TK_NUMBER && op(r, i + 3, ")")) {
@@ -254,7 +279,8 @@ static int check_end(struct rewrite *r)
 			i++;
 		if (r->lexed.token[i].kind == DF_TK_END)
 			return 0;
-		df_sql_error_set(r->e, 400, "cannot insert multiple commands "
+		df_sql_error_set(r->e, 400,
+				 "cannot insert multiple commands "
 				 "into a prepared statement: send one "
 				 "statement a request");
 		return -EINVAL;
@@ -286,19 +312,20 @@ static int write_text(struct rewrite *r)
 	return r->text.err != 0 || r->out->text == NULL ? -ENOMEM : 0;
 }
 
-int pg_rewrite(const struct df_stmt *in, const char *schema,
-	       struct df_arena *a, struct pg_text *out,
-	       struct df_sql_error *e)
+int pg_rewrite(const struct df_stmt *in, const char *schema, struct df_arena *a,
+	       struct pg_text *out, struct df_sql_error *e)
 {
-	struct rewrite r = { .in = in, .schema = schema, .arena = a,
-			     .out = out, .e = e };
+	struct rewrite r = {
+		.in = in, .schema = schema, .arena = a, .out = out, .e = e
+	};
 	int err;
 
 	*out = (struct pg_text){ .kind = DF_SQL_UNKNOWN };
 	err = df_lex(in->text, in->len, a, &r.lexed);
 	if (err < 0) {
-		df_sql_error_set(e, 400, "%s", err == -EINVAL ? r.lexed.err :
-				 "statement is too large");
+		df_sql_error_set(e, 400, "%s",
+				 err == -EINVAL ? r.lexed.err
+						: "statement is too large");
 		return -EINVAL;
 	}
 	df_buf_init(&r.text, 0);

@@ -11,16 +11,26 @@
 
 /* Types by their fixed object ids. */
 enum {
-	OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21,
-	OID_INT4 = 23, OID_JSON = 114, OID_FLOAT4 = 700, OID_FLOAT8 = 701,
-	OID_NUMERIC = 1700, OID_JSONB = 3802, OID_TS = 1114, OID_TSTZ = 1184,
+	OID_BOOL = 16,
+	OID_BYTEA = 17,
+	OID_INT8 = 20,
+	OID_INT2 = 21,
+	OID_INT4 = 23,
+	OID_JSON = 114,
+	OID_FLOAT4 = 700,
+	OID_FLOAT8 = 701,
+	OID_NUMERIC = 1700,
+	OID_JSONB = 3802,
+	OID_TS = 1114,
+	OID_TSTZ = 1184,
 	OID_OID = 26,
 };
 
 static bool oid_is_array(Oid t)
 {
-	static const Oid arrays[] = { 1000, 1001, 1005, 1007, 1009, 1015, 1016,
-		1021, 1022, 1115, 1182, 1185, 1231, 2951, 199, 3807 };
+	static const Oid arrays[] = { 1000, 1001, 1005, 1007, 1009, 1015,
+				      1016, 1021, 1022, 1115, 1182, 1185,
+				      1231, 2951, 199,  3807 };
 	size_t i;
 
 	for (i = 0; i < DF_ARRAY_LEN(arrays); i++)
@@ -117,15 +127,17 @@ void pg_put_result(const PGresult *res, size_t max, struct df_answer *out,
 		if (n_col >= 0)
 			*last = strtoll(PQgetvalue(res, i, n_col), NULL, 10);
 		if (b->len > max) {
-			df_sql_error_set(&out->error, 413, "the result is over "
+			df_sql_error_set(&out->error, 413,
+					 "the result is over "
 					 "%zu MiB: add LIMIT, or select fewer "
-					 "columns", max >> 20);
+					 "columns",
+					 max >> 20);
 			return;
 		}
 	}
-	out->rows = cols > 0 ? (uint64_t)rows :
-			       strtoull(PQcmdTuples((PGresult *)(uintptr_t)
-						    res), NULL, 10);
+	out->rows = cols > 0 ? (uint64_t)rows
+			     : strtoull(PQcmdTuples((PGresult *)(uintptr_t)res),
+					NULL, 10);
 	df_buf_printf(b, "],\"row_count\":%" PRIu64, out->rows);
 	if (n_col >= 0)
 		df_buf_printf(b, ",\"last\":%" PRId64, *last);
@@ -141,31 +153,48 @@ void pg_error(const PGresult *res, PGconn *conn, struct df_sql_error *e)
 	} table[] = {
 		{ "42P01", 400, "Table does not exist: " },
 		{ "42703", 400, "Column does not exist: " },
-		{ "23505", 409, "" }, { "42P07", 409, "" },
-		{ "42701", 409, "" }, { "42501", 403, "" },
-		{ "25006", 403, "permission denied: this token may only read: "
-		}, { "57014", 504, "" }, { "40", 503, "" }, { "53", 503, "" },
-		{ "57P", 503, "" }, { "08P01", 400, "" }, { "08", 503, "" }, { "54", 400, "" },
-		{ "22", 400, "" }, { "23", 400, "" }, { "42", 400, "" },
-		{ "0A", 400, "" }, { "2B", 400, "" }, { "25", 400, "" },
-		{ "26", 400, "" }, { "34", 400, "" },
+		{ "23505", 409, "" },
+		{ "42P07", 409, "" },
+		{ "42701", 409, "" },
+		{ "42501", 403, "" },
+		{ "25006", 403,
+		  "permission denied: this token may only read: " },
+		{ "57014", 504, "" },
+		{ "40", 503, "" },
+		{ "53", 503, "" },
+		{ "57P", 503, "" },
+		{ "08P01", 400, "" },
+		{ "08", 503, "" },
+		{ "54", 400, "" },
+		{ "22", 400, "" },
+		{ "23", 400, "" },
+		{ "42", 400, "" },
+		{ "0A", 400, "" },
+		{ "2B", 400, "" },
+		{ "25", 400, "" },
+		{ "26", 400, "" },
+		{ "34", 400, "" },
 	};
-	const char *state = res == NULL ? NULL :
-			    PQresultErrorField(res, PG_DIAG_SQLSTATE);
-	const char *msg = res == NULL ? NULL :
-			  PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	const char *state =
+		res == NULL ? NULL : PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *msg =
+		res == NULL ? NULL
+			    : PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 	size_t i;
 
 	if (state == NULL || msg == NULL) {
 		df_log_error("PostgreSQL: %s", PQerrorMessage(conn));
-		df_sql_error_set(e, 502, "the connection to the database broke:"
+		df_sql_error_set(e, 502,
+				 "the connection to the database broke:"
 				 " whether the statement ran is unknown");
 		return;
 	}
 	/* another workspace is not told from one that is not there */
 	if (strncmp(msg, "permission denied for schema ", 29) == 0) {
-		df_sql_error_set(e, 400, "Table does not exist: relation in "
-				 "schema \"%s\" does not exist", msg + 29);
+		df_sql_error_set(e, 400,
+				 "Table does not exist: relation in "
+				 "schema \"%s\" does not exist",
+				 msg + 29);
 		return;
 	}
 	for (i = 0; i < DF_ARRAY_LEN(table); i++) {
@@ -233,11 +262,13 @@ int pg_param(const struct df_json *j, bool array, struct df_arena *a,
 		*out = b.err != 0 ? NULL : df_arena_str(a, df_buf_cstr(&b));
 		df_buf_release(&b);
 	} else if (j->kind == DF_J_STRING && df_json_text(j, a, &p, &len) < 0) {
-		df_sql_error_set(e, 400, "invalid Unicode escape in a "
+		df_sql_error_set(e, 400,
+				 "invalid Unicode escape in a "
 				 "parameter");
 		return -EINVAL;
 	} else if (memchr(p, '\0', len) != NULL) {
-		df_sql_error_set(e, 400, "invalid byte sequence for encoding "
+		df_sql_error_set(e, 400,
+				 "invalid byte sequence for encoding "
 				 "\"UTF8\": 0x00");
 		return -EINVAL;
 	} else {

@@ -88,9 +88,9 @@ static int pg_backup(struct df_store *store, const char *path)
 {
 	struct pg_store *s = (struct pg_store *)store;
 	char *part = df_strf("%s.part-%d", path, (int)getpid());
-	char *argv[] = { (char *)(uintptr_t)"pg_dump",
-			 (char *)(uintptr_t)"--format=custom",
-			 (char *)(uintptr_t)"--file", part, NULL };
+	char *argv[] = { (char *)(uintptr_t) "pg_dump",
+			 (char *)(uintptr_t) "--format=custom",
+			 (char *)(uintptr_t) "--file", part, NULL };
 	int status = 0, err = 0;
 	pid_t pid;
 
@@ -98,8 +98,10 @@ static int pg_backup(struct df_store *store, const char *path)
 		return -ENOMEM;
 	if (access(path, F_OK) == 0) {
 		free(part);
-		return df_fail(-EEXIST, "%s: there already; a backup never "
-			       "overwrites: name another place", path);
+		return df_fail(-EEXIST,
+			       "%s: there already; a backup never "
+			       "overwrites: name another place",
+			       path);
 	}
 	pid = fork();
 	if (pid == 0) {

@@ -103,17 +103,46 @@ static void time_put(char *out, int64_t seconds, int micros, bool date)
 			       (tm.tm_year + 1900) % 10000, tm.tm_mon + 1,
 			       tm.tm_mday);
 	else
-		(void)snprintf(out, DF_TIME_LEN, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
-			       (tm.tm_year + 1900) % 10000, tm.tm_mon + 1,
-			       tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-			       micros % 1000000);
+		(void)snprintf(
+			out, DF_TIME_LEN, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
+			(tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday,
+			tm.tm_hour, tm.tm_min, tm.tm_sec, micros % 1000000);
+}
+
+static bool scan_date(struct scan *s, struct tm *tm)
+{
+	int y, m, d;
+
+	if (!scan_num(s, 4, 4, &y) || !scan_char(s, "-/") ||
+	    !scan_num(s, 1, 2, &m) || !scan_char(s, "-/") ||
+	    !scan_num(s, 1, 2, &d))
+		return false;
+	if (y < 1 || m < 1 || m > 12 || d < 1 || d > month_days(y, m))
+		return false;
+	tm->tm_year = y - 1900;
+	tm->tm_mon = m - 1;
+	tm->tm_mday = d;
+	return true;
+}
+
+static bool scan_clock(struct scan *s, struct tm *tm, int *micros)
+{
+	if (!scan_num(s, 1, 2, &tm->tm_hour) || !scan_char(s, ":") ||
+	    !scan_num(s, 2, 2, &tm->tm_min))
+		return false;
+	if (scan_char(s, ":") && !scan_num(s, 2, 2, &tm->tm_sec))
+		return false;
+	if (scan_char(s, ".,"))
+		scan_fraction(s, micros);
+	return tm->tm_hour <= 24 && tm->tm_min <= 59 && tm->tm_sec <= 60 &&
+	       (tm->tm_hour < 24 || tm->tm_min + tm->tm_sec == 0);
 }
 
 int df_time_parse(const char *text, size_t len, enum df_type t, char *out)
 {
 	struct scan s = { text, text + len };
-	int y, mo, d, h = 0, mi = 0, sec = 0, micros = 0, offset = 0;
-	struct tm tm;
+	struct tm tm = { .tm_isdst = 0 };
+	int micros = 0, offset = 0;
 
 	while (s.p < s.end && isspace((unsigned char)*s.p))
 		s.p++;
@@ -126,30 +155,13 @@ int df_time_parse(const char *text, size_t len, enum df_type t, char *out)
 			 t == DF_T_DATE);
 		return 0;
 	}
-	if (!scan_num(&s, 4, 4, &y) || !scan_char(&s, "-/") ||
-	    !scan_num(&s, 1, 2, &mo) || !scan_char(&s, "-/") ||
-	    !scan_num(&s, 1, 2, &d))
-		return -EINVAL;
-	if (y < 1 || mo < 1 || mo > 12 || d < 1 || d > month_days(y, mo))
-		return -EINVAL;
-	if (s.p < s.end && scan_char(&s, "Tt ")) {
-		if (!scan_num(&s, 1, 2, &h) || !scan_char(&s, ":") ||
-		    !scan_num(&s, 2, 2, &mi))
-			return -EINVAL;
-		if (scan_char(&s, ":") && !scan_num(&s, 2, 2, &sec))
-			return -EINVAL;
-		if (scan_char(&s, ".,"))
-			scan_fraction(&s, &micros);
-	}
-	if (!scan_zone(&s, &offset) || s.p != s.end)
-		return -EINVAL;
-	if (h > 24 || mi > 59 || sec > 60 || (h == 24 && mi + sec > 0))
+	if (!scan_date(&s, &tm) ||
+	    (scan_char(&s, "Tt ") && !scan_clock(&s, &tm, &micros)) ||
+	    !scan_zone(&s, &offset) || s.p != s.end)
 		return -EINVAL;
 	/* PostgreSQL drops the zone of a plain timestamp and of a date. */
 	if (t != DF_T_TSTZ)
 		offset = 0;
-	tm = (struct tm){ .tm_year = y - 1900, .tm_mon = mo - 1, .tm_mday = d,
-			  .tm_hour = h, .tm_min = mi, .tm_sec = sec };
 	time_put(out, (int64_t)timegm(&tm) - offset, micros, t == DF_T_DATE);
 	return 0;
 }

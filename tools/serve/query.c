@@ -11,9 +11,9 @@ bool parse_at_query(const struct sql_ctx *c)
 	/* ((SELECT 1)) is a query as well; (1 + 2) is not */
 	while (t->kind == DF_TK_OP && strcmp(t->text, "(") == 0)
 		t++;
-	return t->kind == DF_TK_WORD && (strcmp(t->text, "select") == 0 ||
-					 strcmp(t->text, "values") == 0 ||
-					 strcmp(t->text, "with") == 0);
+	return t->kind == DF_TK_WORD &&
+	       (strcmp(t->text, "select") == 0 ||
+		strcmp(t->text, "values") == 0 || strcmp(t->text, "with") == 0);
 }
 
 const char **parse_names(struct sql_ctx *c, size_t *n)
@@ -90,12 +90,14 @@ static struct rel *parse_rel(struct sql_ctx *c)
 
 	r->tok = c->tok;
 	if (parse_take(c, "lateral"))
-		sql_fail(c, 400, "LATERAL is not supported on the SQLite "
+		sql_fail(c, 400,
+			 "LATERAL is not supported on the SQLite "
 			 "store: use a server with the PostgreSQL store");
 	if (parse_is_op(c, "(")) {
 		c->tok++;
 		if (!parse_at_query(c))
-			sql_fail(c, 400, "a parenthesised join is not "
+			sql_fail(c, 400,
+				 "a parenthesised join is not "
 				 "supported: leave the parentheses out");
 		r->sub = parse_query(c);
 		parse_want_op(c, ")");
@@ -104,9 +106,11 @@ static struct rel *parse_rel(struct sql_ctx *c)
 		r->alias = r->name;
 		r->source = schema; /* until resolved */
 		if (parse_is_op(c, "("))
-			sql_fail(c, 400, "function %s(...) in FROM is not "
+			sql_fail(c, 400,
+				 "function %s(...) in FROM is not "
 				 "supported on the SQLite store: use a server "
-				 "with the PostgreSQL store", r->name);
+				 "with the PostgreSQL store",
+				 r->name);
 	}
 	if (parse_take(c, "as"))
 		r->alias = parse_label(c);
@@ -129,13 +133,14 @@ static const char *parse_join(struct sql_ctx *c)
 		return "CROSS JOIN";
 	}
 	if (parse_is(c, "natural"))
-		sql_fail(c, 400, "NATURAL JOIN is not supported: name the "
+		sql_fail(c, 400,
+			 "NATURAL JOIN is not supported: name the "
 			 "columns with USING (...)");
 	if (parse_is(c, "left") || parse_is(c, "right") ||
 	    parse_is(c, "full")) {
-		const char *kind = parse_is(c, "left") ? "LEFT JOIN" :
-				   parse_is(c, "right") ? "RIGHT JOIN" :
-							  "FULL JOIN";
+		const char *kind = parse_is(c, "left")    ? "LEFT JOIN"
+				   : parse_is(c, "right") ? "RIGHT JOIN"
+							  : "FULL JOIN";
 
 		c->tok++;
 		(void)parse_take(c, "outer");
@@ -182,7 +187,8 @@ static struct query *parse_select(struct sql_ctx *c)
 	parse_want(c, "select");
 	q->distinct = parse_take(c, "distinct");
 	if (q->distinct && parse_is(c, "on"))
-		sql_fail(c, 400, "DISTINCT ON is not supported on the SQLite "
+		sql_fail(c, 400,
+			 "DISTINCT ON is not supported on the SQLite "
 			 "store: use a server with the PostgreSQL store");
 	if (!q->distinct)
 		(void)parse_take(c, "all");
@@ -250,7 +256,8 @@ static const char *parse_setop(struct sql_ctx *c)
 	all = parse_is(c, "except");
 	c->tok++;
 	if (parse_is(c, "all"))
-		sql_fail(c, 400, "EXCEPT ALL and INTERSECT ALL are not "
+		sql_fail(c, 400,
+			 "EXCEPT ALL and INTERSECT ALL are not "
 			 "supported on the SQLite store");
 	return all ? "EXCEPT" : "INTERSECT";
 }
@@ -275,7 +282,8 @@ static void parse_with(struct sql_ctx *c, struct cte **out, bool *recursive)
 			(void)parse_take(c, "materialized");
 		parse_want_op(c, "(");
 		if (!parse_at_query(c))
-			sql_fail(c, 400, "only a SELECT can stand in WITH on "
+			sql_fail(c, 400,
+				 "only a SELECT can stand in WITH on "
 				 "the SQLite store");
 		t->query = parse_query(c);
 		parse_want_op(c, ")");
@@ -299,7 +307,8 @@ static void parse_limit(struct sql_ctx *c, struct query *q)
 		}
 	}
 	if (parse_is(c, "for"))
-		sql_fail(c, 400, "FOR UPDATE is not supported: a request is "
+		sql_fail(c, 400,
+			 "FOR UPDATE is not supported: a request is "
 			 "one transaction");
 }
 

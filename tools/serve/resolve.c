@@ -56,8 +56,7 @@ static bool table_allowed(const struct df_sql_in *in, const char *name)
 		strcmp(name + n, "__pack") == 0);
 }
 
-static bool resolve_system(struct sql_ctx *c, struct rel *r,
-			   const char *schema)
+static bool resolve_system(struct sql_ctx *c, struct rel *r, const char *schema)
 {
 	const char *only = c->in->only_table;
 	size_t i;
@@ -65,8 +64,8 @@ static bool resolve_system(struct sql_ctx *c, struct rel *r,
 	for (i = 0; i < DF_ARRAY_LEN(system_rels); i++) {
 		if (strcmp(system_rels[i].name, r->name) != 0)
 			continue;
-		if (schema == NULL ? system_rels[i].schema[0] != 'p' :
-				     strcmp(schema, system_rels[i].schema) != 0)
+		if (schema == NULL ? system_rels[i].schema[0] != 'p'
+				   : strcmp(schema, system_rels[i].schema) != 0)
 			continue;
 		r->col = system_rels[i].col;
 		r->n_cols = system_rels[i].n_cols;
@@ -117,14 +116,18 @@ void resolve_table(struct sql_ctx *c, struct rel *r)
 		return;
 	if (schema != NULL && strcmp(schema, c->in->catalog->workspace) != 0 &&
 	    strcmp(schema, "public") != 0)
-		sql_fail(c, 400, "Table does not exist: relation \"%s.%s\" "
-			 "does not exist", schema, r->name);
+		sql_fail(c, 400,
+			 "Table does not exist: relation \"%s.%s\" "
+			 "does not exist",
+			 schema, r->name);
 	if (!table_allowed(c->in, r->name))
 		sql_fail(c, 403, "permission denied for table %s", r->name);
 	r->table = df_catalog_table(c->in->catalog, r->name);
 	if (r->table == NULL)
-		sql_fail(c, 400, "Table does not exist: relation \"%s\" does "
-			 "not exist", r->name);
+		sql_fail(c, 400,
+			 "Table does not exist: relation \"%s\" does "
+			 "not exist",
+			 r->name);
 	r->col = r->table->col;
 	r->n_cols = r->table->n_cols;
 	if (c->out->table == NULL)
@@ -156,9 +159,10 @@ static void rel_rename(struct sql_ctx *c, struct rel *r)
 	if (r->n_col_alias == 0)
 		return;
 	if (r->n_col_alias > r->n_cols)
-		sql_fail(c, 400, "table \"%s\" has %zu columns available but "
-			 "%zu columns specified", r->alias, r->n_cols,
-			 r->n_col_alias);
+		sql_fail(c, 400,
+			 "table \"%s\" has %zu columns available but "
+			 "%zu columns specified",
+			 r->alias, r->n_cols, r->n_col_alias);
 	col = sql_alloc(c, r->n_cols * sizeof(*col));
 	memcpy(col, r->col, r->n_cols * sizeof(*col));
 	for (i = 0; i < r->n_col_alias; i++)
@@ -201,8 +205,10 @@ static void resolve_from(struct sql_ctx *c, struct query *q,
 		rel_rename(c, r);
 		for (other = q->from; other != r; other = other->next)
 			if (strcmp(other->alias, r->alias) == 0)
-				sql_fail(c, 400, "table name \"%s\" specified "
-					 "more than once", r->alias);
+				sql_fail(c, 400,
+					 "table name \"%s\" specified "
+					 "more than once",
+					 r->alias);
 		tail = r;
 	}
 	s->rels = q->from;
@@ -256,7 +262,8 @@ static struct item **star_expand(struct sql_ctx *c, const struct item *star,
 		sql_fail(c, 400, "missing FROM-clause entry for table \"%s\"",
 			 qual);
 	if (!any)
-		sql_fail(c, 400, "SELECT * with no tables specified is not "
+		sql_fail(c, 400,
+			 "SELECT * with no tables specified is not "
 			 "valid");
 	return tail;
 }
@@ -272,8 +279,8 @@ void resolve_items(struct sql_ctx *c, struct item **items,
 		if (it->ex->kind == EX_STAR) {
 			tail = star_expand(c, it, s, tail);
 		} else {
-			it->out = it->alias != NULL ? it->alias :
-						      resolve_out_name(it->ex);
+			it->out = it->alias != NULL ? it->alias
+						    : resolve_out_name(it->ex);
 			it->ex = resolve_ex(c, it->ex, s);
 			*tail = it;
 			tail = &it->next;
@@ -392,7 +399,8 @@ static void resolve_order(struct sql_ctx *c, struct query *q,
 
 		if (is_number(e)) {
 			if (e->val.i < 1 || e->val.i > (int64_t)q->n_out)
-				sql_fail(c, 400, "ORDER BY position %lld is "
+				sql_fail(c, 400,
+					 "ORDER BY position %lld is "
 					 "not in select list",
 					 (long long)e->val.i);
 			o->ordinal = (int)e->val.i;
@@ -403,9 +411,11 @@ static void resolve_order(struct sql_ctx *c, struct query *q,
 		if (o->ordinal > 0)
 			continue;
 		if (s == NULL)
-			sql_fail(c, 400, "Column does not exist: column \"%s\" "
-				 "does not exist", e->name != NULL ? e->name :
-				 "(expression after UNION)");
+			sql_fail(c, 400,
+				 "Column does not exist: column \"%s\" "
+				 "does not exist",
+				 e->name != NULL ? e->name
+						 : "(expression after UNION)");
 		o->ex = resolve_ex(c, e, s);
 	}
 }
@@ -433,12 +443,12 @@ static void resolve_select(struct sql_ctx *c, struct query *q,
 	resolve_items(c, &q->items, &s);
 	query_outs(c, q);
 	if (q->where != NULL)
-		q->where = resolve_to(c, resolve_ex(c, q->where, &s),
-				      DF_T_BOOL);
+		q->where =
+			resolve_to(c, resolve_ex(c, q->where, &s), DF_T_BOOL);
 	resolve_group(c, q, &s);
 	if (q->having != NULL)
-		q->having = resolve_to(c, resolve_ex(c, q->having, &s),
-				       DF_T_BOOL);
+		q->having =
+			resolve_to(c, resolve_ex(c, q->having, &s), DF_T_BOOL);
 	resolve_order(c, q, &s);
 }
 
@@ -456,7 +466,8 @@ static void resolve_values(struct sql_ctx *c, struct query *q,
 		q->out[i].name = df_arena_printf(c->arena, "column%zu", i + 1);
 	for (row = q->rows; row != NULL; row = row->next) {
 		if ((size_t)row->n_args != n)
-			sql_fail(c, 400, "VALUES lists must all be the same "
+			sql_fail(c, 400,
+				 "VALUES lists must all be the same "
 				 "length");
 		cell = &row->args;
 		for (i = 0; i < n; i++, cell = &(*cell)->next) {
@@ -467,7 +478,8 @@ static void resolve_values(struct sql_ctx *c, struct query *q,
 			(*cell)->next = next;
 			t = resolve_common(q->out[i].type, (*cell)->type);
 			if (t == DF_T_COUNT_)
-				sql_fail(c, 400, "VALUES types %s and %s "
+				sql_fail(c, 400,
+					 "VALUES types %s and %s "
 					 "cannot be matched",
 					 df_type_name(q->out[i].type),
 					 df_type_name((*cell)->type));
@@ -499,9 +511,11 @@ static void resolve_setop(struct sql_ctx *c, struct query *q,
 	resolve_query(c, q->left, up);
 	resolve_query(c, q->right, up);
 	if (q->left->n_out != q->right->n_out)
-		sql_fail(c, 400, "each %s query must have the same number of "
-			 "columns", strncmp(q->setop, "UNION", 5) == 0 ?
-			 "UNION" : q->setop);
+		sql_fail(c, 400,
+			 "each %s query must have the same number of "
+			 "columns",
+			 strncmp(q->setop, "UNION", 5) == 0 ? "UNION"
+							    : q->setop);
 	q->n_out = q->left->n_out;
 	q->out = sql_alloc(c, (q->n_out + 1) * sizeof(*q->out));
 	for (i = 0; i < q->n_out; i++) {
@@ -510,8 +524,10 @@ static void resolve_setop(struct sql_ctx *c, struct query *q,
 		enum df_type t = resolve_common(a, b);
 
 		if (t == DF_T_COUNT_)
-			sql_fail(c, 400, "UNION types %s and %s cannot be "
-				 "matched", df_type_name(a), df_type_name(b));
+			sql_fail(c, 400,
+				 "UNION types %s and %s cannot be "
+				 "matched",
+				 df_type_name(a), df_type_name(b));
 		q->out[i].name = q->left->out[i].name;
 		q->out[i].type = t;
 		branch_to(c, q->left, i, t);
@@ -533,8 +549,9 @@ static struct cte *resolve_with(struct sql_ctx *c, struct query *q,
 			/* The columns are those of the first branch, which
 			 * cannot refer to the query itself. */
 			resolve_query(c, t->query->left, up);
-			for (i = 0; i < t->n_col_alias &&
-			     i < t->query->left->n_out; i++)
+			for (i = 0;
+			     i < t->n_col_alias && i < t->query->left->n_out;
+			     i++)
 				t->query->left->out[i].name = t->col_alias[i];
 			copy->query = t->query->left;
 			copy->next = c->ctes;

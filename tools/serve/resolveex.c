@@ -6,22 +6,23 @@
 #include "tools/serve/jsonscan.h"
 #include "tools/serve/sqltree.h"
 
-#define PG_STORE "the SQLite store does not have it: use a server with the " \
-		 "PostgreSQL store"
+#define PG_STORE                                                    \
+	"the SQLite store does not have it: use a server with the " \
+	"PostgreSQL store"
 
 /* ---- output names, as PostgreSQL's FigureColname gives them */
 
 static const char *type_short(enum df_type t)
 {
 	static const char *const names[DF_T_COUNT_] = {
-		[DF_T_BOOL] = "bool", [DF_T_INT2] = "int2",
-		[DF_T_INT4] = "int4", [DF_T_INT8] = "int8",
-		[DF_T_FLOAT4] = "float4", [DF_T_FLOAT8] = "float8",
-		[DF_T_NUMERIC] = "numeric", [DF_T_TEXT] = "text",
-		[DF_T_VARCHAR] = "varchar", [DF_T_BYTEA] = "bytea",
-		[DF_T_JSON] = "json", [DF_T_JSONB] = "jsonb",
-		[DF_T_VEC] = "float4", [DF_T_MATRIX] = "float4",
-		[DF_T_ARRAY] = "text", [DF_T_TS] = "timestamp",
+		[DF_T_BOOL] = "bool",        [DF_T_INT2] = "int2",
+		[DF_T_INT4] = "int4",        [DF_T_INT8] = "int8",
+		[DF_T_FLOAT4] = "float4",    [DF_T_FLOAT8] = "float8",
+		[DF_T_NUMERIC] = "numeric",  [DF_T_TEXT] = "text",
+		[DF_T_VARCHAR] = "varchar",  [DF_T_BYTEA] = "bytea",
+		[DF_T_JSON] = "json",        [DF_T_JSONB] = "jsonb",
+		[DF_T_VEC] = "float4",       [DF_T_MATRIX] = "float4",
+		[DF_T_ARRAY] = "text",       [DF_T_TS] = "timestamp",
 		[DF_T_TSTZ] = "timestamptz", [DF_T_DATE] = "date",
 		[DF_T_UUID] = "uuid",
 	};
@@ -52,9 +53,9 @@ static const char *name_or_null(const struct ex *e)
 		return name != NULL ? name : "case";
 	case EX_SUBQUERY:
 		if (e->sub->kind == Q_SELECT && e->sub->items != NULL)
-			return e->sub->items->alias != NULL ?
-				       e->sub->items->alias :
-				       name_or_null(e->sub->items->ex);
+			return e->sub->items->alias != NULL
+				       ? e->sub->items->alias
+				       : name_or_null(e->sub->items->ex);
 		return NULL;
 	default:
 		return NULL;
@@ -127,8 +128,8 @@ struct ex *resolve_to(struct sql_ctx *c, struct ex *e, enum df_type to)
 		struct df_value v = e->val;
 
 		if (df_value_cast(&v, e->type, to, c->arena, err) < 0)
-			sql_fail(c, 400, "%s", err[0] != '\0' ? err :
-				 "out of memory");
+			sql_fail(c, 400, "%s",
+				 err[0] != '\0' ? err : "out of memory");
 		e->val = v;
 		e->type = to;
 		return e;
@@ -190,10 +191,12 @@ static bool find_in(struct sql_ctx *c, struct ex *e, const struct rel *r,
 			size_t u;
 
 			for (u = 0; r->using != NULL && r->using[u]; u++)
-				if (strcmp(r->using[u], e->name) == 0)
+				if (strcmp(r->using[u], e -> name) == 0)
 					return true;
-			sql_fail(c, 400, "column reference \"%s\" is "
-				 "ambiguous", e->name);
+			sql_fail(c, 400,
+				 "column reference \"%s\" is "
+				 "ambiguous",
+				 e->name);
 		}
 		*found = true;
 		e->rel = r;
@@ -225,8 +228,10 @@ static struct ex *resolve_column(struct sql_ctx *c, struct ex *e,
 		sql_fail(c, 400, "missing FROM-clause entry for table \"%s\"",
 			 e->qual);
 	if (e->qual != NULL)
-		sql_fail(c, 400, "Column does not exist: column %s.%s does "
-			 "not exist", e->qual, e->name);
+		sql_fail(c, 400,
+			 "Column does not exist: column %s.%s does "
+			 "not exist",
+			 e->qual, e->name);
 	sql_fail(c, 400, "Column does not exist: column \"%s\" does not exist",
 		 e->name);
 }
@@ -250,8 +255,9 @@ static void resolve_concat(struct sql_ctx *c, struct ex *e)
 
 	if (is_array(a) || is_array(b) || a == DF_T_JSONB || b == DF_T_JSONB ||
 	    a == DF_T_JSON || b == DF_T_JSON)
-		sql_fail(c, 400, "operator does not exist: %s || %s (" PG_STORE
-			 ")", df_type_name(a), df_type_name(b));
+		sql_fail(c, 400,
+			 "operator does not exist: %s || %s (" PG_STORE ")",
+			 df_type_name(a), df_type_name(b));
 	if (a == DF_T_BYTEA || b == DF_T_BYTEA) {
 		e->a = resolve_to(c, e->a, DF_T_BYTEA);
 		e->b = resolve_to(c, e->b, DF_T_BYTEA);
@@ -268,7 +274,8 @@ static void resolve_search(struct sql_ctx *c, struct ex *e)
 	enum df_type t = DF_T_TEXT;
 
 	if (e->a->type == DF_T_MATRIX || e->b->type == DF_T_MATRIX)
-		sql_fail(c, 400, "operator does not exist: real[][] <#> "
+		sql_fail(c, 400,
+			 "operator does not exist: real[][] <#> "
 			 "real[][] (" PG_STORE ")");
 	if (is_array(e->a->type) || is_array(e->b->type))
 		t = DF_T_VEC;
@@ -282,8 +289,8 @@ static void resolve_search(struct sql_ctx *c, struct ex *e)
 
 static void resolve_json(struct sql_ctx *c, struct ex *e)
 {
-	e->a = resolve_to(c, e->a, e->a->type == DF_T_JSON ? DF_T_JSON :
-							      DF_T_JSONB);
+	e->a = resolve_to(c, e->a,
+			  e->a->type == DF_T_JSON ? DF_T_JSON : DF_T_JSONB);
 	if (!df_type_is_int(e->b->type))
 		e->b = resolve_to(c, e->b, DF_T_TEXT);
 	e->type = e->op[2] == '>' ? DF_T_TEXT : e->a->type;
@@ -316,7 +323,8 @@ static struct ex *resolve_binary(struct sql_ctx *c, struct ex *e,
 		e->a = resolve_to(c, e->a, DF_T_BOOL);
 		e->b = resolve_to(c, e->b, DF_T_BOOL);
 		e->type = DF_T_BOOL;
-	} else if (strchr("<>=!", *e->op) != NULL && strcmp(e->op, "<#>") != 0 &&
+	} else if (strchr("<>=!", *e->op) != NULL &&
+		   strcmp(e->op, "<#>") != 0 &&
 		   (e->op[1] == '\0' || strchr("=>", e->op[1]) != NULL) &&
 		   (e->op[1] == '\0' || e->op[2] == '\0')) {
 		(void)pair(c, e, e->op);
@@ -332,8 +340,9 @@ static struct ex *resolve_binary(struct sql_ctx *c, struct ex *e,
 	} else if (strlen(e->op) == 1 && strchr("+-*/%^", *e->op) != NULL) {
 		resolve_arith(c, e);
 	} else {
-		sql_fail(c, 400, "operator does not exist: %s %s %s (" PG_STORE
-			 ")", df_type_name(e->a->type), e->op,
+		sql_fail(c, 400,
+			 "operator does not exist: %s %s %s (" PG_STORE ")",
+			 df_type_name(e->a->type), e->op,
 			 df_type_name(e->b->type));
 	}
 	return e;
@@ -366,12 +375,13 @@ static _Noreturn void fail_function(struct sql_ctx *c, const struct ex *e)
 	size_t n = 0;
 
 	for (a = e->args; a != NULL && n < sizeof(types) - 40; a = a->next)
-		n += (size_t)snprintf(types + n, sizeof(types) - n, "%s%s",
-				      n > 0 ? ", " : "",
-				      a->kind == EX_STAR ? "*" :
-				      df_type_name(a->type));
-	sql_fail(c, 400, "function %s(%s) does not exist (if PostgreSQL has "
-		 "it: " PG_STORE ")", e->name, types);
+		n += (size_t)snprintf(
+			types + n, sizeof(types) - n, "%s%s", n > 0 ? ", " : "",
+			a->kind == EX_STAR ? "*" : df_type_name(a->type));
+	sql_fail(c, 400,
+		 "function %s(%s) does not exist (if PostgreSQL has "
+		 "it: " PG_STORE ")",
+		 e->name, types);
 }
 
 /* All of a list (call arguments, IN) to one type. */
@@ -422,9 +432,11 @@ static void call_args(struct sql_ctx *c, struct ex *e)
 				fail_function(c, e);
 		} else if ((*at)->type == DF_T_UNKNOWN &&
 			   (*at)->kind != EX_STAR && f->flags == 0) {
-			*at = resolve_to(c, *at, i == 0 &&
-				strncmp(f->name, "array", 5) == 0 ? DF_T_VEC :
-				DF_T_FLOAT8);
+			*at = resolve_to(
+				c, *at,
+				i == 0 && strncmp(f->name, "array", 5) == 0
+					? DF_T_VEC
+					: DF_T_FLOAT8);
 		}
 		(*at)->next = next;
 	}
@@ -443,15 +455,15 @@ static void call_type(struct sql_ctx *c, struct ex *e)
 	if (f->flags & SQL_F_SUM) {
 		if (first != DF_T_UNKNOWN && !df_type_is_number(first))
 			fail_function(c, e);
-		e->type = df_type_is_int(first) ? DF_T_INT8 :
-			  first == DF_T_UNKNOWN ? DF_T_FLOAT8 : first;
+		e->type = df_type_is_int(first)   ? DF_T_INT8
+			  : first == DF_T_UNKNOWN ? DF_T_FLOAT8
+						  : first;
 	}
 	if (strcmp(f->name, "avg") == 0 && !df_type_is_number(first))
 		fail_function(c, e);
 }
 
-static void resolve_over(struct sql_ctx *c, struct ex *e,
-			 const struct scope *s)
+static void resolve_over(struct sql_ctx *c, struct ex *e, const struct scope *s)
 {
 	struct ex **at;
 	struct order *o;
@@ -487,20 +499,22 @@ static struct ex *resolve_call(struct sql_ctx *c, struct ex *e,
 	if ((e->func->flags & SQL_F_WINDOW) && e->over == NULL)
 		sql_fail(c, 400, "window function %s requires an OVER clause",
 			 e->name);
-	if ((e->distinct || e->filter != NULL) &&
-	    !(e->func->flags & SQL_F_AGG))
-		sql_fail(c, 400, "DISTINCT or FILTER specified, but %s is not "
-			 "an aggregate function", e->name);
+	if ((e->distinct || e->filter != NULL) && !(e->func->flags & SQL_F_AGG))
+		sql_fail(c, 400,
+			 "DISTINCT or FILTER specified, but %s is not "
+			 "an aggregate function",
+			 e->name);
 	if (e->over != NULL) {
 		if (!(e->func->flags & (SQL_F_AGG | SQL_F_WINDOW)))
-			sql_fail(c, 400, "OVER specified, but %s is not a "
+			sql_fail(c, 400,
+				 "OVER specified, but %s is not a "
 				 "window function nor an aggregate function",
 				 e->name);
 		resolve_over(c, e, s);
 	}
 	if (e->filter != NULL)
-		e->filter = resolve_to(c, resolve_ex(c, e->filter, s),
-				       DF_T_BOOL);
+		e->filter =
+			resolve_to(c, resolve_ex(c, e->filter, s), DF_T_BOOL);
 	call_args(c, e);
 	call_type(c, e);
 	return e;
@@ -552,7 +566,8 @@ static struct ex *resolve_array(struct sql_ctx *c, struct ex *e,
 		char *p = df_arena_strn(c->arena, (char *)b.data, b.len);
 
 		e->kind = EX_VALUE;
-		e->val = (struct df_value){ .kind = DF_V_TEXT, .p = p,
+		e->val = (struct df_value){ .kind = DF_V_TEXT,
+					    .p = p,
 					    .len = b.len };
 	}
 	df_buf_release(&b);
@@ -562,7 +577,8 @@ static struct ex *resolve_array(struct sql_ctx *c, struct ex *e,
 		return e;
 	}
 	if (e->n_args > 100)
-		sql_fail(c, 400, "ARRAY[...] of more than 100 expressions that "
+		sql_fail(c, 400,
+			 "ARRAY[...] of more than 100 expressions that "
 			 "are not constants (" PG_STORE ")");
 	resolve_list(c, &e->args, s);
 	return e;
@@ -760,8 +776,8 @@ static struct ex *resolve_one(struct sql_ctx *c, struct ex *e,
 	case EX_ARRAY:
 		return resolve_array(c, e, s);
 	case EX_INDEX:
-		sql_fail(c, 400, "array subscripts are not supported (" PG_STORE
-			 ")");
+		sql_fail(c, 400,
+			 "array subscripts are not supported (" PG_STORE ")");
 	default:
 		break;
 	}

@@ -57,8 +57,8 @@ static int server_open_log(struct df_server *s)
 	if (strcmp(path, "-") == 0)
 		s->access_fd = dup(STDERR_FILENO);
 	else
-		s->access_fd = open(path, O_WRONLY | O_CREAT | O_APPEND |
-				    O_CLOEXEC, 0640);
+		s->access_fd = open(
+			path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 	return s->access_fd < 0 ? df_fail(-errno, "--access-log %s", path) : 0;
 }
 
@@ -186,9 +186,9 @@ int df_serve_main(int argc, char **argv)
 		err = -EINVAL;
 	}
 	if (err == 0)
-		err = admin > 0 ? df_admin_run(&conf, argc - admin,
-					       argv + admin) :
-				  serve_run(&conf);
+		err = admin > 0
+			      ? df_admin_run(&conf, argc - admin, argv + admin)
+			      : serve_run(&conf);
 	else
 		err = err > 0 ? DF_EXIT_OK : DF_EXIT_USAGE;
 	free(store);

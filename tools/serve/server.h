@@ -22,18 +22,18 @@
 #include "tools/serve/work.h"
 
 struct df_serve_conf {
-	const char *listen;       /* ADDRESS:PORT */
+	const char *listen; /* ADDRESS:PORT */
 	const char *store;
-	const char *credentials;  /* --write-credentials, or NULL */
+	const char *credentials; /* --write-credentials, or NULL */
 	const char *simulate;
-	const char *access_log;   /* NULL: none; "-": stderr */
-	const char *public_url;   /* for device login, or NULL */
+	const char *access_log; /* NULL: none; "-": stderr */
+	const char *public_url; /* for device login, or NULL */
 	unsigned threads;
 	size_t max_body, max_answer; /* bytes */
-	size_t max_memory;        /* bytes of bodies held at once */
+	size_t max_memory;           /* bytes of bodies held at once */
 	int max_connections;
-	double token_rate;        /* requests a second a token; 0 = any */
-	int token_parallel;       /* requests at once a token; 0 = any */
+	double token_rate;  /* requests a second a token; 0 = any */
+	int token_parallel; /* requests at once a token; 0 = any */
 };
 
 struct df_feeds;
@@ -42,18 +42,18 @@ struct df_devices;
 
 struct df_server {
 	struct df_serve_conf conf;
-	struct df_store *store;   /* owned */
-	struct df_work *work;     /* owned */
-	struct df_sim *sim;       /* owned, or NULL */
-	struct df_feeds *feeds;   /* owned */
-	struct df_auth *auth;     /* owned */
+	struct df_store *store;     /* owned */
+	struct df_work *work;       /* owned */
+	struct df_sim *sim;         /* owned, or NULL */
+	struct df_feeds *feeds;     /* owned */
+	struct df_auth *auth;       /* owned */
 	struct df_devices *devices; /* owned */
 	struct MHD_Daemon *daemon;
-	char url[128];            /* http://ADDRESS:PORT */
-	int access_fd;            /* -1 = none */
-	atomic_int in_flight;     /* requests with a worker or waiting for one */
-	atomic_int requests;      /* begun and not yet answered, feeds too */
-	atomic_int parked;        /* of these: connection suspended */
+	char url[128];        /* http://ADDRESS:PORT */
+	int access_fd;        /* -1 = none */
+	atomic_int in_flight; /* requests with a worker or waiting for one */
+	atomic_int requests;  /* begun and not yet answered, feeds too */
+	atomic_int parked;    /* of these: connection suspended */
 	atomic_size_t body_bytes; /* of all requests now */
 	atomic_bool stopping;
 };
@@ -61,9 +61,9 @@ struct df_server {
 /* Who asks, after auth.c agreed. */
 struct df_caller {
 	struct df_jwt jwt;
-	struct df_token_row row;  /* scope */
-	char org[64];             /* acts on */
-	const char *only_table;   /* row.table, or NULL */
+	struct df_token_row row; /* scope */
+	char org[64];            /* acts on */
+	const char *only_table;  /* row.table, or NULL */
 };
 
 /* One HTTP request; owned by listen.c, which frees it when the connection is
@@ -72,25 +72,25 @@ struct df_req {
 	struct df_server *server;
 	struct MHD_Connection *conn;
 	char method[12];
-	char *path;               /* owned, decoded segments joined by '/' */
-	char *seg[8];             /* in path */
+	char *path;   /* owned, decoded segments joined by '/' */
+	char *seg[8]; /* in path */
 	int n_seg;
 	struct df_buf body;
 	bool too_big, queued, ready, counted;
-	size_t reserved;          /* of server->body_bytes */
+	size_t reserved; /* of server->body_bytes */
 	enum df_endpoint endpoint;
 	struct df_caller caller;
 	bool has_caller;
 	struct df_sim_plan plan;
 	int64_t start_ns;
-	int nth;                  /* of those in flight when it came */
-	char id[20];              /* request id */
+	int nth;     /* of those in flight when it came */
+	char id[20]; /* request id */
 	/* the answer */
-	int status;               /* 0: close without one */
+	int status; /* 0: close without one */
 	struct df_buf out;
-	const char *type;         /* Content-Type */
+	const char *type; /* Content-Type */
 	char type_buf[128];
-	int retry_after_s;        /* -1 = none */
+	int retry_after_s; /* -1 = none */
 	enum df_sql_kind kind;
 	char table[216];
 	uint64_t rows;
@@ -133,8 +133,8 @@ int df_auth_check(struct df_req *r);
 /* Only the token itself: fills r->caller.jwt and .row. */
 int df_auth_token(struct df_req *r, const char *token);
 /* A new token, signed, into out; row's id and times are filled. */
-int df_auth_issue(struct df_auth *a, struct df_token_row *row,
-		  const char *user, int64_t seconds, struct df_buf *out);
+int df_auth_issue(struct df_auth *a, struct df_token_row *row, const char *user,
+		  int64_t seconds, struct df_buf *out);
 void df_auth_forget(struct df_auth *a); /* revocations count at once */
 const char *df_auth_org(const struct df_auth *a); /* the default org */
 /* Load the secret and default org, making them at first. */

@@ -57,12 +57,12 @@ struct sim_rule {
 	const char *name; /* static, from sim_names */
 	enum sim_what what;
 	int status;
-	int64_t lo, hi;        /* value */
-	int lose;              /* lose_answer: status or -1 */
+	int64_t lo, hi; /* value */
+	int lose;       /* lose_answer: status or -1 */
 	double probability;
-	int endpoint;          /* -1 = any */
+	int endpoint;            /* -1 = any */
 	char kind[16], table[8]; /* "" = any */
-	int64_t skip, count;   /* left; count -1 = no end */
+	int64_t skip, count;     /* left; count -1 = no end */
 	int64_t from_ms, to_ms;
 	int retry_after_s;
 };
@@ -80,12 +80,12 @@ struct sim_conf {
 struct df_sim {
 	char *path;
 	struct df_lock lock;
-	struct sim_conf conf;      /* lock */
-	struct timespec mtime;     /* lock */
-	off_t size;                /* lock */
+	struct sim_conf conf;       /* lock */
+	struct timespec mtime;      /* lock */
+	off_t size;                 /* lock */
 	int64_t looked_ns, read_ns; /* lock */
-	int64_t pace_ns;           /* lock; when the next request may run */
-	uint64_t dice;             /* lock */
+	int64_t pace_ns;            /* lock; when the next request may run */
+	uint64_t dice;              /* lock */
 };
 
 /* ---- reading */
@@ -123,7 +123,8 @@ static int rule_what(struct df_sim *s, const char *name, struct sim_rule *r,
 		return 0;
 	}
 	df_log_error("--simulate %s: unknown fault \"%s\": deeplake-serve(1) "
-		     "lists them", s->path, name);
+		     "lists them",
+		     s->path, name);
 	return -EINVAL;
 }
 
@@ -133,16 +134,17 @@ static int rule_text(struct df_sim *s, const json_t *o, const char *key,
 	const char *v = json_string_value(json_object_get(o, key));
 
 	if (v == NULL)
-		return json_object_get(o, key) == NULL ? 0 :
-		       sim_bad(s, "endpoint, kind and table are strings");
+		return json_object_get(o, key) == NULL
+			       ? 0
+			       : sim_bad(s, "endpoint, kind and table are "
+					    "strings");
 	if (strlen(v) >= size)
 		return sim_bad(s, "endpoint, kind or table is unknown");
 	memcpy(out, v, strlen(v) + 1);
 	return 0;
 }
 
-static int rule_endpoint(struct df_sim *s, const char *name,
-			 struct sim_rule *r)
+static int rule_endpoint(struct df_sim *s, const char *name, struct sim_rule *r)
 {
 	int e;
 
@@ -168,8 +170,11 @@ static struct sim_rule *rule_new(struct sim_conf *c)
 {
 	struct sim_rule *r = &c->rule[c->n++];
 
-	*r = (struct sim_rule){ .probability = 1, .endpoint = -1, .count = -1,
-				.to_ms = INT64_MAX, .lose = -1,
+	*r = (struct sim_rule){ .probability = 1,
+				.endpoint = -1,
+				.count = -1,
+				.to_ms = INT64_MAX,
+				.lose = -1,
 				.retry_after_s = 1 };
 	return r;
 }
@@ -276,13 +281,15 @@ static int sim_read(struct df_sim *s, const struct stat *st)
 				  JSON_REJECT_DUPLICATES, &je);
 		if (!json_is_object(root)) {
 			df_log_error("--simulate %s: line %d: %s", s->path,
-				     root == NULL ? je.line : 1, root == NULL ?
-				     je.text : "an object is expected");
+				     root == NULL ? je.line : 1,
+				     root == NULL ? je.text
+						  : "an object is expected");
 			err = -EINVAL;
 		}
 	}
 	if (err == 0)
-		json_object_foreach(root, key, v) {
+		json_object_foreach(root, key, v)
+		{
 			err = conf_member(s, c, key, v);
 			if (err < 0)
 				break;
@@ -391,8 +398,9 @@ static const char *text_table(const char *text, size_t len)
 	return "other";
 }
 
-static bool rule_meets(struct df_sim *s, struct sim_rule *r, int endpoint,
-		       const char *kind, const char *table)
+/* Whether a rule speaks of such requests, now. */
+static bool rule_fits(const struct df_sim *s, const struct sim_rule *r,
+		      int endpoint, const char *kind, const char *table)
 {
 	int64_t ms = (df_clock_mono_ns() - s->read_ns) / DF_NS_PER_MS;
 
@@ -406,9 +414,16 @@ static bool rule_meets(struct df_sim *s, struct sim_rule *r, int endpoint,
 	    endpoint != DF_EP_QUERY && endpoint != DF_EP_BATCH)
 		return false;
 	if ((r->what == WHAT_VISIBLE || r->what == WHAT_FORGET ||
-	     r->what == WHAT_DOUBLE) && strcmp(kind, "insert") != 0)
+	     r->what == WHAT_DOUBLE) &&
+	    strcmp(kind, "insert") != 0)
 		return false;
-	if (r->what == WHAT_EMPTY && strcmp(kind, "select") != 0)
+	return r->what != WHAT_EMPTY || strcmp(kind, "select") == 0;
+}
+
+static bool rule_meets(struct df_sim *s, struct sim_rule *r, int endpoint,
+		       const char *kind, const char *table)
+{
+	if (!rule_fits(s, r, endpoint, kind, table))
 		return false;
 	if (r->skip > 0) {
 		r->skip--;
@@ -425,8 +440,8 @@ static bool rule_meets(struct df_sim *s, struct sim_rule *r, int endpoint,
 
 static int64_t rule_value(struct df_sim *s, const struct sim_rule *r)
 {
-	return r->lo + (int64_t)(sim_roll_locked(s) *
-				 (double)(r->hi - r->lo + 1));
+	return r->lo +
+	       (int64_t)(sim_roll_locked(s) * (double)(r->hi - r->lo + 1));
 }
 
 static void rule_apply(struct df_sim *s, const struct sim_rule *r,
@@ -491,8 +506,8 @@ static void sim_limits_locked(struct df_sim *s, size_t body_len, int in_flight,
 		if (s->pace_ns < now)
 			s->pace_ns = now;
 		p->latency_ms += (s->pace_ns - now) / DF_NS_PER_MS;
-		s->pace_ns += (int64_t)((double)DF_NS_PER_S /
-					c->requests_per_s);
+		s->pace_ns +=
+			(int64_t)((double)DF_NS_PER_S / c->requests_per_s);
 	}
 }
 

@@ -34,15 +34,15 @@ struct df_sim;
 
 /* What is to happen to one request. */
 struct df_sim_plan {
-	int64_t latency_ms;       /* before anything is done */
-	int status;               /* answer this without doing anything; 0 = no */
-	int retry_after_s;        /* with status; -1 = no header */
-	bool html;                /* with status: a page, not JSON */
-	bool drop;                /* close without doing anything */
-	int lose;                 /* done, then this status; -1 = closed; 0 = no */
-	bool forget;              /* acknowledged and not kept */
-	bool twice;               /* done two times */
-	bool empty;               /* 200 without rows */
+	int64_t latency_ms; /* before anything is done */
+	int status;         /* answer this without doing anything; 0 = no */
+	int retry_after_s;  /* with status; -1 = no header */
+	bool html;          /* with status: a page, not JSON */
+	bool drop;          /* close without doing anything */
+	int lose;           /* done, then this status; -1 = closed; 0 = no */
+	bool forget;        /* acknowledged and not kept */
+	bool twice;         /* done two times */
+	bool empty;         /* 200 without rows */
 	int64_t visible_after_ms; /* done so much later than answered */
 	bool no_unique, no_feed;
 };

@@ -40,8 +40,8 @@ enum df_sql_kind {
 
 /* What a message, a status and a code are made of. */
 struct df_sql_error {
-	int status;     /* HTTP */
-	char code[24];  /* INVALID_REQUEST, FORBIDDEN, ... */
+	int status;    /* HTTP */
+	char code[24]; /* INVALID_REQUEST, FORBIDDEN, ... */
 	char text[600];
 };
 
@@ -51,15 +51,15 @@ struct df_sql_out {
 };
 
 struct df_sql_ddl {
-	const char *name;       /* table or index */
-	const char *table;      /* index: its table */
-	bool skip;              /* IF [NOT] EXISTS says: nothing to do */
-	struct df_col *col;     /* CREATE TABLE, ADD COLUMN */
+	const char *name;   /* table or index */
+	const char *table;  /* index: its table */
+	bool skip;          /* IF [NOT] EXISTS says: nothing to do */
+	struct df_col *col; /* CREATE TABLE, ADD COLUMN */
 	size_t n_cols;
-	const char *fill;       /* ADD COLUMN: SQL for the old rows, or NULL */
-	const char *column;     /* CREATE INDEX: first column */
+	const char *fill;   /* ADD COLUMN: SQL for the old rows, or NULL */
+	const char *column; /* CREATE INDEX: first column */
 	const char *method, *type, *def;
-	const char **names;     /* DROP: what really is there */
+	const char **names; /* DROP: what really is there */
 	size_t n_names;
 };
 
@@ -68,15 +68,15 @@ struct df_sql_ddl {
 struct df_sql {
 	const struct df_catalog *catalog;
 	enum df_sql_kind kind;
-	const char *table;      /* the one it is about, or NULL */
-	const char *text;       /* for SQLite; NULL: none needed */
+	const char *table; /* the one it is about, or NULL */
+	const char *text;  /* for SQLite; NULL: none needed */
 	size_t text_len;
 	const struct df_sql_out *out;
 	size_t n_out;
 	const enum df_type *param; /* type of $1, $2, ... */
 	int n_params;
 	struct df_sql_ddl ddl;
-	bool has_conflict;      /* ON CONFLICT was used */
+	bool has_conflict; /* ON CONFLICT was used */
 	bool returning;
 	bool writes;
 };

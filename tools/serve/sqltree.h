@@ -13,12 +13,12 @@
 #include "tools/serve/lex.h"
 #include "tools/serve/sql.h"
 
-#define SQL_DEPTH 400      /* nesting of expressions and queries */
+#define SQL_DEPTH 400 /* nesting of expressions and queries */
 #define SQL_PARAMS_MAX 30000
 
 enum ex_kind {
 	EX_UNKNOWN = 0,
-	EX_VALUE,   /* constant in `val` of `type` (UNKNOWN: untyped text) */
+	EX_VALUE, /* constant in `val` of `type` (UNKNOWN: untyped text) */
 	EX_PARAM,
 	EX_COLUMN,  /* [qual.]name */
 	EX_STAR,    /* * or qual.*: select list and count(*) only */
@@ -32,12 +32,12 @@ enum ex_kind {
 	EX_BETWEEN, /* a BETWEEN b AND c */
 	EX_LIKE,    /* a [NOT] [I]LIKE b ESCAPE c */
 	EX_ISNULL,
-	EX_ISBOOL,  /* a IS [NOT] TRUE|FALSE, op names it */
+	EX_ISBOOL,   /* a IS [NOT] TRUE|FALSE, op names it */
 	EX_DISTINCT, /* a IS [NOT] DISTINCT FROM b */
 	EX_EXISTS,
 	EX_SUBQUERY,
-	EX_ARRAY,   /* ARRAY[args] */
-	EX_INDEX,   /* a[b], refused for now unless constant */
+	EX_ARRAY, /* ARRAY[args] */
+	EX_INDEX, /* a[b], refused for now unless constant */
 };
 
 struct query;
@@ -80,25 +80,25 @@ struct item {
 struct order {
 	struct ex *ex;
 	bool desc;
-	int nulls; /* 0 default, 1 first, 2 last */
+	int nulls;   /* 0 default, 1 first, 2 last */
 	int ordinal; /* resolved: > 0 = output column */
 	struct order *next;
 };
 
 struct rel {
-	const char *name;        /* table name */
-	const char *alias;       /* as seen by column references */
-	const char *source;      /* resolved: SQLite's name, or NULL */
+	const char *name;   /* table name */
+	const char *alias;  /* as seen by column references */
+	const char *source; /* resolved: SQLite's name, or NULL */
 	struct query *sub;
 	const struct df_table *table;
 	const char *const *col_alias; /* AS t(a, b) */
 	size_t n_col_alias;
-	const char *join;        /* "," or "JOIN", "LEFT JOIN", ... */
+	const char *join; /* "," or "JOIN", "LEFT JOIN", ... */
 	struct ex *on;
-	const char **using;      /* column names, NULL-ended, or NULL */
-	struct df_col *col;      /* resolved */
+	const char **using; /* column names, NULL-ended, or NULL */
+	struct df_col *col; /* resolved */
 	size_t n_cols;
-	bool bare;               /* its columns are written unqualified */
+	bool bare; /* its columns are written unqualified */
 	const struct df_token *tok;
 	struct rel *next;
 };
@@ -178,9 +178,9 @@ struct stmt {
 	bool explain;
 	const char *name, *schema;
 	const struct df_token *name_tok;
-	bool if_exists; /* IF EXISTS or IF NOT EXISTS */
-	struct query *query;   /* SELECT; INSERT's source (NULL: defaults) */
-	struct assign *cols;   /* INSERT columns, UPDATE's SET */
+	bool if_exists;      /* IF EXISTS or IF NOT EXISTS */
+	struct query *query; /* SELECT; INSERT's source (NULL: defaults) */
+	struct assign *cols; /* INSERT columns, UPDATE's SET */
 	const char *alias;
 	bool conflict, conflict_update;
 	const char **conflict_cols;
@@ -243,19 +243,19 @@ void parse_ddl(struct sql_ctx *c, struct stmt *s);
 /* func.c */
 struct sql_func {
 	const char *name;
-	int min, max;        /* arguments; max -1: any number */
-	enum df_type type;   /* result; UNKNOWN: that of the first argument */
-	const char *sqlite;  /* its name there */
+	int min, max;       /* arguments; max -1: any number */
+	enum df_type type;  /* result; UNKNOWN: that of the first argument */
+	const char *sqlite; /* its name there */
 	unsigned flags;
 };
 enum {
-	SQL_F_AGG = 1,      /* aggregate */
-	SQL_F_COMMON = 2,   /* arguments are brought to one type */
-	SQL_F_TEXT = 4,     /* untyped arguments are text */
-	SQL_F_WINDOW = 8,   /* only with OVER */
-	SQL_F_INT = 16,     /* untyped arguments after the first are integers */
-	SQL_F_FIRST = 32,   /* result has the first argument's type */
-	SQL_F_SUM = 64,     /* bigint for integers, double for the rest */
+	SQL_F_AGG = 1,    /* aggregate */
+	SQL_F_COMMON = 2, /* arguments are brought to one type */
+	SQL_F_TEXT = 4,   /* untyped arguments are text */
+	SQL_F_WINDOW = 8, /* only with OVER */
+	SQL_F_INT = 16,   /* untyped arguments after the first are integers */
+	SQL_F_FIRST = 32, /* result has the first argument's type */
+	SQL_F_SUM = 64,   /* bigint for integers, double for the rest */
 };
 const struct sql_func *sql_func_find(const char *name);
 

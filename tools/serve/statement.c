@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "tools/serve/server.h"
 
-#define TIMEOUT_MS 9000      /* answers come before clients' 10 s */
+#define TIMEOUT_MS 9000 /* answers come before clients' 10 s */
 #define TIMEOUT_MAX_MS 300000
 
 void df_api_sql_error(struct df_req *r, const struct df_sql_error *e)
@@ -27,10 +27,11 @@ static int statement_body(struct df_req *r, struct df_arena *a,
 	struct df_json field[DF_ARRAY_LEN(keys)], query, timeout;
 	char text[32];
 
-	if (df_json_fields(r->body.data == NULL ? "" :
-			   (const char *)r->body.data, r->body.len, keys,
-			   field, DF_ARRAY_LEN(keys)) < 0) {
-		df_req_error(r, 400, "INVALID_REQUEST", "the body is not a "
+	if (df_json_fields(r->body.data == NULL ? ""
+						: (const char *)r->body.data,
+			   r->body.len, keys, field, DF_ARRAY_LEN(keys)) < 0) {
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "the body is not a "
 			     "JSON object: send {\"query\": \"SELECT ...\", "
 			     "\"params\": [...]}");
 		return -EINVAL;
@@ -41,14 +42,16 @@ static int statement_body(struct df_req *r, struct df_arena *a,
 	timeout = field[3];
 	if (query.kind != DF_J_STRING ||
 	    df_json_text(&query, a, &st->text, &st->len) < 0) {
-		df_req_error(r, 400, "INVALID_REQUEST", "\"query\" is missing "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "\"query\" is missing "
 			     "or no string");
 		return -EINVAL;
 	}
 	if (st->params.kind == DF_J_NULL)
 		st->params.kind = DF_J_NONE;
 	if (st->params.kind != DF_J_NONE && st->params.kind != DF_J_ARRAY) {
-		df_req_error(r, 400, "INVALID_REQUEST", "\"params\" is not an "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "\"params\" is not an "
 			     "array");
 		return -EINVAL;
 	}
@@ -125,8 +128,9 @@ static void late_start(struct df_req *r, const char *ws, int times)
 	} else {
 		statement_scope(&copy, l->ws, &l->st);
 		l->st.org = l->caller.org;
-		l->st.only_table = l->caller.row.table[0] != '\0' ?
-				   l->caller.row.table : NULL;
+		l->st.only_table = l->caller.row.table[0] != '\0'
+					   ? l->caller.row.table
+					   : NULL;
 		if (df_work_after(r->server->work, r->plan.visible_after_ms,
 				  late_run, l, NULL) < 0)
 			late_run(l);
@@ -136,8 +140,8 @@ static void late_start(struct df_req *r, const char *ws, int times)
 	df_buf_release(&copy.out);
 }
 
-static void statement_run(struct df_req *r, const char *ws,
-			  struct df_stmt *st, struct df_answer *out)
+static void statement_run(struct df_req *r, const char *ws, struct df_stmt *st,
+			  struct df_answer *out)
 {
 	struct df_store *store = r->server->store;
 	const struct df_sim_plan *p = &r->plan;
@@ -160,8 +164,8 @@ static void statement_run(struct df_req *r, const char *ws,
 static void empty_answer(struct df_answer *out)
 {
 	/* the columns stay, the rows go */
-	uint8_t *rows = memmem(out->body.data, out->body.len, "],\"rows\":[",
-			       10);
+	uint8_t *rows =
+		memmem(out->body.data, out->body.len, "],\"rows\":[", 10);
 
 	if (rows == NULL)
 		return;
@@ -190,18 +194,22 @@ static void statement_answer(struct df_req *r, struct df_answer *out)
 static bool workspace_there(struct df_req *r, const char *ws)
 {
 	struct df_store *store = r->server->store;
-	int there = df_workspace_id_ok(ws) ?
-		    store->ops->ws_exists(store, r->caller.org, ws) : 0;
+	int there = df_workspace_id_ok(ws)
+			    ? store->ops->ws_exists(store, r->caller.org, ws)
+			    : 0;
 
 	if (there > 0)
 		return true;
 	if (there < 0)
-		df_req_error(r, 503, "INTERNAL", "the store does not answer: "
+		df_req_error(r, 503, "INTERNAL",
+			     "the store does not answer: "
 			     "try again");
 	else
-		df_req_error(r, 404, "NOT_FOUND", "Not found: workspace \"%s\" "
+		df_req_error(r, 404, "NOT_FOUND",
+			     "Not found: workspace \"%s\" "
 			     "does not exist: create it with POST /workspaces "
-			     "{\"id\": ...}", ws);
+			     "{\"id\": ...}",
+			     ws);
 	return false;
 }
 
@@ -221,8 +229,7 @@ void df_api_query(struct df_req *r, const char *ws)
 	df_answer_init(&out);
 	if (statement_body(r, &a, &st) == 0) {
 		statement_scope(r, ws, &st);
-		if (r->endpoint == DF_EP_BATCH &&
-		    st.batch.kind != DF_J_ARRAY) {
+		if (r->endpoint == DF_EP_BATCH && st.batch.kind != DF_J_ARRAY) {
 			df_req_error(r, 400, "INVALID_REQUEST",
 				     "\"params_batch\" is missing or no array "
 				     "of arrays");
@@ -240,7 +247,8 @@ void df_api_query(struct df_req *r, const char *ws)
 void df_api_statement(struct df_req *r, const char *ws, const char *text,
 		      struct df_answer *out)
 {
-	struct df_stmt st = { .text = text, .len = strlen(text),
+	struct df_stmt st = { .text = text,
+			      .len = strlen(text),
 			      .timeout_ms = TIMEOUT_MS };
 
 	statement_scope(r, ws, &st);

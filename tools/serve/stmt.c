@@ -21,7 +21,8 @@ static struct assign *stmt_sets(struct sql_ctx *c)
 		struct assign *a = sql_alloc(c, sizeof(*a));
 
 		if (parse_is_op(c, "("))
-			sql_fail(c, 400, "SET (a, b) = ... is not supported: "
+			sql_fail(c, 400,
+				 "SET (a, b) = ... is not supported: "
 				 "assign the columns one by one");
 		a->tok = c->tok;
 		a->name = parse_label(c);
@@ -52,7 +53,8 @@ static void stmt_conflict(struct sql_ctx *c, struct stmt *s)
 	if (parse_is_op(c, "("))
 		s->conflict_cols = parse_names(c, &n);
 	else if (parse_is(c, "on"))
-		sql_fail(c, 400, "ON CONFLICT ON CONSTRAINT is not supported: "
+		sql_fail(c, 400,
+			 "ON CONFLICT ON CONSTRAINT is not supported: "
 			 "name the columns");
 	parse_want(c, "do");
 	if (parse_take(c, "nothing"))
@@ -60,7 +62,8 @@ static void stmt_conflict(struct sql_ctx *c, struct stmt *s)
 	parse_want(c, "update");
 	parse_want(c, "set");
 	if (s->conflict_cols == NULL)
-		sql_fail(c, 400, "ON CONFLICT DO UPDATE requires inference "
+		sql_fail(c, 400,
+			 "ON CONFLICT DO UPDATE requires inference "
 			 "specification or constraint name");
 	s->conflict_update = true;
 	s->conflict_set = stmt_sets(c);
@@ -78,9 +81,8 @@ static void stmt_insert(struct sql_ctx *c, struct stmt *s)
 	s->alias = s->name;
 	if (parse_take(c, "as"))
 		s->alias = parse_label(c);
-	if (parse_is_op(c, "(") &&
-	    !(c->tok[1].kind == DF_TK_WORD &&
-	      strcmp(c->tok[1].text, "select") == 0)) {
+	if (parse_is_op(c, "(") && !(c->tok[1].kind == DF_TK_WORD &&
+				     strcmp(c->tok[1].text, "select") == 0)) {
 		parse_want_op(c, "(");
 		do {
 			struct assign *a = sql_alloc(c, sizeof(*a));
@@ -112,7 +114,8 @@ static void stmt_update(struct sql_ctx *c, struct stmt *s)
 	parse_want(c, "set");
 	s->cols = stmt_sets(c);
 	if (parse_is(c, "from"))
-		sql_fail(c, 400, "UPDATE ... FROM is not supported on the "
+		sql_fail(c, 400,
+			 "UPDATE ... FROM is not supported on the "
 			 "SQLite store: use a subquery in SET or WHERE");
 	if (parse_take(c, "where"))
 		s->where = parse_ex(c);
@@ -126,7 +129,8 @@ static void stmt_delete(struct sql_ctx *c, struct stmt *s)
 	(void)parse_take(c, "only");
 	stmt_target(c, s);
 	if (parse_is(c, "using"))
-		sql_fail(c, 400, "DELETE ... USING is not supported on the "
+		sql_fail(c, 400,
+			 "DELETE ... USING is not supported on the "
 			 "SQLite store: use a subquery in WHERE");
 	if (parse_take(c, "where"))
 		s->where = parse_ex(c);
@@ -135,26 +139,34 @@ static void stmt_delete(struct sql_ctx *c, struct stmt *s)
 
 static void stmt_other(struct sql_ctx *c)
 {
-	static const char *const transaction[] = { "begin", "commit",
-		"rollback", "start", "savepoint", "end", "abort", NULL };
-	static const char *const store[] = { "copy", "set", "show", "grant",
-		"revoke", "vacuum", "analyze", "explain", "truncate", "do",
-		"call", "listen", "notify", "prepare", "execute", "comment",
-		"lock", "merge", "refresh", "reindex", "cluster", "reset",
-		"discard", "declare", "fetch", "security", "import", NULL };
+	static const char *const transaction[] = { "begin",     "commit",
+						   "rollback",  "start",
+						   "savepoint", "end",
+						   "abort",     NULL };
+	static const char *const store[] = {
+		"copy",     "set",     "show",    "grant",    "revoke",
+		"vacuum",   "analyze", "explain", "truncate", "do",
+		"call",     "listen",  "notify",  "prepare",  "execute",
+		"comment",  "lock",    "merge",   "refresh",  "reindex",
+		"cluster",  "reset",   "discard", "declare",  "fetch",
+		"security", "import",  NULL
+	};
 	size_t i;
 
 	for (i = 0; transaction[i] != NULL; i++)
 		if (parse_is(c, transaction[i]))
-			sql_fail(c, 400, "transactions across statements are "
+			sql_fail(c, 400,
+				 "transactions across statements are "
 				 "not supported: each request is one "
 				 "transaction (use tables/query/batch for many "
 				 "rows)");
 	for (i = 0; store[i] != NULL; i++)
 		if (parse_is(c, store[i]))
-			sql_fail(c, 400, "%s is not supported on the SQLite "
-				 "store: use a server with the PostgreSQL store",
-				 c->tok->text);
+			sql_fail(
+				c, 400,
+				"%s is not supported on the SQLite "
+				"store: use a server with the PostgreSQL store",
+				c->tok->text);
 	sql_fail_at(c, c->tok);
 }
 
@@ -180,7 +192,8 @@ void parse_stmt(struct sql_ctx *c, struct stmt *s)
 		while (parse_take_op(c, ";"))
 			;
 		if (c->tok->kind != DF_TK_END)
-			sql_fail(c, 400, "cannot insert multiple commands into "
+			sql_fail(c, 400,
+				 "cannot insert multiple commands into "
 				 "a prepared statement: send one statement a "
 				 "request");
 	}

@@ -45,6 +45,7 @@ int df_store_open(const char *where, bool serve, struct df_store **out)
 	    strncmp(where, "postgresql://", 13) == 0)
 		return df_pgstore_open(where, serve, out);
 	df_log_error("--store %s: not a store: give sqlite:DIRECTORY or "
-		     "postgres://HOST/DATABASE", where);
+		     "postgres://HOST/DATABASE",
+		     where);
 	return -EINVAL;
 }

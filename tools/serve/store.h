@@ -30,18 +30,18 @@ struct df_stmt {
 	const char *only_table; /* token's scope, or NULL */
 	bool read_only;
 	int64_t timeout_ms;
-	size_t max_answer;      /* bytes */
+	size_t max_answer; /* bytes */
 	/* simulation */
-	bool dry;               /* do everything, keep nothing */
+	bool dry; /* do everything, keep nothing */
 	bool no_unique;
 };
 
 /* What came of it.  df_answer_release frees body. */
 struct df_answer {
-	struct df_buf body;     /* {"columns":...} when error.status is 0 */
+	struct df_buf body; /* {"columns":...} when error.status is 0 */
 	enum df_sql_kind kind;
-	char table[216];        /* the table it is about, or "" */
-	uint64_t rows;          /* returned, or changed */
+	char table[216]; /* the table it is about, or "" */
+	uint64_t rows;   /* returned, or changed */
 	struct df_sql_error error;
 };
 
@@ -57,7 +57,7 @@ struct df_token_row {
 	char table[208];    /* "" = every */
 	bool read_only;
 	int64_t created_s;
-	int64_t expires_s;  /* 0 = never */
+	int64_t expires_s; /* 0 = never */
 	bool revoked;
 };
 

@@ -12,10 +12,11 @@ void df_sql_error_set(struct df_sql_error *e, int status, const char *fmt, ...)
 
 	e->status = status;
 	(void)snprintf(e->code, sizeof(e->code), "%s",
-		       status == 403 ? "FORBIDDEN" :
-		       status == 409 ? "CONFLICT" :
-		       status == 504 ? "TIMEOUT" :
-		       status >= 500 ? "INTERNAL" : "INVALID_REQUEST");
+		       status == 403   ? "FORBIDDEN"
+		       : status == 409 ? "CONFLICT"
+		       : status == 504 ? "TIMEOUT"
+		       : status >= 500 ? "INTERNAL"
+				       : "INVALID_REQUEST");
 	va_start(ap, fmt);
 	(void)vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	va_end(ap);
@@ -53,8 +54,10 @@ void *sql_alloc(struct sql_ctx *c, size_t len)
 void sql_enter(struct sql_ctx *c)
 {
 	if (++c->depth > SQL_DEPTH)
-		sql_fail(c, 400, "stack depth limit exceeded: the statement "
-			 "nests deeper than %d levels", SQL_DEPTH);
+		sql_fail(c, 400,
+			 "stack depth limit exceeded: the statement "
+			 "nests deeper than %d levels",
+			 SQL_DEPTH);
 }
 
 void sql_leave(struct sql_ctx *c)
@@ -88,8 +91,8 @@ static void outs_from_query(struct sql_ctx *c, const struct query *q)
 
 	for (i = 0; i < q->n_out; i++) {
 		o[i].name = q->out[i].name;
-		o[i].type = q->out[i].type == DF_T_UNKNOWN ? DF_T_TEXT :
-							     q->out[i].type;
+		o[i].type = q->out[i].type == DF_T_UNKNOWN ? DF_T_TEXT
+							   : q->out[i].type;
 	}
 	c->out->out = o;
 	c->out->n_out = q->n_out;
@@ -136,8 +139,10 @@ static struct ex *assign_to(struct sql_ctx *c, struct ex *e,
 		  (e->type == DF_T_JSONB && col->type == DF_T_JSON);
 
 	if (!ok)
-		sql_fail(c, 400, "column \"%s\" is of type %s but expression "
-			 "is of type %s", col->name, df_type_name(col->type),
+		sql_fail(c, 400,
+			 "column \"%s\" is of type %s but expression "
+			 "is of type %s",
+			 col->name, df_type_name(col->type),
 			 df_type_name(e->type));
 	return resolve_to(c, e, col->type);
 }
@@ -175,8 +180,10 @@ static const struct df_col *target_col(struct sql_ctx *c, const struct rel *t,
 	int i = df_table_column(t->table, name);
 
 	if (i < 0)
-		sql_fail(c, 400, "Column does not exist: column \"%s\" of "
-			 "relation \"%s\" does not exist", name, t->name);
+		sql_fail(c, 400,
+			 "Column does not exist: column \"%s\" of "
+			 "relation \"%s\" does not exist",
+			 name, t->name);
 	return &t->table->col[i];
 }
 
@@ -192,8 +199,10 @@ static void insert_target(struct sql_ctx *c, const struct stmt *s,
 
 		for (i = 0; i < out->n; i++)
 			if (out->col[i] == col)
-				sql_fail(c, 400, "column \"%s\" specified more "
-					 "than once", a->name);
+				sql_fail(c, 400,
+					 "column \"%s\" specified more "
+					 "than once",
+					 a->name);
 		out->col[out->n++] = col;
 	}
 	if (s->cols == NULL)
@@ -201,8 +210,8 @@ static void insert_target(struct sql_ctx *c, const struct stmt *s,
 			out->col[out->n++] = &t->table->col[i];
 }
 
-static void insert_values(struct sql_ctx *c, struct query *q,
-			  struct target *t, bool listed)
+static void insert_values(struct sql_ctx *c, struct query *q, struct target *t,
+			  bool listed)
 {
 	static const struct scope none;
 	struct ex *row, **cell;
@@ -210,13 +219,16 @@ static void insert_values(struct sql_ctx *c, struct query *q,
 
 	for (row = q->rows; row != NULL; row = row->next) {
 		if ((size_t)row->n_args > t->n)
-			sql_fail(c, 400, "INSERT has more expressions than "
+			sql_fail(c, 400,
+				 "INSERT has more expressions than "
 				 "target columns");
 		if ((size_t)row->n_args < t->n && listed)
-			sql_fail(c, 400, "INSERT has more target columns than "
+			sql_fail(c, 400,
+				 "INSERT has more target columns than "
 				 "expressions");
 		if ((size_t)row->n_args != n)
-			sql_fail(c, 400, "VALUES lists must all be the same "
+			sql_fail(c, 400,
+				 "VALUES lists must all be the same "
 				 "length");
 		cell = &row->args;
 		for (i = 0; i < n; i++, cell = &(*cell)->next) {
@@ -229,8 +241,8 @@ static void insert_values(struct sql_ctx *c, struct query *q,
 	t->n = n;
 }
 
-static void insert_select(struct sql_ctx *c, struct query **q,
-			  struct target *t, bool listed)
+static void insert_select(struct sql_ctx *c, struct query **q, struct target *t,
+			  bool listed)
 {
 	struct query *outer;
 	struct item *it;
@@ -248,10 +260,12 @@ static void insert_select(struct sql_ctx *c, struct query **q,
 	}
 	resolve_query(c, *q, NULL);
 	if ((*q)->n_out > t->n)
-		sql_fail(c, 400, "INSERT has more expressions than target "
+		sql_fail(c, 400,
+			 "INSERT has more expressions than target "
 			 "columns");
 	if ((*q)->n_out < t->n && listed)
-		sql_fail(c, 400, "INSERT has more target columns than "
+		sql_fail(c, 400,
+			 "INSERT has more target columns than "
 			 "expressions");
 	for (it = (*q)->items; it != NULL; it = it->next, i++)
 		it->ex = assign_to(c, it->ex, t->col[i]);
@@ -268,8 +282,10 @@ static void emit_assigns(struct sql_ctx *c, struct assign *sets,
 
 		for (b = sets; b != a; b = b->next)
 			if (strcmp(a->name, b->name) == 0)
-				sql_fail(c, 400, "multiple assignments to same "
-					 "column \"%s\"", a->name);
+				sql_fail(c, 400,
+					 "multiple assignments to same "
+					 "column \"%s\"",
+					 a->name);
 		emit_str(c, a == sets ? "" : ",");
 		emit_ident(c, a->name);
 		emit_str(c, "=");
@@ -289,7 +305,8 @@ static void insert_conflict(struct sql_ctx *c, struct stmt *s,
 		return;
 	c->out->has_conflict = true;
 	if (c->in->no_unique)
-		sql_fail(c, 400, "there is no unique or exclusion constraint "
+		sql_fail(c, 400,
+			 "there is no unique or exclusion constraint "
 			 "matching the ON CONFLICT specification");
 	emit_str(c, " ON CONFLICT ");
 	for (i = 0; s->conflict_cols != NULL && s->conflict_cols[i] != NULL;
@@ -314,8 +331,9 @@ static void insert_conflict(struct sql_ctx *c, struct stmt *s,
 	emit_assigns(c, s->conflict_set, t, &scope);
 	if (s->conflict_where != NULL) {
 		emit_str(c, " WHERE ");
-		emit_ex(c, resolve_to(c, resolve_ex(c, s->conflict_where,
-						    &scope), DF_T_BOOL));
+		emit_ex(c,
+			resolve_to(c, resolve_ex(c, s->conflict_where, &scope),
+				   DF_T_BOOL));
 	}
 }
 
@@ -457,8 +475,10 @@ static void check_schema(struct sql_ctx *c, const struct stmt *s)
 	if (strcmp(s->schema, "information_schema") == 0 ||
 	    strcmp(s->schema, "pg_catalog") == 0)
 		sql_fail(c, 403, "permission denied for schema %s", s->schema);
-	sql_fail(c, 400, "Table does not exist: relation \"%s.%s\" does not "
-		 "exist", s->schema, name != NULL ? name : "");
+	sql_fail(c, 400,
+		 "Table does not exist: relation \"%s.%s\" does not "
+		 "exist",
+		 s->schema, name != NULL ? name : "");
 }
 
 static void translate_stmt(struct sql_ctx *c, struct stmt *s)
@@ -509,8 +529,10 @@ static void run(struct sql_ctx *c)
 
 	err = df_lex(c->in->text, c->in->len, c->arena, &lexed);
 	if (err < 0)
-		sql_fail(c, 400, "%s", err == -EINVAL ? lexed.err :
-			 "statement is too large to be translated");
+		sql_fail(c, 400, "%s",
+			 err == -EINVAL
+				 ? lexed.err
+				 : "statement is too large to be translated");
 	for (i = 0; i < lexed.n; i++)
 		max = DF_MAX(max, lexed.token[i].param);
 	if (max > SQL_PARAMS_MAX)
@@ -518,7 +540,8 @@ static void run(struct sql_ctx *c)
 	c->param = sql_alloc(c, ((size_t)max + 1) * sizeof(*c->param));
 	c->tok = lexed.token;
 	if (c->tok->kind == DF_TK_END)
-		sql_fail(c, 400, "empty statement: send {\"query\": \"SELECT "
+		sql_fail(c, 400,
+			 "empty statement: send {\"query\": \"SELECT "
 			 "...\"}");
 	parse_stmt(c, &s);
 	translate_stmt(c, &s);
@@ -528,8 +551,7 @@ static void run(struct sql_ctx *c)
 int df_sql_translate(const struct df_sql_in *in, struct df_arena *a,
 		     struct df_sql *out, struct df_sql_error *error)
 {
-	struct sql_ctx c = { .in = in, .arena = a, .out = out,
-			     .error = error };
+	struct sql_ctx c = { .in = in, .arena = a, .out = out, .error = error };
 
 	*out = (struct df_sql){ .catalog = in->catalog };
 	*error = (struct df_sql_error){ .status = 0 };

@@ -119,8 +119,7 @@ static void text_json(const struct df_value *v, enum df_type t,
 	df_json_put(out, v->p, v->len);
 }
 
-int df_value_json(const struct df_value *v, enum df_type t,
-		  struct df_buf *out)
+int df_value_json(const struct df_value *v, enum df_type t, struct df_buf *out)
 {
 	switch (v->kind) {
 	case DF_V_NULL:
@@ -170,8 +169,8 @@ static void time_text(const struct df_value *v, enum df_type t,
 		df_buf_put_str(b, "+00");
 }
 
-int df_value_text(const struct df_value *v, enum df_type t,
-		  struct df_arena *a, struct df_value *out)
+int df_value_text(const struct df_value *v, enum df_type t, struct df_arena *a,
+		  struct df_value *out)
 {
 	struct df_buf b;
 	char *p;
@@ -196,8 +195,9 @@ int df_value_text(const struct df_value *v, enum df_type t,
 		if (isfinite(v->r))
 			real_put(&b, v->r, t);
 		else
-			df_buf_put_str(&b, isnan(v->r) ? "NaN" :
-				       v->r > 0 ? "Infinity" : "-Infinity");
+			df_buf_put_str(&b, isnan(v->r) ? "NaN"
+					   : v->r > 0  ? "Infinity"
+						       : "-Infinity");
 		break;
 	case DF_V_BLOB:
 		if (t == DF_T_VEC) {
@@ -211,12 +211,13 @@ int df_value_text(const struct df_value *v, enum df_type t,
 		break;
 	}
 	err = b.err;
-	p = err == 0 ? df_arena_strn(a, b.len > 0 ? (char *)b.data : "",
-				     b.len) : NULL;
+	p = err == 0 ? df_arena_strn(a, b.len > 0 ? (char *)b.data : "", b.len)
+		     : NULL;
 	if (err == 0 && p == NULL)
 		err = -ENOMEM;
 	if (err == 0)
-		*out = (struct df_value){ .kind = DF_V_TEXT, .p = p,
+		*out = (struct df_value){ .kind = DF_V_TEXT,
+					  .p = p,
 					  .len = b.len };
 	df_buf_release(&b);
 	return err;

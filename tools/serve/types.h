@@ -91,11 +91,10 @@ struct df_value {
 int df_value_cast(struct df_value *v, enum df_type from, enum df_type to,
 		  struct df_arena *a, char err[DF_VALUE_ERR]);
 /* Append the value as JSON; -EINVAL if the bytes are no such value. */
-int df_value_json(const struct df_value *v, enum df_type t,
-		  struct df_buf *out);
+int df_value_json(const struct df_value *v, enum df_type t, struct df_buf *out);
 /* PostgreSQL's text form of a value that is not NULL. */
-int df_value_text(const struct df_value *v, enum df_type t,
-		  struct df_arena *a, struct df_value *out);
+int df_value_text(const struct df_value *v, enum df_type t, struct df_arena *a,
+		  struct df_value *out);
 
 /* Shortest digits that read back as the same number. */
 void df_float4_put(struct df_buf *b, float x);

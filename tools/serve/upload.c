@@ -41,8 +41,8 @@ static void part_headers(const char *head, size_t len, struct part *out)
 
 	param_get(head, len, "filename=", out->name, sizeof(out->name));
 	while (line < end) {
-		const char *stop = memmem(line, (size_t)(end - line), "\r\n",
-					  2);
+		const char *stop =
+			memmem(line, (size_t)(end - line), "\r\n", 2);
 		size_t n = (size_t)((stop == NULL ? end : stop) - line);
 
 		if (n > 13 && strncasecmp(line, "content-type:", 13) == 0) {
@@ -107,7 +107,8 @@ static void file_put(struct df_req *r, const char *ws)
 		return;
 	}
 	if (type == NULL || part_find(r, type, &part) < 0) {
-		df_req_error(r, 400, "INVALID_REQUEST", "send the file as "
+		df_req_error(r, 400, "INVALID_REQUEST",
+			     "send the file as "
 			     "multipart/form-data, in a field named file");
 		return;
 	}
@@ -115,46 +116,54 @@ static void file_put(struct df_req *r, const char *ws)
 	df_hex(raw, sizeof(raw), hex);
 	(void)snprintf(id, sizeof(id), "%.8s-%.4s-%.4s-%.4s-%.12s", hex,
 		       hex + 8, hex + 12, hex + 16, hex + 20);
-	err = s->ops->file_put(s, r->caller.org, ws, id, part.name,
-			       part.type[0] != '\0' ? part.type :
-			       "application/octet-stream", part.data,
-			       part.len);
+	err = s->ops->file_put(
+		s, r->caller.org, ws, id, part.name,
+		part.type[0] != '\0' ? part.type : "application/octet-stream",
+		part.data, part.len);
 	if (err < 0) {
-		df_req_error(r, 500, "INTERNAL", "the file could not be kept: "
-			     "%s", df_strerror(err));
+		df_req_error(r, 500, "INTERNAL",
+			     "the file could not be kept: "
+			     "%s",
+			     df_strerror(err));
 		return;
 	}
 	r->status = 201;
 	df_buf_put_str(&r->out, "{\"id\":");
 	df_json_puts(&r->out, id);
 	df_buf_put_str(&r->out, ",\"filename\":");
-	df_json_put(&r->out, part.name, df_utf8_valid(part.name,
-		    strlen(part.name)) ? strlen(part.name) : 0);
+	df_json_put(&r->out, part.name,
+		    df_utf8_valid(part.name, strlen(part.name))
+			    ? strlen(part.name)
+			    : 0);
 	df_buf_printf(&r->out, ",\"size_bytes\":%zu}", part.len);
 }
 
 void df_api_files(struct df_req *r, const char *ws)
 {
 	struct df_store *s = r->server->store;
-	int there = df_workspace_id_ok(ws) ?
-		    s->ops->ws_exists(s, r->caller.org, ws) : 0;
+	int there = df_workspace_id_ok(ws)
+			    ? s->ops->ws_exists(s, r->caller.org, ws)
+			    : 0;
 	int err;
 
 	if (there <= 0) {
-		df_req_error(r, there < 0 ? 503 : 404, "NOT_FOUND", "Not found:"
-			     " workspace \"%.80s\" does not exist", ws);
+		df_req_error(r, there < 0 ? 503 : 404, "NOT_FOUND",
+			     "Not found:"
+			     " workspace \"%.80s\" does not exist",
+			     ws);
 	} else if (r->caller.only_table != NULL) {
-		df_req_error(r, 403, "FORBIDDEN", "this token is for table %s "
-			     "only", r->caller.only_table);
+		df_req_error(r, 403, "FORBIDDEN",
+			     "this token is for table %s "
+			     "only",
+			     r->caller.only_table);
 	} else if (strcmp(r->method, "POST") == 0 && r->n_seg == 3) {
 		file_put(r, ws);
 	} else if (strcmp(r->method, "GET") == 0 && r->n_seg == 4) {
 		err = s->ops->file_get(s, r->caller.org, ws, r->seg[3], &r->out,
 				       r->type_buf);
 		if (err < 0) {
-			df_req_error(r, err == -ENOENT ? 404 : 500,
-				     "NOT_FOUND", "Not found: file %.60s",
-				     r->seg[3]);
+			df_req_error(r, err == -ENOENT ? 404 : 500, "NOT_FOUND",
+				     "Not found: file %.60s", r->seg[3]);
 			return;
 		}
 		r->status = 200;

@@ -26,13 +26,13 @@ struct work_timer {
 
 struct df_work {
 	struct df_lock lock;
-	struct df_cond wake;       /* a job, or the end */
-	struct df_cond tick;       /* the timer list or stop changed */
+	struct df_cond wake;           /* a job, or the end */
+	struct df_cond tick;           /* the timer list or stop changed */
 	struct work_job *head, **tail; /* lock */
-	size_t waiting, max;       /* lock */
-	struct work_timer *timers; /* lock */
-	uint64_t next_id;          /* lock */
-	bool stop, hurry;          /* lock */
+	size_t waiting, max;           /* lock */
+	struct work_timer *timers;     /* lock */
+	uint64_t next_id;              /* lock */
+	bool stop, hurry;              /* lock */
 	pthread_t *thread;
 	pthread_t timer;
 	unsigned n_threads;
