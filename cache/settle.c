@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/copy.h"
+
 /* The shown name of a directory in its effective parent; caller frees. */
 static char *dir_shown_as(struct df_vol *v, const struct df_obj *o,
 			  df_nid *parent)
@@ -183,6 +185,7 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 {
 	struct df_id id = df_copy_id(&o->id, l->st);
 	struct df_obj *c = df_fold_take(v->fold, &id);
+	df_copy_clear(v, c);
 	struct df_texts t;
 	struct df_attrs a = { .type = S_IFREG, .mode = o->a.mode,
 			      .uid = o->a.uid, .gid = o->a.gid,
@@ -367,6 +370,11 @@ void df_settle_object(struct df_vol *v, df_nid nid)
 
 	if (!o || !df_settle_needed(v))
 		return;
+	df_nid owner = df_copy_owner(v, o);
+	if (owner) {
+		df_settle_object(v, owner);
+		return;
+	}
 	if (df_obj_is_dir(o)) {
 		df_settle_dirs(v, nid);
 		return;

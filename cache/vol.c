@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "cache/copy.h"
 #include "cache/tree.h"
 
 #define TIMEOUT_POLL_S 10.0
@@ -101,6 +102,7 @@ void df_vol_reap(struct df_vol *v, struct df_obj *o)
 	if (dir && (o->n_dirty_names || o->n_live))
 		return;
 	df_nidset_del(&v->dirty, o->nid);
+	df_nidmap_set(&v->copies, o->nid, 0);
 
 	df_fold_drop(v->fold, o);
 }
@@ -190,7 +192,7 @@ void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a)
 	} else {
 		struct df_eff e;
 		df_obj_eff(o, &e);
-		a->nlink = e.n;
+		a->nlink = e.n ? e.n : df_copy_owner(v, o) != 0;
 		df_eff_release(&e);
 		text_attr(o, a, &mtime, &dot);
 		if (type == S_IFLNK)

@@ -115,6 +115,7 @@ struct df_vol {
 	uint64_t n_files, n_bytes; /* statfs */
 	struct df_nidmap lookups; /* fuse nid -> lookup count */
 	struct df_nidmap alias;   /* fuse nid -> nid, where they differ */
+	struct df_nidmap copies;  /* conflict copy looked at -> its file */
 	struct df_nidmap alias_of; /* nid -> fuse nid */
 
 	/* --- to be sent */

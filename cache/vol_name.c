@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/copy.h"
 #include "cache/settle.h"
 
 static int name_ok(const char *name)
@@ -33,38 +34,15 @@ static int get_dir(struct df_vol *v, df_nid nid, struct df_obj **out)
 	return 0;
 }
 
-/* A conflict copy is looked at: it becomes a file of its own.  A read-only
- * mount does so in memory alone. */
-static void materialise(struct df_vol *v, df_nid parent, const char *name)
-{
-	if (v->conf.read_only) {
-		v->replaying = true;
-		v->op.st = (struct df_stamp){ v->hlc, v->node };
-		v->op.now_ns = df_clock_real_ns();
-		v->op.n_touched = 0;
-		df_settle_name(v, parent, name);
-		v->replaying = false;
-		return;
-	}
-	if (df_op_begin(v, DF_OP_GROWS))
-		return;
-	df_settle_name(v, parent, name);
-	df_op_end(v);
-}
-
 static int shown_obj(struct df_vol *v, const struct df_obj *dir,
 		     const char *name, struct df_obj **out)
 {
-	df_nid parent = dir->nid;
-	struct df_shown s = df_tree_lookup(v, parent, name);
+	struct df_shown s = df_tree_lookup(v, dir->nid, name);
 
-	if (s.kind == DF_KIND_COPY) {
-		materialise(v, parent, name);
-		s = df_tree_lookup(v, parent, name);
-	}
-	*out = s.kind == DF_KIND_NONE || s.kind == DF_KIND_COPY ?
-		       NULL :
-		       df_fold_get(v->fold, s.nid);
+	if (s.kind == DF_KIND_COPY)
+		*out = df_copy_look(v, &s);
+	else
+		*out = s.kind ? df_fold_get(v->fold, s.nid) : NULL;
 	return *out ? 0 : -ENOENT;
 }
 
@@ -344,12 +322,12 @@ int df_vol_readlink(struct df_vol *v, df_nid nid, char *out)
 static int link_locked(struct df_vol *v, df_nid nid, df_nid parent,
 		       const char *name, struct df_entry *e)
 {
-	struct df_obj *dir, *o = df_vol_obj(v, nid), *there;
+	struct df_obj *dir = NULL, *o = df_vol_obj(v, nid), *there;
 	int err = o ? name_ok(name) : -ESTALE;
 
 	if (!err && df_obj_is_dir(o))
 		err = -EPERM;
-	if (!err && (o->flags & DF_OBJ_ORPHAN))
+	if (!err && (o->flags & DF_OBJ_ORPHAN) && !df_copy_owner(v, o))
 		err = -ENOENT;
 	if (!err && o->n_links >= DF_LINK_MAX)
 		err = -EMLINK;

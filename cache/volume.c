@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cache/checkpoint.h"
 #include "cache/identity.h"
+#include "cache/inlinepack.h"
 #include "cache/journal.h"
 #include "cache/poll.h"
 #include "cache/step.h"
@@ -240,11 +241,15 @@ static int open_volume(const struct df_vol_conf *conf,
 		       bool keep_node, struct df_vol **out)
 {
 	struct df_vol *v = vol_new(conf);
+	struct df_remote *wrapped = NULL;
 
 	v->remote = *remote;
 	v->conf.read_only |= v->remote->read_only;
 	int err = open_local(v, keep_node);
+	if (!err)
+		err = df_inlinepack_new(v->conf.cache_dir, remote, &wrapped);
 	if (!err) {
+		v->remote = wrapped;
 		v->fetch = df_fetch_new(v->remote, v->segs, 0);
 		v->sender = df_sender_new(v, 0);
 	}
@@ -255,9 +260,10 @@ static int open_volume(const struct df_vol_conf *conf,
 	if (err) {
 		v->remote = NULL;
 		df_vol_free(v);
+		if (wrapped) /* after what reads through it has ended */
+			*remote = df_inlinepack_unwrap(wrapped);
 		return err;
 	}
-	*remote = NULL;
 	*out = v;
 	return 0;
 }
@@ -358,6 +364,7 @@ void df_vol_free(struct df_vol *v)
 	df_nidset_release(&v->dirty);
 	df_nidmap_release(&v->lookups);
 	df_nidmap_release(&v->alias);
+	df_nidmap_release(&v->copies);
 	df_nidmap_release(&v->alias_of);
 	df_buf_release(&v->op.rec);
 	free(v->op.touched);
