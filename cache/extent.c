@@ -266,3 +266,39 @@ void df_ext_uploaded(struct df_ext *e, const struct df_piece *piece,
 	e->piece = *piece;
 	e->skip = skip;
 }
+
+static bool same_place(const struct df_ext *e, const struct df_ext *s)
+{
+	return e->loc.seg && e->loc.seg == s->loc.seg &&
+	       (uint64_t)e->loc.off + s->off == (uint64_t)s->loc.off + e->off;
+}
+
+void df_extmap_learn(struct df_extmap *mine, const struct df_extmap *sent,
+		     bool by_loc, struct df_segs *segs)
+{
+	uint64_t at = 0;
+
+	for (;;) {
+		struct df_ext *e = df_extmap_at(mine, df_extmap_find(mine, at));
+		if (!e)
+			return;
+		at = ext_end(e);
+		if (df_ext_remote(e))
+			continue;
+		const struct df_ext *s = df_extmap_at(
+			sent, df_extmap_find(sent, e->off));
+		if (!s || s->off > e->off || !df_ext_remote(s) ||
+		    (by_loc && !same_place(e, s)))
+			continue;
+		if (ext_end(s) < at) {
+			struct df_ext tail = *e;
+			at = ext_end(s);
+			cut_front(&tail, (uint32_t)(at - e->off));
+			uint64_t off = e->off;
+			df_extmap_put(mine, &tail, segs);
+			e = df_extmap_at(mine, df_extmap_find(mine, off));
+		}
+		df_ext_uploaded(e, &s->piece,
+				s->skip + (uint32_t)(e->off - s->off), segs);
+	}
+}

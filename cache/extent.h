@@ -72,5 +72,10 @@ bool df_extmap_same(const struct df_extmap *a, const struct df_extmap *b);
 /* The table has e's bytes now: no longer dirty. */
 void df_ext_uploaded(struct df_ext *e, const struct df_piece *piece,
 		     uint32_t skip, struct df_segs *segs);
+/* Local extents of mine that `sent` knows in the table become remote; they are
+ * split where its pieces end.  by_loc: only bytes in the same local place count
+ * as the same (sent is an older text, nothing local is ever overwritten). */
+void df_extmap_learn(struct df_extmap *mine, const struct df_extmap *sent,
+		     bool by_loc, struct df_segs *segs);
 
 #endif

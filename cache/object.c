@@ -397,25 +397,6 @@ void df_obj_mark_cut(struct df_obj *o)
 		o->xattrs[i].pub |= o->xattrs[i].dirty;
 }
 
-/* Bytes of mine that are only local, where `sent` knows them in the table. */
-static void learn_pieces(struct df_ver *mine, const struct df_ver *sent,
-			 struct df_segs *segs)
-{
-	for (struct df_extpos p = { 0, 0 }; df_extmap_at(&mine->ext, p);
-	     p = df_extmap_next(&mine->ext, p)) {
-		struct df_ext *e = df_extmap_at(&mine->ext, p);
-		if (df_ext_remote(e))
-			continue;
-		const struct df_ext *s = df_extmap_at(
-			&sent->ext, df_extmap_find(&sent->ext, e->off));
-		if (s && df_ext_remote(s) && s->off <= e->off &&
-		    s->off + s->len >= e->off + e->len)
-			df_ext_uploaded(e, &s->piece,
-					s->skip + (uint32_t)(e->off - s->off),
-					segs);
-	}
-}
-
 static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 			struct df_segs *segs)
 {
@@ -434,7 +415,7 @@ static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 			if (!df_stamp_eq(mine->dot, s->dot))
 				continue;
 			same = true;
-			learn_pieces(mine, s, segs);
+			df_extmap_learn(&mine->ext, &s->ext, false, segs);
 			mine->flags |= s->flags & DF_VER_SUM;
 			memcpy(mine->sum, s->sum, sizeof(s->sum));
 			free(mine->pages);

@@ -225,8 +225,9 @@ static void close_root(struct df_ver *h)
 	h->flags &= ~(uint32_t)DF_VER_OPEN;
 }
 
-/* Neighbours in one piece are one extent for others. */
-static void join_extents(struct df_ver *h)
+/* Neighbours in one piece are one extent for others.  The map as it was, with
+ * the local places, is kept until the row is noted. */
+static void join_extents(struct df_upload *u, struct df_ver *h)
 {
 	struct df_extmap m = { 0 };
 	struct df_ext last = { 0 };
@@ -249,7 +250,8 @@ static void join_extents(struct df_ver *h)
 	}
 	if (last.len)
 		df_extmap_put(&m, &last, NULL);
-	df_extmap_release(&h->ext, NULL);
+	DF_GROW(u->maps, u->n_maps, u->maps_size);
+	u->maps[u->n_maps++] = h->ext;
 	h->ext = m;
 }
 
@@ -332,7 +334,7 @@ int df_upload_pack(struct df_upload *u)
 			struct df_ver *h = c->objs[i]->heads.v[k];
 			sum_version(u, h);
 			close_root(h);
-			join_extents(h);
+			join_extents(u, h);
 			err = page_version(u, h);
 		}
 	if (!err && paged)

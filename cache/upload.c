@@ -107,9 +107,23 @@ static void append_out(struct df_vol *v, struct df_outrow *out)
 	*at = out;
 }
 
-/* Note the row; from here on its objects are clean and its bytes remote. */
-static int note(struct df_vol *v, struct df_cut *c, struct df_buf *body)
+/* A file that was written to since keeps what it has in common with the cut:
+ * nothing is sent twice while it grows. */
+static void learn_maps(struct df_vol *v, struct df_obj *o,
+		       const struct df_extmap *maps, uint32_t n)
 {
+	for (uint32_t i = 0; i < o->heads.n; i++)
+		for (uint32_t k = 0; k < n; k++)
+			df_extmap_learn(&o->heads.v[i]->ext, &maps[k], true,
+					v->segs);
+}
+
+/* Note the row; from here on its objects are clean and its bytes remote. */
+static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
+		struct df_buf *body)
+{
+	const struct df_extmap *maps = u->maps;
+
 	df_lock(&v->lock);
 	struct df_outrow *out = new_row(v, c, body);
 	int err = df_journal_row(v, out);
@@ -138,9 +152,13 @@ static int note(struct df_vol *v, struct df_cut *c, struct df_buf *body)
 		for (size_t k = i; k < c->n && k < i + 64; k++) {
 			struct df_obj *o =
 				df_fold_get(v->fold, c->objs[k]->nid);
+			uint32_t n = c->objs[k]->heads.n;
+			const struct df_extmap *own = maps;
+			maps += n;
 			if (!o)
 				continue;
 			df_cut_guard(v, o);
+			learn_maps(v, o, own, n);
 			df_obj_mark_noted(o, c->objs[k], v->segs);
 			df_fold_touch(v->fold, o);
 		}
@@ -192,13 +210,16 @@ int df_upload_cut(struct df_vol *v, struct df_cut *c)
 	if (!err && c->n)
 		err = keep_own(v, &body);
 	if (!err && c->n)
-		err = note(v, c, &body);
+		err = note(v, c, &u, &body);
 	if (err)
 		give_back(v, c);
 	df_buf_release(&body);
 	df_buf_release(&u.raw);
 	df_packer_free(u.packer);
 	df_sha_free(u.sha);
+	for (size_t i = 0; i < u.n_maps; i++)
+		df_extmap_release(&u.maps[i], NULL);
+	free(u.maps);
 	free(u.ids);
 	free(u.run);
 	free(u.last);

@@ -38,6 +38,9 @@ struct df_upload {
 	uint8_t *last;            /* a small last pack, to go inline; owned */
 	size_t last_len;
 	uint64_t bytes;
+	/* of every version, in their order: its extents with both places */
+	struct df_extmap *maps;   /* owned */
+	size_t n_maps, maps_size;
 };
 /* upack.c */
 int df_upload_pack(struct df_upload *u);
