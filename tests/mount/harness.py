@@ -337,6 +337,17 @@ class Mount:
                                          + line.strip())
 
 
+def stacks(pid):
+    """What every thread of a process that hangs does, if gdb is there."""
+    if not shutil.which("gdb"):
+        return ""
+    r = subprocess.run(["gdb", "-q", "-batch", "-p", str(pid), "-ex",
+                        "thread apply all bt 14"], capture_output=True,
+                       text=True, check=False, timeout=60)
+    return "\n" + "\n".join(line for line in r.stdout.splitlines()
+                            if line.startswith(("#", "Thread")))
+
+
 def children():
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as f:
@@ -453,7 +464,7 @@ class Box:
             if time.monotonic() > end:
                 raise AssertionError(f"process {pid} did not end within "
                                      f"{timeout} s (state "
-                                     f"{process_state(pid)})")
+                                     f"{process_state(pid)})" + stacks(pid))
             time.sleep(0.02)
 
     def ours(self):

@@ -31,7 +31,12 @@ def get(path):
 
 
 def soon(what, check, timeout=10):
-    return harness.wait_for(what, check, timeout)
+    def settled():
+        try:
+            return check()
+        except FileNotFoundError:   # it changes while we look
+            return False
+    return harness.wait_for(what, settled, timeout)
 
 
 class Namespace:

@@ -26,7 +26,8 @@ def test_fallocate_preallocates(box):
     assert os.pread(fd, 8, 0) == b"head\0\0\0\0"
     calls.fallocate(fd, calls.KEEP_SIZE, 0, 2 * M)
     assert os.fstat(fd).st_size == 1 * M
-    assert os.fstat(fd).st_blocks * 512 >= 1 * M
+    if m.kind != "deeplake":    # nothing is reserved: docs/posix.md
+        assert os.fstat(fd).st_blocks * 512 >= 1 * M
     calls.fallocate(fd, 0, 3 * M, 10)
     assert os.fstat(fd).st_size == 3 * M + 10
     os.close(fd)
@@ -236,7 +237,8 @@ def test_statfs_follows(box):
     os.fsync(fd)
     os.close(fd)
     b = os.statvfs(m.path)
-    used = (a.f_bfree - b.f_bfree) * a.f_frsize
+    # free is what the server or an option says; used is what df shows
+    used = ((b.f_blocks - b.f_bfree) - (a.f_blocks - a.f_bfree)) * a.f_frsize
     if m.kind == "deeplake":    # others write to the plain disk meanwhile
         assert 20 * M <= used <= 20 * M + 20 * 4096 + M, used
         assert (b.f_files - b.f_ffree) - (a.f_files - a.f_ffree) == 20
