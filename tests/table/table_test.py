@@ -428,6 +428,80 @@ def test_limits():
         s.query("DROP TABLE big")
 
 
+def test_token_limits():
+    with Server(STORE, ["--token-rate", "20", "--token-parallel", "2"]) as s:
+        codes = [s.query("SELECT 1").status for _ in range(40)]
+        assert codes.count(200) >= 20 and 429 in codes, codes
+        time.sleep(1.1)
+        s.query("CREATE TABLE slow (a BIGINT)")
+        s.query("INSERT INTO slow VALUES " + ",".join(
+            f"({i})" for i in range(500)))
+        out = []
+        th = [threading.Thread(target=lambda: out.append(s.query(
+            "SELECT count(*) FROM slow a, slow b, slow c WHERE a.a + b.a + c.a "
+            "= -1", timeout_ms=400).status)) for _ in range(5)]
+        [t.start() for t in th]
+        [t.join() for t in th]
+        assert out.count(429) == 3, out
+        time.sleep(0.3)
+        assert s.query("DROP TABLE slow").status == 200
+
+
+def test_backup():
+    """A backup of a running server opens as a store, tokens and all."""
+    with Server(STORE) as s:
+        s.query("CREATE TABLE bk (id TEXT PRIMARY KEY, x BIGINT)")
+        stop = threading.Event()
+        done = []
+
+        def writer():
+            i = 0
+            while not stop.is_set():
+                if s.query("INSERT INTO bk VALUES ($1, $2)",
+                           [str(i), i]).status == 200:
+                    done.append(i)
+                i += 1
+        th = threading.Thread(target=writer)
+        th.start()
+        time.sleep(0.3)
+        before = len(done)
+        path = os.path.join(s.dir, "backup")
+        r = s.run("backup", path)
+        assert r.returncode == 0, r.stderr
+        stop.set()
+        th.join()
+        assert s.run("backup", path).returncode == 1  # never overwrites
+        s.query("DROP TABLE bk")
+        if STORE is not None:
+            r = subprocess.run(["pg_restore", "--list", path],
+                               capture_output=True, text=True)
+            assert r.returncode == 0 and "bk" in r.stdout, r.stderr
+            return
+        with Server("sqlite:" + path) as b:
+            a = b.query("SELECT count(*), max(x) FROM bk", token=s.token)
+            n, top = a.rows[0]
+            assert before <= n <= len(done) and top == n - 1, (before, n)
+
+
+def test_manual():
+    """Options, help text and manual name the same things."""
+    import re
+    help_ = subprocess.run([os.environ["DEEPLAKE_SERVE"], "--help"],
+                           capture_output=True, text=True).stdout
+    man = open(os.path.join(os.path.dirname(__file__), "..", "..", "packaging",
+                            "man", "deeplake-serve.1")).read()
+    listed = set(re.findall(r"^  --([a-z-]+)", help_, re.M)) - {"help"}
+    described = set(re.findall(r"^\.It Fl -([a-z-]+)", man, re.M))
+    assert listed == described, listed ^ described
+    for bad in (["--nope"], ["--listen"], ["--threads", "0"],
+                ["--threads", "x"], ["token"], ["backup"], ["extra"]):
+        r = subprocess.run([os.environ["DEEPLAKE_SERVE"], *bad, *(
+            [] if bad[0][0] == "-" else [])], capture_output=True, text=True,
+            env=dict(os.environ, HOME=tempfile.gettempdir() + "/dl-none-x"),
+            timeout=20)
+        assert r.returncode == 2 and "deeplake serve: " in r.stderr, (bad, r)
+
+
 def simulated(rules):
     f = tempfile.NamedTemporaryFile("w", suffix=".json", delete=False)
     json.dump(rules, f)

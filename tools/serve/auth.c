@@ -26,6 +26,7 @@ struct auth_slot {
 	int64_t read_ns;
 	double tokens; /* of the rate limit's bucket */
 	int64_t filled_ns;
+	int busy; /* requests at once */
 };
 
 struct df_auth {
@@ -221,6 +222,34 @@ static bool auth_rate_ok(struct df_auth *a, const char *id, double rate)
 	return ok;
 }
 
+/* Tokens that share a slot share the limit: with 256 slots that is rare, and
+ * errs to the careful side. */
+static bool auth_enter(struct df_req *r, int most)
+{
+	struct df_auth *a = r->server->auth;
+	const char *id = r->caller.jwt.id;
+	struct auth_slot *s = &a->slot[df_xxh3(id, strlen(id)) % AUTH_SLOTS];
+
+	df_lock(&a->lock);
+	r->holds_slot = s->busy < most;
+	s->busy += r->holds_slot;
+	df_unlock(&a->lock);
+	return r->holds_slot;
+}
+
+void df_auth_leave(struct df_req *r)
+{
+	struct df_auth *a = r->server->auth;
+	const char *id = r->caller.jwt.id;
+
+	if (!r->holds_slot)
+		return;
+	r->holds_slot = false;
+	df_lock(&a->lock);
+	a->slot[df_xxh3(id, strlen(id)) % AUTH_SLOTS].busy--;
+	df_unlock(&a->lock);
+}
+
 int df_auth_token(struct df_req *r, const char *token)
 {
 	struct df_auth *a = r->server->auth;
@@ -304,6 +333,15 @@ int df_auth_check(struct df_req *r)
 			     "too many requests: this "
 			     "token may send %g a second",
 			     r->server->conf.token_rate);
+		return -EACCES;
+	}
+	if (r->server->conf.token_parallel > 0 && r->endpoint != DF_EP_FEED &&
+	    !auth_enter(r, r->server->conf.token_parallel)) {
+		r->retry_after_s = 1;
+		df_req_error(r, 429, "RATE_LIMITED",
+			     "too many requests: this token may have %d at "
+			     "once",
+			     r->server->conf.token_parallel);
 		return -EACCES;
 	}
 	return 0;

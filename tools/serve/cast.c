@@ -71,11 +71,10 @@ static int cast_trimmed(const struct cast *c, char out[128])
 	return 0;
 }
 
-static int cast_range(struct cast *c, double x)
+static int cast_range(struct cast *c)
 {
 	(void)snprintf(c->err, DF_VALUE_ERR, "%s out of range",
 		       df_type_name(c->to));
-	(void)x;
 	return -EINVAL;
 }
 
@@ -103,7 +102,7 @@ static int cast_int(struct cast *c)
 		double r = rint(v->r);
 
 		if (!(r >= -9223372036854775808.0 && r < 9223372036854775808.0))
-			return cast_range(c, r);
+			return cast_range(c);
 		x = (int64_t)r;
 	} else if (v->kind == DF_V_INT) {
 		x = v->i;
@@ -112,7 +111,7 @@ static int cast_int(struct cast *c)
 	}
 	if ((c->to == DF_T_INT4 && (x > INT32_MAX || x < INT32_MIN)) ||
 	    (c->to == DF_T_INT2 && (x > INT16_MAX || x < INT16_MIN)))
-		return cast_range(c, (double)x);
+		return cast_range(c);
 	*v = (struct df_value){ .kind = DF_V_INT, .i = x };
 	return 0;
 }

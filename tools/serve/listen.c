@@ -209,6 +209,7 @@ void df_req_done(struct df_req *r)
 		df_req_error(r, 503, "OVERLOADED", "out of memory");
 	}
 	req_count(r);
+	df_auth_leave(r);
 	if (r->counted) {
 		atomic_fetch_sub(&r->server->in_flight, 1);
 		df_metric_in_flight(-1);

@@ -64,7 +64,6 @@ struct lite_ws {
 	struct lite_conn *writer;             /* the leader's */
 	bool leading;                         /* lock */
 	struct lite_job *queue, **queue_tail; /* lock */
-	int64_t late_ns;                      /* last WAL checkpoint by us */
 	struct lite_ws *next;
 };
 

@@ -13,7 +13,4 @@ int df_litefn_register(sqlite3 *db);
 /* dl_like and friends, kept in a file of their own. */
 int df_litetext_register(sqlite3 *db);
 
-/* Shared by both: UTF-8 lower case of len bytes, malloced, NUL after it. */
-char *df_litefn_fold(const char *p, size_t len, size_t *out_len, int upper);
-
 #endif

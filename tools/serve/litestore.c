@@ -212,14 +212,13 @@ static void lite_run_op(struct df_store *store, const struct df_stmt *in,
 /* ---- the feed */
 
 static int feed_prepare(struct lite_conn *c, const struct df_table *t,
-			int n_col, sqlite3_stmt **st, bool *cached)
+			sqlite3_stmt **st, bool *cached)
 {
 	char *sql = sqlite3_mprintf("SELECT * FROM \"t:%w\" WHERE \"n\" > ?1 "
 				    "ORDER BY \"n\" LIMIT ?2",
 				    t->name);
 	int rc;
 
-	(void)n_col;
 	if (sql == NULL)
 		return SQLITE_NOMEM;
 	rc = lite_prepare(c, sql, strlen(sql), st, cached);
@@ -237,8 +236,7 @@ static void feed_rows(struct lite_conn *c, const struct df_table *t, int n_col,
 	int64_t last = in->after;
 	bool cached = true;
 	size_t i;
-	int rc = cols == NULL ? SQLITE_NOMEM
-			      : feed_prepare(c, t, n_col, &st, &cached);
+	int rc = cols == NULL ? SQLITE_NOMEM : feed_prepare(c, t, &st, &cached);
 
 	df_buf_put_str(&out->body, "{\"columns\":[");
 	for (i = 0; rc == SQLITE_OK && i < t->n_cols; i++) {

@@ -67,7 +67,8 @@ static size_t utf8_put(char *to, uint32_t x)
 	return 4;
 }
 
-char *df_litefn_fold(const char *p, size_t len, size_t *out_len, int upper)
+/* Lower or upper case of UTF-8: malloced, NUL after it. */
+static char *text_fold(const char *p, size_t len, size_t *out_len, int upper)
 {
 	/* One character can grow: two bytes to three (U+0250 and others). */
 	char *out = malloc(len * 2 + 5), *to = out;
@@ -168,8 +169,8 @@ static void fn_like(sqlite3_context *ctx, int n, sqlite3_value **v)
 	if (sqlite3_value_bytes(v[2]) > 0)
 		(void)utf8_get(e, e + sqlite3_value_bytes(v[2]), &esc);
 	if (fold) {
-		t = tf = df_litefn_fold(t, tn, &tn, 0);
-		p = pf = df_litefn_fold(p, pn, &pn, 0);
+		t = tf = text_fold(t, tn, &tn, 0);
+		p = pf = text_fold(p, pn, &pn, 0);
 	}
 	if (t == NULL || p == NULL) {
 		sqlite3_result_error_nomem(ctx);
@@ -195,8 +196,8 @@ static void fn_case(sqlite3_context *ctx, int n, sqlite3_value **v)
 
 	if (any_null(n, v))
 		return;
-	out = df_litefn_fold((const char *)sqlite3_value_text(v[0]),
-			     (size_t)sqlite3_value_bytes(v[0]), &len, upper);
+	out = text_fold((const char *)sqlite3_value_text(v[0]),
+			(size_t)sqlite3_value_bytes(v[0]), &len, upper);
 	if (out == NULL)
 		sqlite3_result_error_nomem(ctx);
 	else
@@ -380,10 +381,10 @@ static void fn_score(sqlite3_context *ctx, int n, sqlite3_value **v)
 
 	if (any_null(n, v))
 		return;
-	t = df_litefn_fold((const char *)sqlite3_value_text(v[0]),
-			   (size_t)sqlite3_value_bytes(v[0]), &tn, 0);
-	q = df_litefn_fold((const char *)sqlite3_value_text(v[1]),
-			   (size_t)sqlite3_value_bytes(v[1]), &qn, 0);
+	t = text_fold((const char *)sqlite3_value_text(v[0]),
+		      (size_t)sqlite3_value_bytes(v[0]), &tn, 0);
+	q = text_fold((const char *)sqlite3_value_text(v[1]),
+		      (size_t)sqlite3_value_bytes(v[1]), &qn, 0);
 	if (t == NULL || q == NULL) {
 		sqlite3_result_error_nomem(ctx);
 		goto out;

@@ -55,6 +55,8 @@ static const struct option_row rows[] = {
 	  AT(max_memory), 16, 65536 },
 	{ "token-rate", "N", "requests a second for each token (no limit)",
 	  OPT_RATE, AT(token_rate), 0, 1e6 },
+	{ "token-parallel", "N", "requests at once for each token (no limit)",
+	  OPT_NUMBER, AT(token_parallel), 0, 10000 },
 	{ "verbose", NULL, "log more", OPT_FLAG, 0, 0, 0 },
 };
 

@@ -83,6 +83,18 @@ static void *listen_main(void *arg)
 	return NULL;
 }
 
+/* Where the database is, for pg_dump: the URL may hold a password, which has no
+ * business in argv. */
+static void set_environment(const char *url)
+{
+	PQconninfoOption *opt = PQconninfoParse(url, NULL), *o;
+
+	for (o = opt; o != NULL && o->keyword != NULL; o++)
+		if (o->envvar != NULL && o->val != NULL)
+			(void)setenv(o->envvar, o->val, 1);
+	PQconninfoFree(opt);
+}
+
 /* pg_dump knows best how a database is copied; it waits for no writer. */
 static int pg_backup(struct df_store *store, const char *path)
 {
@@ -105,8 +117,7 @@ static int pg_backup(struct df_store *store, const char *path)
 	}
 	pid = fork();
 	if (pid == 0) {
-		/* the URL may hold a password: not in argv */
-		(void)setenv("PGDATABASE", s->url, 1);
+		set_environment(s->url);
 		(void)execvp(argv[0], argv);
 		_exit(127);
 	}

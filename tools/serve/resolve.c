@@ -192,7 +192,7 @@ static void rel_rename(struct sql_ctx *c, struct rel *r)
 static void resolve_from(struct sql_ctx *c, struct query *q,
 			 const struct scope *up, struct scope *s)
 {
-	struct rel *r, *other, *tail = NULL;
+	struct rel *r, *other;
 
 	for (r = q->from; r != NULL; r = r->next) {
 		if (r->sub != NULL) {
@@ -209,14 +209,12 @@ static void resolve_from(struct sql_ctx *c, struct query *q,
 					 "table name \"%s\" specified "
 					 "more than once",
 					 r->alias);
-		tail = r;
 	}
 	s->rels = q->from;
 	for (r = q->from; r != NULL; r = r->next)
 		if (r->on != NULL)
 			r->on = resolve_to(c, resolve_ex(c, r->on, s),
 					   DF_T_BOOL);
-	(void)tail;
 }
 
 static bool using_has(const struct rel *r, const char *name)

@@ -80,7 +80,7 @@ struct df_req {
 	size_t reserved; /* of server->body_bytes */
 	enum df_endpoint endpoint;
 	struct df_caller caller;
-	bool has_caller;
+	bool has_caller, holds_slot;
 	struct df_sim_plan plan;
 	int64_t start_ns;
 	int nth;     /* of those in flight when it came */
@@ -130,6 +130,8 @@ struct df_auth *df_auth_new(struct df_store *store);
 void df_auth_free(struct df_auth *a);
 /* Fill r->caller; 0, or the request has its error answer. */
 int df_auth_check(struct df_req *r);
+/* The request no longer counts among its token's parallel ones. */
+void df_auth_leave(struct df_req *r);
 /* Only the token itself: fills r->caller.jwt and .row. */
 int df_auth_token(struct df_req *r, const char *token);
 /* A new token, signed, into out; row's id and times are filled. */
