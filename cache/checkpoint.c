@@ -56,9 +56,13 @@ static int fold_blocks(struct df_vol *v, const struct df_ck_index *x)
 	for (size_t i = 0; i < x->n_blocks; i++)
 		p[i] = x->blocks[i].piece;
 	f.bulk = df_bulk_begin(v);
+	bool bulk = f.bulk != NULL;
 	int err = df_ck_fetch(v, p, x->n_blocks, fold_block, &f);
-	if (f.bulk)
+	if (bulk)
 		err = df_bulk_end(f.bulk, err);
+	f.bulk = NULL;
+	if (bulk && err == -EEXIST) /* something rare: the ordinary way */
+		err = df_ck_fetch(v, p, x->n_blocks, fold_block, &f);
 	free(p);
 	return err;
 }
@@ -217,6 +221,21 @@ static const struct df_row *pick(const struct df_rows *rows)
 	return NULL;
 }
 
+/* What is older than the row is covered, or found by the listing that follows;
+ * neither the feed nor the poll begins with the first row of the log. */
+static void start_behind(struct df_vol *v, const struct df_row *row)
+{
+	struct df_dep dep = { row->id, row->epoch };
+	uint64_t margin = (uint64_t)DF_GAP_MS << 16;
+
+	df_fold_add_row(v->fold, &dep, false);
+	if (row->sent > margin)
+		v->watermark = DF_MAX(v->watermark, row->sent - margin);
+	v->feed_n = DF_MAX(v->feed_n, row->n);
+	df_fold_set_meta(v->fold, "watermark", v->watermark);
+	df_fold_set_meta(v->fold, "feed_n", v->feed_n);
+}
+
 /* A checkpoint's row carries its own generation, so it is among the rows of
  * the greatest epochs. */
 int df_checkpoint_cold(struct df_vol *v)
@@ -241,10 +260,8 @@ int df_checkpoint_cold(struct df_vol *v)
 			err = df_checkpoint_fold(v, row);
 		df_lock(&v->lock);
 		bool done = v->epoch > before;
-		if (row && done) {
-			struct df_dep dep = { row->id, row->epoch };
-			df_fold_add_row(v->fold, &dep, false);
-		}
+		if (row && done)
+			start_behind(v, row);
 		df_unlock(&v->lock);
 		df_rows_release(&rows);
 		if (done)

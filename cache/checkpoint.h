@@ -18,8 +18,10 @@
 #include "cache/vol.h"
 
 /* A cache that knows nothing: find the newest checkpoint of the log and fold
- * it, so that the rows which it covers need not be read.  0 also when there is
- * none; a transient error: try again, or read the log. */
+ * it, so that the rows which it covers need not be read.  The caller lists the
+ * log then and reads what is unknown: polls and the feed begin behind the
+ * checkpoint.  0 also when there is none; a transient error: try again, or read
+ * the log. */
 int df_checkpoint_cold(struct df_vol *v);
 /* Is folding this checkpoint row needed: do we miss rows that it covers, and
  * has the log lost them?  1, 0, or -errno.  With 0 the generation counts as

@@ -509,6 +509,14 @@ int df_inlinepack_new(const char *cache_dir, struct df_remote **lower,
 	return 0;
 }
 
+struct df_remote *df_inlinepack_unwrap(struct df_remote *r)
+{
+	struct df_remote *lower = of(r)->lower;
+
+	release(of(r));
+	return lower;
+}
+
 bool df_inlinepack_is(const struct df_remote *r)
 {
 	return r->ops->pack_get == in_pack_get;

@@ -18,6 +18,8 @@
 /* Takes *lower on success. */
 int df_inlinepack_new(const char *cache_dir, struct df_remote **lower,
 		      struct df_remote **out);
+/* Undo: r is freed (its lower one is not), the lower one returned. */
+struct df_remote *df_inlinepack_unwrap(struct df_remote *r);
 /* Is r one of these? */
 bool df_inlinepack_is(const struct df_remote *r);
 /* What is behind it; r itself if it is none of these. */
