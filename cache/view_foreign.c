@@ -337,6 +337,23 @@ static const struct df_cred *owner(const struct df_vol *v)
 	return &c;
 }
 
+/* The kernel did not ask for this change: it must forget what it knows. */
+static void tell_name(struct df_vol *v, df_nid dir, const char *name)
+{
+	df_lock(&v->lock);
+	const struct df_obj *o = df_vol_obj(v, dir);
+	if (o)
+		df_vol_push_name(v, o->nid, name);
+	df_unlock(&v->lock);
+}
+
+static void tell_data(struct df_vol *v, df_nid nid)
+{
+	df_lock(&v->lock);
+	df_vol_push_inval(v, DF_INVAL_DATA, nid, 0, NULL);
+	df_unlock(&v->lock);
+}
+
 /* The directory of path, made if it is missing; counts a lookup. */
 static int make_parents(struct df_vol *v, char *path, df_nid *out)
 {
@@ -348,8 +365,10 @@ static int make_parents(struct df_vol *v, char *path, df_nid *out)
 		df_nid dir = e.nid;
 		*slash = 0;
 		err = df_vol_lookup(v, dir, p, &e);
-		if (err == -ENOENT)
+		if (err == -ENOENT) {
 			err = df_vol_mkdir(v, dir, p, 0777, owner(v), &e);
+			tell_name(v, dir, p);
+		}
 		if (!err && !S_ISDIR(e.attr.mode)) {
 			df_vol_forget(v, e.nid, 1);
 			err = -ENOTDIR;
@@ -375,13 +394,14 @@ static int write_file(struct df_vol *v, df_nid nid, const struct df_buf *raw,
 				   NULL, NULL);
 	if (!err && mark)
 		err = df_vol_setxattr(v, nid, VIEW_XATTR, mark, MARK_LEN, 0);
+	tell_data(v, nid);
 	return err;
 }
 
 static int make_file(struct df_vol *v, char *path, const struct df_buf *raw,
 		     const uint8_t mark[MARK_LEN])
 {
-	struct df_entry e;
+	struct df_entry e = { 0 };
 	df_nid dir = 0;
 	int err = make_parents(v, path, &dir);
 
@@ -391,6 +411,7 @@ static int make_file(struct df_vol *v, char *path, const struct df_buf *raw,
 	if (!err) {
 		err = write_file(v, e.nid, raw, mark);
 		df_vol_forget(v, e.nid, 1);
+		tell_name(v, dir, strrchr(path, '/') + 1);
 	}
 	if (dir && dir != DF_ROOT_NID)
 		df_vol_forget(v, dir, 1);
@@ -524,6 +545,7 @@ static void row_gone(struct df_view *w, const struct frow *r)
 	if (!same || df_vol_resolve(v, path, &dir))
 		return;
 	df_vol_unlink(v, dir.nid, name);
+	tell_name(v, dir.nid, name);
 	if (dir.nid != DF_ROOT_NID)
 		df_vol_forget(v, dir.nid, 1);
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "cache/checkpoint_io.h"
+#include "cache/commit.h"
 #include "cache/viewi.h"
 
 /* ---- all objects */
@@ -72,12 +74,20 @@ static bool has_pages(const struct df_obj *o)
 	return false;
 }
 
+/* A removed file: its remover had seen every version that is known.  An edit
+ * that nobody had seen brings a version with everything that it needs. */
+static bool is_dead(const struct df_obj *o)
+{
+	return !df_obj_is_dir(o) && (o->flags & DF_OBJ_ORPHAN) &&
+	       !df_obj_revived(o);
+}
+
 static void object_pieces(struct df_vol *v, df_nid nid,
 			  struct df_fsck_pieces *out)
 {
 	df_lock(&v->lock);
 	struct df_obj *o = look(v, nid);
-	bool pages = o && has_pages(o);
+	bool pages = o && !is_dead(o) && has_pages(o);
 	df_unlock(&v->lock);
 	if (pages && df_data_load_wait(v, nid)) {
 		DF_GROW(out->broken, out->n_broken, out->broken_size);
@@ -85,7 +95,7 @@ static void object_pieces(struct df_vol *v, df_nid nid,
 	}
 	df_lock(&v->lock);
 	o = look(v, nid);
-	for (uint32_t i = 0; o && i < o->heads.n; i++)
+	for (uint32_t i = 0; o && !is_dead(o) && i < o->heads.n; i++)
 		add_version(out, o->heads.v[i], nid);
 	df_unlock(&v->lock);
 }
@@ -129,6 +139,50 @@ bool df_fsck_is_local(struct df_vol *v, const struct df_piece *p)
 	struct df_loc loc;
 
 	return df_seg_has_piece(v->segs, &p->pack, p->off, p->rlen, &loc);
+}
+
+struct df_remote *df_fsck_remote(struct df_vol *v)
+{
+	return v->remote;
+}
+
+static int checkpoint_pieces(struct df_vol *v, const struct df_row *row,
+			     struct df_fsck_pieces *out)
+{
+	struct df_ck_index index;
+	struct df_ck_body body;
+
+	int err = df_ck_body_read(row->body, row->body_len, &body);
+	if (err)
+		return err;
+	for (size_t i = 0; i < body.n_pieces; i++)
+		add_piece(out, &body.pieces[i], 0);
+	df_ck_body_release(&body);
+	err = df_ck_fetch_index(v, row, &index);
+	if (err)
+		return err;
+	for (size_t i = 0; i < index.n_blocks; i++)
+		add_piece(out, &index.blocks[i].piece, 0);
+	df_ck_index_release(&index);
+	return 0;
+}
+
+int df_fsck_row_pieces(struct df_vol *v, const struct df_row *row,
+		       struct df_fsck_pieces *out)
+{
+	struct df_body body;
+
+	if (row->kind == DF_ROW_CHECKPOINT)
+		return checkpoint_pieces(v, row, out);
+	if (row->kind != DF_ROW_COMMIT)
+		return 0;
+	int err = df_body_read(row->body, row->body_len, &body);
+	if (err)
+		return err;
+	for (size_t i = 0; i < body.n_pieces; i++)
+		add_piece(out, &body.pieces[i], 0);
+	df_body_release(&body);
+	return 0;
 }
 
 /* ---- the tree */

@@ -11,7 +11,8 @@
 #include "cache/pack.h"
 #include "cache/view.h"
 
-/* A piece that an object's content needs; sorted by (pack, off). */
+/* A piece that the content of an object that is there (or may come back)
+ * needs; sorted by (pack, off). */
 struct df_fsck_piece {
 	struct df_piece p;
 	df_nid nid;
@@ -27,8 +28,14 @@ struct df_fsck_pieces {
 /* 0 or -errno; fetches extent maps that live in pages. */
 int df_fsck_pieces(struct df_vol *v, struct df_fsck_pieces *out);
 void df_fsck_pieces_release(struct df_fsck_pieces *p);
-/* Is the piece here, verified when it came (it travelled in a row)? */
+/* Is the piece here, verified when it came? */
 bool df_fsck_is_local(struct df_vol *v, const struct df_piece *p);
+/* The volume's connection; it finds packs that travelled in rows, too. */
+struct df_remote *df_fsck_remote(struct df_vol *v);
+/* Add the pieces that a row of the log needs for itself: registers of a large
+ * commit; index and blocks of a checkpoint.  nid is 0. */
+int df_fsck_row_pieces(struct df_vol *v, const struct df_row *row,
+		       struct df_fsck_pieces *out);
 
 /* Calls say for each thing that is wrong with the tree; their number. */
 size_t df_fsck_tree(struct df_vol *v,

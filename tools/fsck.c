@@ -124,18 +124,17 @@ static void print_json(const struct fsck *f, int status)
 	for (size_t i = 0; i < f->n_problems; i++) {
 		const struct fsck_problem *p = &f->problems[i];
 		json_array_append_new(
-			list, json_pack("{s:s,s:s%,s:s,s:b}", "kind", p->kind,
-					"where", p->where, strlen(p->where),
-					"what", p->what, "repaired",
-					(int)p->repaired));
+			list,
+			json_pack("{s:s,s:s%,s:s,s:b}", "kind", p->kind,
+				  "where", p->where, strlen(p->where), "what",
+				  p->what, "repaired", (int)p->repaired));
 	}
 	json_t *o = json_pack(
 		"{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "table",
 		f->a->word[0], "status", status, "rows", (json_int_t)f->rows,
-		"packs", (json_int_t)f->packs, "pieces",
-		(json_int_t)f->pieces, "bytes", (json_int_t)f->bytes,
-		"objects", (json_int_t)f->files, "view_rows",
-		(json_int_t)f->view_rows, "problems_not_listed",
+		"packs", (json_int_t)f->packs, "pieces", (json_int_t)f->pieces,
+		"bytes", (json_int_t)f->bytes, "objects", (json_int_t)f->files,
+		"view_rows", (json_int_t)f->view_rows, "problems_not_listed",
 		(json_int_t)f->left_out, "problems", list);
 	if (o) {
 		json_dumpf(o, stdout, JSON_INDENT(2));
@@ -146,10 +145,10 @@ static void print_json(const struct fsck *f, int status)
 
 static int summary(const struct fsck *f, int err)
 {
-	int status = err			 ? FSCK_FAILED :
-		     f->unrepaired		 ? FSCK_LEFT :
-		     f->n_problems + f->left_out ? FSCK_REPAIRED :
-						   FSCK_CLEAN;
+	int status = err                           ? FSCK_FAILED
+		     : f->unrepaired               ? FSCK_LEFT
+		     : f->n_problems + f->left_out ? FSCK_REPAIRED
+						   : FSCK_CLEAN;
 	char size[DF_SIZE_TEXT];
 
 	if (f->json) {
@@ -165,10 +164,10 @@ static int summary(const struct fsck *f, int err)
 	       (unsigned long long)f->files, (unsigned long long)f->packs,
 	       df_size_text(f->bytes, size), (unsigned long long)f->pieces,
 	       (unsigned long long)f->view_rows,
-	       status == FSCK_CLEAN    ? "clean" :
-	       status == FSCK_REPAIRED ? "repaired" :
-	       status == FSCK_LEFT     ? "errors left" :
-					 "could not be checked");
+	       status == FSCK_CLEAN      ? "clean"
+	       : status == FSCK_REPAIRED ? "repaired"
+	       : status == FSCK_LEFT     ? "errors left"
+					 : "could not be checked");
 	return status;
 }
 
@@ -186,7 +185,6 @@ static int fsck(struct df_query_args *a)
 	df_progress_stop(&f.progress);
 	int status = summary(&f, err);
 	df_side_close(&f.side, 1000);
-	fsck_log_release(&f);
 	for (size_t i = 0; i < f.n_problems; i++) {
 		free(f.problems[i].where);
 		free(f.problems[i].what);

@@ -10,13 +10,13 @@
 enum fsck_exit {
 	FSCK_CLEAN = 0,
 	FSCK_REPAIRED = 1,
-	FSCK_LEFT = 4,      /* errors that are still there */
-	FSCK_FAILED = 8,    /* could not be looked at */
+	FSCK_LEFT = 4,   /* errors that are still there */
+	FSCK_FAILED = 8, /* could not be looked at */
 	FSCK_USAGE = 16,
 };
 
 struct fsck_problem {
-	char kind[24]; /* "row", "pack", "piece", "tree", "view" */
+	char kind[24];      /* "row", "pack", "piece", "tree", "view" */
 	char *where, *what; /* owned */
 	bool repaired;
 };
@@ -32,11 +32,6 @@ struct fsck {
 	uint64_t unrepaired;
 	/* counted */
 	uint64_t rows, packs, pieces, bytes, files, view_rows;
-	/* packs that a row or a checkpoint needs, besides contents */
-	struct df_fsck_pieces log_pieces;
-	/* packs that travelled in rows */
-	struct df_id *inlines; /* owned; sorted */
-	size_t n_inlines, inlines_size;
 	uint64_t n_checkpoints;
 };
 
@@ -47,7 +42,6 @@ void fsck_say(struct fsck *f, bool repaired, const char *kind,
 /* fsck_log.c: rows and packs; 0 or -errno (could not be looked at). */
 int fsck_log(struct fsck *f);
 int fsck_packs(struct fsck *f, const struct df_fsck_pieces *p);
-void fsck_log_release(struct fsck *f);
 /* fsck_view.c */
 int fsck_view(struct fsck *f);
 

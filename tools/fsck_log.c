@@ -65,19 +65,8 @@ static int read_registers(struct fsck *f, const struct df_body *b,
 			err = df_piece_decode(raw.data, raw.len, p, regs,
 					      &used);
 		df_buf_release(&raw);
-		struct df_fsck_pieces *l = &f->log_pieces;
-		DF_GROW(l->v, l->n, l->size);
-		l->v[l->n++] = (struct df_fsck_piece){ *p, 0 };
 	}
 	return err;
-}
-
-static void note_inline(struct fsck *f, const struct df_body *b)
-{
-	if (!b->pack)
-		return;
-	DF_GROW(f->inlines, f->n_inlines, f->inlines_size);
-	f->inlines[f->n_inlines++] = b->pack_id;
 }
 
 static int check_commit(struct fsck *f, const struct df_row *row,
@@ -93,7 +82,6 @@ static int check_commit(struct fsck *f, const struct df_row *row,
 			 df_strerror(err));
 		return 0;
 	}
-	note_inline(f, &body);
 	df_buf_init(&regs, DF_REGISTERS_MAX);
 	err = read_registers(f, &body, &regs);
 	if (!err)
@@ -102,8 +90,8 @@ static int check_commit(struct fsck *f, const struct df_row *row,
 	df_body_release(&body);
 	if (err == -ENOENT || err == DF_ECORRUPT || err == -EFBIG) {
 		fsck_say(f, false, "row", name, "%s",
-			 err == -ENOENT ? "a pack with its registers is missing" :
-					  "its registers do not decode");
+			 err == -ENOENT ? "a pack with its registers is missing"
+					: "its registers do not decode");
 		err = 0;
 	}
 	return err;
@@ -120,8 +108,10 @@ static void check_cause(struct fsck *f, const struct df_idepoch_list *all,
 	    in_list(all, &d->id))
 		return;
 	df_id_hex(&d->id, hex);
-	fsck_say(f, false, "row", name, "the row %s that it follows is "
-		 "missing: what it held is lost", hex);
+	fsck_say(f, false, "row", name,
+		 "the row %s that it follows is "
+		 "missing: what it held is lost",
+		 hex);
 }
 
 static int check_row(struct fsck *f, const struct df_idepoch_list *all,
@@ -157,7 +147,8 @@ static int check_page(struct fsck *f, const struct df_idepoch_list *all,
 	if (rows.refused)
 		fsck_say(f, false, "row", "the log",
 			 "%zu rows are not what their id says: every mount "
-			 "leaves them out", rows.refused);
+			 "leaves them out",
+			 rows.refused);
 	df_rows_release(&rows);
 	return err;
 }
@@ -174,17 +165,8 @@ int fsck_log(struct fsck *f)
 	for (size_t i = 0; i < all.n && !err; i += PAGE_ROWS)
 		err = check_page(f, &all, i,
 				 DF_MIN(all.n - i, (size_t)PAGE_ROWS));
-	if (f->n_inlines)
-		qsort(f->inlines, f->n_inlines, sizeof(*f->inlines), id_cmp);
 	free(all.v);
 	return err;
-}
-
-void fsck_log_release(struct fsck *f)
-{
-	df_fsck_pieces_release(&f->log_pieces);
-	free(f->inlines);
-	f->inlines = NULL;
 }
 
 /* ---- packs */
@@ -227,18 +209,19 @@ static int check_pieces(struct fsck *f, const struct df_buf *pack,
 
 static int check_pack(struct fsck *f, const struct df_fsck_piece *p, size_t n)
 {
-	struct df_remote *r;
-	const struct df_remote_ops *o = ops(f, &r);
+	struct df_remote *r = df_fsck_remote(f->side.vol);
 	uint8_t sum[DF_SHA_LEN];
 	struct df_buf pack;
 
 	df_buf_init(&pack, 64 << 20);
-	int err = o->pack_get(r, &p[0].p.pack, 0, 0, PACK_MS, &pack);
+	int err = r->ops->pack_get(r, &p[0].p.pack, 0, 0, PACK_MS, &pack);
 	if (err == -ENOENT || err == DF_ECORRUPT) {
 		for (size_t i = 0; i < n; i++)
-			say_file(f, &p[i], err == -ENOENT ?
-					 "are missing: the pack is not there" :
-					 "cannot be read: the pack is damaged");
+			say_file(f, &p[i],
+				 err == -ENOENT
+					 ? "are missing: the pack is not there"
+					 : "cannot be read: the pack is "
+					   "damaged");
 		err = 0;
 		goto out;
 	}
@@ -259,12 +242,6 @@ out:
 	return err;
 }
 
-static bool in_row(const struct fsck *f, const struct df_id *pack)
-{
-	return f->n_inlines && bsearch(pack, f->inlines, f->n_inlines,
-				       sizeof(*f->inlines), id_cmp);
-}
-
 int fsck_packs(struct fsck *f, const struct df_fsck_pieces *p)
 {
 	int err = 0;
@@ -274,16 +251,10 @@ int fsck_packs(struct fsck *f, const struct df_fsck_pieces *p)
 		while (i + n < p->n &&
 		       !df_id_cmp(&p->v[i].p.pack, &p->v[i + n].p.pack))
 			n++;
-		/* In a row: its pieces were checked when it was folded. */
-		bool here = in_row(f, &p->v[i].p.pack);
-		for (size_t k = 0; k < n && here; k++)
-			if (!df_fsck_is_local(f->side.vol, &p->v[i + k].p))
-				say_file(f, &p->v[i + k], "are not in the row "
-					 "that should hold them");
 		bool all = true; /* fetched for an extent map, and verified */
 		for (size_t k = 0; k < n && all; k++)
 			all = df_fsck_is_local(f->side.vol, &p->v[i + k].p);
-		if (!here && !all)
+		if (!all)
 			err = check_pack(f, &p->v[i], n);
 		i += n;
 	}

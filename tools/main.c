@@ -25,16 +25,16 @@
 	"  -o NAME[=VALUE],...  options of the mount; 'help mount' lists " \
 	"them\n"
 
-#define TABLE_OPTIONS                                                      \
-	"  --org ID             the organization\n"                        \
-	"  --workspace W        the workspace\n"                           \
+#define TABLE_OPTIONS                               \
+	"  --org ID             the organization\n" \
+	"  --workspace W        the workspace\n"    \
 	"  --api-url URL        the server\n" OPT_O
-#define QUERY_OPTIONS                                                      \
-	"  --json               an array of objects\n"                     \
-	"  --csv                with a line of names (default in a "       \
-	"pipe)\n"                                                          \
-	"  --table              in columns (default on a terminal)\n"      \
-	TABLE_OPTIONS
+#define QUERY_OPTIONS                                                \
+	"  --json               an array of objects\n"               \
+	"  --csv                with a line of names (default in a " \
+	"pipe)\n"                                                    \
+	"  --table              in columns (default on a "           \
+	"terminal)\n" TABLE_OPTIONS
 
 const struct df_cmd df_cmds[] = {
 	{ "init", NULL, df_cmd_init, "--table T[:/sub/dir] --path P [OPTIONS]",
@@ -74,7 +74,8 @@ const struct df_cmd df_cmds[] = {
 	  "TABLE --yes [--org ID] [--workspace W] [--api-url URL] [-o OPTIONS]",
 	  "drop a volume's tables: everything in it is gone",
 	  "  --yes                without it nothing happens\n" },
-	{ "query", NULL, df_cmd_query, "TABLE \"SQL\" [--json | --csv | --table]",
+	{ "query", NULL, df_cmd_query,
+	  "TABLE \"SQL\" [--json | --csv | --table]",
 	  "ask a workspace's tables with SQL", QUERY_OPTIONS },
 	{ "grep", NULL, df_cmd_grep, "TABLE WORD [--ignore-case] [--files]",
 	  "find a word in a table's texts: path:line:text",
@@ -95,6 +96,14 @@ const struct df_cmd df_cmds[] = {
 	  "                       that cannot be made again\n"
 	  "Exit status: 0 clean, 1 repaired, 4 errors left, 8 not checked, 16 "
 	  "usage\n" TABLE_OPTIONS },
+	{ "gc", NULL, df_cmd_gc, "TABLE [--delete] [--older-than TIME]",
+	  "find packs that nothing refers to; delete them after 14 days",
+	  "  --delete             delete what was seen unused 14 days ago and "
+	  "is still\n"
+	  "  --older-than TIME    instead of 14d; less only where nothing is "
+	  "mounted\n"
+	  "  --dry-run            only say what there is (the default)\n"
+	  TABLE_OPTIONS },
 	{ "serve", NULL, df_cmd_exec, "[OPTIONS]",
 	  "run a table server; see deeplake-serve(1)", NULL },
 	{ "sandbox", NULL, df_cmd_exec, "COMMAND [OPTIONS]",

@@ -1,10 +1,12 @@
 /* query_args.c - see query_args.h. */
 #include "tools/query_args.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "tools/cmd.h"
 #include "tools/place.h"
@@ -29,6 +31,26 @@ bool df_query_flag(const struct df_query_args *a, const char *name)
 	return false;
 }
 
+/* Days, or a time as options have it. */
+static int take_age(struct df_query_args *a, const char *text, char *msg,
+		    size_t size)
+{
+	DF_FREE char *days = df_strf("%.*s", (int)strlen(text) - 1, text);
+	size_t n = strlen(text);
+	int64_t ms = 0;
+	int err = n && text[n - 1] == 'd' && days ? df_conf_time(days, &ms)
+						  : df_conf_time(text, a->age);
+
+	if (!err && n && text[n - 1] == 'd')
+		*a->age = ms / 1000 * DF_DAY_MS;
+	if (err)
+		snprintf(msg, size,
+			 "--older-than=%s: give a time such as 14d "
+			 "or 36h",
+			 text);
+	return err;
+}
+
 /* getopt's table: the common options, then the command's flags. */
 static void fill_longs(const struct df_query_args *a, struct option *longs)
 {
@@ -37,21 +59,22 @@ static void fill_longs(const struct df_query_args *a, struct option *longs)
 		{ "workspace", required_argument, NULL, 'w' },
 		{ "api-url", required_argument, NULL, 'u' },
 		{ "options", required_argument, NULL, 'o' },
+		{ "older-than", required_argument, NULL, 'O' },
 	};
 	int n = 0;
 
-	for (size_t i = 0; i < DF_ARRAY_LEN(common); i++)
+	for (size_t i = 0; i < DF_ARRAY_LEN(common) - !a->age; i++)
 		longs[n++] = common[i];
 	for (int i = 0; a->flags && a->flags[i] && i < DF_QUERY_FLAGS; i++)
-		longs[n++] = (struct option){ a->flags[i], no_argument, NULL,
-					      'F' };
+		longs[n++] =
+			(struct option){ a->flags[i], no_argument, NULL, 'F' };
 	longs[n] = (struct option){ NULL, 0, NULL, 0 };
 }
 
 int df_query_parse(struct df_query_args *a, int argc, char **argv, int min,
 		   int max, const char *words)
 {
-	struct option longs[DF_QUERY_FLAGS + 5];
+	struct option longs[DF_QUERY_FLAGS + 6];
 	char msg[512];
 	int at = 0;
 
@@ -69,6 +92,8 @@ int df_query_parse(struct df_query_args *a, int argc, char **argv, int min,
 					  : c == 'w' ? "workspace"
 						     : "api_url",
 					  optarg, msg, sizeof(msg));
+		else if (c == 'O')
+			err = take_age(a, optarg, msg, sizeof(msg));
 		else if (c == 'o')
 			err = df_conf_parse(&a->opt, optarg, false, msg,
 					    sizeof(msg));

@@ -19,6 +19,7 @@ struct df_query_args {
 	/* Flags of the command: names, ended by NULL, and which were given. */
 	const char *const *flags;
 	bool given[DF_QUERY_FLAGS];
+	int64_t *age; /* where --older-than goes, ms; NULL: no such option */
 	/* Words; word[0] is the table. */
 	char **word;
 	int n_words;
