@@ -50,7 +50,7 @@ const char *df_buf_cstr(struct df_buf *b);
 uint8_t *df_buf_steal(struct df_buf *b, size_t *len);
 
 struct df_rd {
-	const uint8_t *at;  /* not owned */
+	const uint8_t *at; /* not owned */
 	const uint8_t *end;
 	bool bad;
 };

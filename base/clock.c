@@ -21,14 +21,14 @@ void df_clock_set(const struct df_clock_ops *ops)
 
 int64_t df_clock_real_ns(void)
 {
-	return clock_ops ? clock_ops->real_ns(clock_ops->arg) :
-			   read_clock(CLOCK_REALTIME);
+	return clock_ops ? clock_ops->real_ns(clock_ops->arg)
+			 : read_clock(CLOCK_REALTIME);
 }
 
 int64_t df_clock_mono_ns(void)
 {
-	return clock_ops ? clock_ops->mono_ns(clock_ops->arg) :
-			   read_clock(CLOCK_BOOTTIME);
+	return clock_ops ? clock_ops->mono_ns(clock_ops->arg)
+			 : read_clock(CLOCK_BOOTTIME);
 }
 
 int64_t df_deadline_ms(int64_t ms)

@@ -36,13 +36,20 @@ static int parse_what(const char *text, int *what)
 		const char *name;
 		int what;
 	} names[] = {
-		{ "EIO", -EIO },       { "ENOSPC", -ENOSPC },
-		{ "EDQUOT", -EDQUOT }, { "ENOMEM", -ENOMEM },
-		{ "EMFILE", -EMFILE }, { "ENFILE", -ENFILE },
-		{ "EINTR", -EINTR },   { "EAGAIN", -EAGAIN },
-		{ "EROFS", -EROFS },   { "EACCES", -EACCES },
-		{ "ENOENT", -ENOENT }, { "EOPNOTSUPP", -EOPNOTSUPP },
-		{ "short", DF_FAULT_SHORT }, { "kill", FAULT_KILL },
+		{ "EIO", -EIO },
+		{ "ENOSPC", -ENOSPC },
+		{ "EDQUOT", -EDQUOT },
+		{ "ENOMEM", -ENOMEM },
+		{ "EMFILE", -EMFILE },
+		{ "ENFILE", -ENFILE },
+		{ "EINTR", -EINTR },
+		{ "EAGAIN", -EAGAIN },
+		{ "EROFS", -EROFS },
+		{ "EACCES", -EACCES },
+		{ "ENOENT", -ENOENT },
+		{ "EOPNOTSUPP", -EOPNOTSUPP },
+		{ "short", DF_FAULT_SHORT },
+		{ "kill", FAULT_KILL },
 	};
 
 	for (size_t i = 0; i < DF_ARRAY_LEN(names); i++) {
@@ -103,7 +110,8 @@ static int set_locked(const char *plan)
 bad:
 	fault_n = 0;
 	fprintf(stderr,
-		"fault plan \"%s\" is not NAME:N:WHAT[,...]; see base/fault.h\n",
+		"fault plan \"%s\" is not NAME:N:WHAT[,...]; see "
+		"base/fault.h\n",
 		plan);
 	return -EINVAL;
 }
@@ -137,8 +145,8 @@ int df_fault(const char *name)
 		if (strcmp(f->name, name) != 0)
 			continue;
 		f->calls++;
-		if (what || (f->calls != f->at &&
-			     !(f->all_later && f->calls > f->at)))
+		if (what ||
+		    (f->calls != f->at && !(f->all_later && f->calls > f->at)))
 			continue;
 		what = f->what;
 		fault_fired++;

@@ -37,7 +37,8 @@ static int sync_parent(const char *path)
 
 	if (!copy)
 		return -ENOMEM;
-	DF_CLOSE int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DF_CLOSE int fd =
+		open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	return fsync(fd) ? -errno : 0;
@@ -46,10 +47,9 @@ static int sync_parent(const char *path)
 static int write_new(const char *path, const void *data, size_t len,
 		     mode_t mode)
 {
-	DF_CLOSE int fd = open(path,
-			       O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
-				       O_NOFOLLOW,
-			       mode);
+	DF_CLOSE int fd = open(
+		path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+		mode);
 
 	if (fd < 0)
 		return -errno;
@@ -61,8 +61,7 @@ static int write_new(const char *path, const void *data, size_t len,
 	return err;
 }
 
-int df_file_replace(const char *path, const void *data, size_t len,
-		    mode_t mode)
+int df_file_replace(const char *path, const void *data, size_t len, mode_t mode)
 {
 	DF_FREE char *tmp = df_strf("%s.tmp-%d", path, (int)getpid());
 

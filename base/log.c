@@ -22,8 +22,8 @@ static atomic_int log_max = DF_LOG_INFO;
 
 static const int syslog_level[] = { LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG,
 				    LOG_DEBUG };
-static const char *const level_name[] = { "error: ", "warning: ", "", "debug: ",
-					  "trace: " };
+static const char *const level_name[] = { "error: ", "warning: ", "",
+					  "debug: ", "trace: " };
 
 int df_log_open(const char *target, const char *ident)
 {

@@ -35,10 +35,10 @@ void df_vlog(enum df_log_level level, const char *fmt, va_list ap);
 #define df_log_error(...) df_log(DF_LOG_ERROR, __VA_ARGS__)
 #define df_log_warn(...) df_log(DF_LOG_WARN, __VA_ARGS__)
 #define df_log_info(...) df_log(DF_LOG_INFO, __VA_ARGS__)
-#define df_log_debug(...)                                                 \
-	do {                                                              \
-		if (df_log_level() >= DF_LOG_DEBUG)                       \
-			df_log(DF_LOG_DEBUG, __VA_ARGS__);                \
+#define df_log_debug(...)                                  \
+	do {                                               \
+		if (df_log_level() >= DF_LOG_DEBUG)        \
+			df_log(DF_LOG_DEBUG, __VA_ARGS__); \
 	} while (0)
 
 #endif

@@ -12,18 +12,18 @@
 
 #include <stddef.h>
 
-void *df_xalloc(size_t size);             /* zeroed */
+void *df_xalloc(size_t size); /* zeroed */
 void *df_xrealloc(void *p, size_t n, size_t size);
 void *df_xdup(const void *p, size_t len); /* NULL for len 0 */
 char *df_xstrdup(const char *s);
 
 /* Grow array v (n used, *size allocated) so that one more fits. */
-#define DF_GROW(v, n, size)                                               \
-	do {                                                              \
-		if ((n) == (size)) {                                      \
-			(size) = (size) ? (size) * 2 : 4;                 \
-			(v) = df_xrealloc((v), (size), sizeof(*(v)));     \
-		}                                                         \
+#define DF_GROW(v, n, size)                                           \
+	do {                                                          \
+		if ((n) == (size)) {                                  \
+			(size) = (size) ? (size)*2 : 4;               \
+			(v) = df_xrealloc((v), (size), sizeof(*(v))); \
+		}                                                     \
 	} while (0)
 
 #endif

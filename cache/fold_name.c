@@ -201,7 +201,9 @@ static struct df_dirrow *changed_rows(const struct df_obj *dir, uint64_t after,
 			DF_GROW(rows, used, size);
 			rows[used].cookie = m->cookie;
 			rows[used].nid = df_name_cand(m, i);
-			strcpy(rows[used++].name, m->name);
+			snprintf(rows[used].name, sizeof(rows[used].name),
+				 "%s", m->name);
+			used++;
 		}
 	}
 	if (used)

@@ -345,6 +345,8 @@ int df_op_small_write(struct df_vol *v, struct df_obj *o, struct df_write *w,
 	}
 	struct df_ext e = { .off = w->off, .len = (uint32_t)w->len,
 			    .loc = loc };
+	/* apply_write alone reads it */
+	/* cppcheck-suppress autoVariables */
 	w->ext = &e;
 	w->n_ext = 1;
 	apply_write(v, o, w);

@@ -141,10 +141,10 @@ char *view_dir_path(struct df_vol *v, df_nid dir)
 		dir = parent;
 	}
 	df_buf_init(&b, 1 << 20);
-	while (n--) {
+	for (; n; n--) {
 		df_buf_put_u8(&b, '/');
-		df_buf_put_str(&b, parts[n]);
-		free(parts[n]);
+		df_buf_put_str(&b, parts[n - 1]);
+		free(parts[n - 1]);
 	}
 	df_buf_put_u8(&b, 0);
 	ok &= !b.err;

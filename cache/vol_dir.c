@@ -5,6 +5,7 @@
  * it.  Order and resumption rest on the cookie alone, a hash of the name as
  * shown, so entries may come and go.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ static void fill(struct df_vol *v, struct df_dirent *d, struct df_obj *o,
 {
 	struct df_attr a;
 
-	strcpy(d->name, name);
+	snprintf(d->name, sizeof(d->name), "%s", name);
 	d->cookie = cookie;
 	d->entry.nid = 0;
 	if (plus) {

@@ -26,7 +26,8 @@
 #define CHUNK (1 << 20)
 #define PART ".deeplake-part"
 
-struct export {
+struct export
+{
 	struct df_side side;
 	struct df_progress progress;
 	uint64_t bytes, files, same, failed;
@@ -100,9 +101,9 @@ static int get_file(struct export *ex, int at, const struct df_dirent *d,
 		return 0;
 	}
 	unlinkat(at, PART, 0);
-	DF_CLOSE int fd = openat(at, PART, O_WRONLY | O_CREAT | O_EXCL |
-						   O_CLOEXEC | O_NOFOLLOW,
-				 0600);
+	DF_CLOSE int fd = openat(
+		at, PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		0600);
 	if (fd < 0)
 		return df_fail(-errno, "%s", path);
 	int err = get_bytes(ex, fd, d->entry.nid, a->size);
@@ -138,8 +139,7 @@ static int get_symlink(struct export *ex, int at, const struct df_dirent *d,
 	unlinkat(at, d->name, 0);
 	if (symlinkat(target, at, d->name))
 		return df_fail(-errno, "%s", path);
-	struct timespec times[2] = { d->entry.attr.atime,
-				     d->entry.attr.mtime };
+	struct timespec times[2] = { d->entry.attr.atime, d->entry.attr.mtime };
 	utimensat(at, d->name, times, AT_SYMLINK_NOFOLLOW);
 	return 0;
 }
@@ -165,8 +165,8 @@ static int get_dir(struct export *ex, int at, const struct df_dirent *d,
 {
 	if (mkdirat(at, d->name, 0700) && errno != EEXIST)
 		return df_fail(-errno, "%s", path);
-	DF_CLOSE int fd = openat(at, d->name, O_RDONLY | O_DIRECTORY |
-						      O_CLOEXEC | O_NOFOLLOW);
+	DF_CLOSE int fd = openat(
+		at, d->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return df_fail(-errno, "%s", path);
 	int err = get_tree(ex, fd, d->entry.nid, path, depth + 1);
@@ -191,16 +191,15 @@ static int get_tree(struct export *ex, int fd, df_nid dir, const char *path,
 		    int depth)
 {
 	struct names names = { 0 };
-	int err = depth > 1000 ? df_fail(-ELOOP, "%s", path) :
-				 df_vol_readdir(ex->side.vol, dir, 0, true,
+	int err = depth > 1000 ? df_fail(-ELOOP, "%s", path)
+			       : df_vol_readdir(ex->side.vol, dir, 0, true,
 						take_name, &names);
 
 	for (size_t i = 0; i < names.n; i++) {
 		DF_FREE char *sub = df_strf("%s/%s", path, names.v[i].name);
 		if (!err)
-			err = sub ? get_entry(ex, fd, &names.v[i], sub,
-					      depth) :
-				    -ENOMEM;
+			err = sub ? get_entry(ex, fd, &names.v[i], sub, depth)
+				  : -ENOMEM;
 		df_vol_forget(ex->side.vol, names.v[i].entry.nid, 1);
 	}
 	free(names.v);
@@ -240,8 +239,8 @@ int df_cmd_export(int argc, char **argv)
 	struct df_query_args a = { 0 };
 	struct export ex = { 0 };
 
-	int status = df_query_parse(&a, argc, argv, 2, 2,
-				    "a table and a directory");
+	int status =
+		df_query_parse(&a, argc, argv, 2, 2, "a table and a directory");
 	if (!status)
 		status = df_query_open(&a);
 	if (!status)

@@ -39,7 +39,8 @@ static int take_want(void *arg, df_nid nid, const struct df_view_want *w)
 	DF_GROW(x->v, x->n, x->size);
 	struct want *to = &x->v[x->n++];
 	*to = (struct want){ .path = df_xstrdup(w->path),
-			     .size = w->size, .nid = nid };
+			     .size = w->size,
+			     .nid = nid };
 	memcpy(to->id, w->id, sizeof(to->id));
 	return 0;
 }
@@ -82,13 +83,15 @@ static void look_at_row(struct view *x, const struct df_answer *a, size_t r)
 
 	x->f->view_rows++;
 	if (id->len >= sizeof(key.id)) {
-		fsck_say(x->f, false, "view", "a row", "its _id is none of "
+		fsck_say(x->f, false, "view", "a row",
+			 "its _id is none of "
 			 "ours though it begins with df-");
 		return;
 	}
 	memcpy(key.id, id->s, id->len);
-	struct want *w = x->n ? bsearch(&key, x->v, x->n, sizeof(*x->v),
-					want_cmp) : NULL;
+	struct want *w =
+		x->n ? bsearch(&key, x->v, x->n, sizeof(*x->v), want_cmp)
+		     : NULL;
 	if (!w) {
 		DF_FREE char *where = df_xalloc(path->len + 1);
 		memcpy(where, path->s, path->len);
@@ -96,11 +99,12 @@ static void look_at_row(struct view *x, const struct df_answer *a, size_t r)
 		remove_row(x, key.id);
 		return;
 	}
-	const char *what = w->seen++ ? "its row is there twice" :
-			   !same_path(w, path) ? "its row has an old path" :
-			   df_cell_u64(df_answer_cell(a, r, 2), &size) ||
-					   size != w->size ?
-			   "its row has another size" : NULL;
+	const char *what = w->seen++             ? "its row is there twice"
+			   : !same_path(w, path) ? "its row has an old path"
+			   : df_cell_u64(df_answer_cell(a, r, 2), &size) ||
+					   size != w->size
+				   ? "its row has another size"
+				   : NULL;
 	if (!what || w->bad)
 		return;
 	w->bad = true;
@@ -114,7 +118,8 @@ static int page(struct view *x, char after[DF_VIEW_ID_LEN])
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT _id, path, size_bytes FROM \"%s\" WHERE _id > "
+	df_stmt_sql(&s,
+		    "SELECT _id, path, size_bytes FROM \"%s\" WHERE _id > "
 		    "$1 AND _id < 'df.' ORDER BY _id LIMIT %d",
 		    x->f->a->account.table.table, PAGE_ROWS);
 	df_stmt_text(&s, after, strlen(after));
@@ -129,8 +134,8 @@ static int page(struct view *x, char after[DF_VIEW_ID_LEN])
 	for (size_t r = 0; r < a.n_rows && a.n_cols == 3; r++)
 		look_at_row(x, &a, r);
 	int more = a.n_rows == PAGE_ROWS;
-	const struct df_cell *last = more ? df_answer_cell(&a, a.n_rows - 1,
-							   0) : NULL;
+	const struct df_cell *last = more ? df_answer_cell(&a, a.n_rows - 1, 0)
+					  : NULL;
 	/* Doubled rows that a page cuts in two are seen next time. */
 	if (more && last->len < DF_VIEW_ID_LEN)
 		snprintf(after, DF_VIEW_ID_LEN, "%.*s", (int)last->len,
@@ -160,13 +165,13 @@ static int repair(struct view *x)
 	int err = 0;
 
 	for (size_t i = 0; i < x->n_stale && !err; i += REPAIR_ROWS)
-		err = df_view_rewrite(x->f->side.vol, NULL, 0, x->stale + i,
-				      DF_MIN(x->n_stale - i,
-					     (size_t)REPAIR_ROWS));
+		err = df_view_rewrite(
+			x->f->side.vol, NULL, 0, x->stale + i,
+			DF_MIN(x->n_stale - i, (size_t)REPAIR_ROWS));
 	for (size_t i = 0; i < x->n_again && !err; i += REPAIR_ROWS)
-		err = df_view_rewrite(x->f->side.vol, x->again + i,
-				      DF_MIN(x->n_again - i,
-					     (size_t)REPAIR_ROWS), NULL, 0);
+		err = df_view_rewrite(
+			x->f->side.vol, x->again + i,
+			DF_MIN(x->n_again - i, (size_t)REPAIR_ROWS), NULL, 0);
 	return err;
 }
 

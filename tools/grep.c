@@ -83,7 +83,8 @@ static int ask(struct grep *g, unsigned limit, struct df_answer *out)
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT path, content_text FROM \"%s\" WHERE "
+	df_stmt_sql(&s,
+		    "SELECT path, content_text FROM \"%s\" WHERE "
 		    "content_text %s $1%s ORDER BY path LIMIT %u",
 		    g->a->word[0], g->fold ? "ILIKE" : "LIKE",
 		    g->after ? " AND path > $2" : "", limit);
@@ -132,7 +133,8 @@ static void say_fresh(struct df_query_args *a)
 	snprintf(bound, sizeof(bound), "%016llx",
 		 (unsigned long long)now << 16);
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT id, sent FROM \"%s__log\" WHERE kind = "
+	df_stmt_sql(&s,
+		    "SELECT id, sent FROM \"%s__log\" WHERE kind = "
 		    "'commit' AND sent < $1 ORDER BY sent DESC LIMIT 1",
 		    a->word[0]);
 	df_stmt_text(&s, bound, 16);

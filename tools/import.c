@@ -66,9 +66,9 @@ static void copy_xattrs(struct import *im, int fd, df_nid nid)
 	ssize_t n = flistxattr(fd, list, sizeof(list));
 
 	for (const char *p = list; n > 0 && p < list + n; p += strlen(p) + 1) {
-		ssize_t len = strncmp(p, "user.", 5) ?
-				      -1 : fgetxattr(fd, p, value,
-						     sizeof(value));
+		ssize_t len = strncmp(p, "user.", 5)
+				      ? -1
+				      : fgetxattr(fd, p, value, sizeof(value));
 		if (len >= 0)
 			df_vol_setxattr(im->side.vol, nid, p, value,
 					(size_t)len, 0);
@@ -98,8 +98,7 @@ static int copy_bytes(struct import *im, int fd, df_nid nid, const char *path)
 static struct link_seen **link_slot(struct import *im, const struct stat *st)
 {
 	struct link_seen **at =
-		&im->links[(st->st_ino ^ st->st_dev) %
-			   DF_ARRAY_LEN(im->links)];
+		&im->links[(st->st_ino ^ st->st_dev) % DF_ARRAY_LEN(im->links)];
 
 	while (*at && ((*at)->ino != st->st_ino || (*at)->dev != st->st_dev))
 		at = &(*at)->next;
@@ -155,8 +154,10 @@ static int put_file(struct import *im, int at, df_nid dir, const char *name,
 		return 0;
 	}
 	if (there && !S_ISREG(e.attr.mode))
-		return df_fail(-EEXIST, "%s: in the table that is no plain "
-					"file; remove it there first", path);
+		return df_fail(-EEXIST,
+			       "%s: in the table that is no plain "
+			       "file; remove it there first",
+			       path);
 	if (!there) {
 		err = link_again(im, dir, name, st);
 		if (err)
@@ -241,8 +242,8 @@ static int put_dir(struct import *im, int at, df_nid dir, const char *name,
 		err = -ENOTDIR;
 	if (err)
 		return df_fail(err, "%s", path);
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC |
-					  O_NOFOLLOW);
+	int fd = openat(at, name,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0) {
 		im->skipped++;
 		return df_fail(-errno, "%s: left out", path), 0;
@@ -288,9 +289,8 @@ static int put_tree(struct import *im, int fd, df_nid dir, const char *path,
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
 		DF_FREE char *sub = df_strf("%s/%s", path, e->d_name);
-		err = sub ? put_entry(im, dirfd(d), dir, e->d_name, sub,
-				      depth) :
-			    -ENOMEM;
+		err = sub ? put_entry(im, dirfd(d), dir, e->d_name, sub, depth)
+			  : -ENOMEM;
 	}
 	closedir(d);
 	return err;
@@ -347,8 +347,8 @@ int df_cmd_import(int argc, char **argv)
 	struct df_query_args a = { 0 };
 	struct import *im = df_xalloc(sizeof(*im));
 
-	int status = df_query_parse(&a, argc, argv, 2, 2,
-				    "a directory and a table");
+	int status =
+		df_query_parse(&a, argc, argv, 2, 2, "a directory and a table");
 	if (!status) {
 		char *dir = a.word[0];
 		a.word++; /* the table comes first for the others */

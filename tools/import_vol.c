@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "tools/place.h"
 
-int df_side_open(struct df_query_args *a, const char *purpose,
-		 const char *path, bool read_only, struct df_side *out)
+int df_side_open(struct df_query_args *a, const char *purpose, const char *path,
+		 bool read_only, struct df_side *out)
 {
 	const struct df_table_conf *t = &a->account.table;
 	const struct df_conf *o = &a->opt;
@@ -24,9 +24,10 @@ int df_side_open(struct df_query_args *a, const char *purpose,
 	*out = (struct df_side){ 0 };
 	if (!name)
 		return -ENOMEM;
-	out->cache_dir = o->cache_dir ? strdup(o->cache_dir) :
-			 df_place_cache_dir(t->api_url, t->org, t->workspace,
-					    t->table, name, 0);
+	out->cache_dir = o->cache_dir ? strdup(o->cache_dir)
+				      : df_place_cache_dir(t->api_url, t->org,
+							   t->workspace,
+							   t->table, name, 0);
 	if (!out->cache_dir)
 		return df_fail(-ENOENT, "no home directory for the cache; set "
 					"HOME or -o cache_dir=DIR");
@@ -174,8 +175,8 @@ int df_side_read(struct df_side *s, df_nid nid, uint64_t off, size_t len,
 	return err;
 }
 
-int df_side_write(struct df_side *s, df_nid nid, uint64_t off,
-		  const void *data, size_t len)
+int df_side_write(struct df_side *s, df_nid nid, uint64_t off, const void *data,
+		  size_t len)
 {
 	struct wait w;
 

@@ -17,8 +17,8 @@ struct df_side {
 
 /* `purpose` and `path` name the cache, so that the same command run again
  * takes up what the last one left. */
-int df_side_open(struct df_query_args *a, const char *purpose,
-		 const char *path, bool read_only, struct df_side *out);
+int df_side_open(struct df_query_args *a, const char *purpose, const char *path,
+		 bool read_only, struct df_side *out);
 /* Send what there is, for at most timeout_ms; -ETIMEDOUT: not all (the next
  * run goes on).  The cache goes if everything is remote. */
 int df_side_close(struct df_side *s, int64_t timeout_ms);
@@ -26,8 +26,8 @@ int df_side_close(struct df_side *s, int64_t timeout_ms);
 /* ---- volume.h's parked operations, waited for */
 int df_side_read(struct df_side *s, df_nid nid, uint64_t off, size_t len,
 		 void *out, size_t *got);
-int df_side_write(struct df_side *s, df_nid nid, uint64_t off,
-		  const void *data, size_t len);
+int df_side_write(struct df_side *s, df_nid nid, uint64_t off, const void *data,
+		  size_t len);
 
 /* Same size, same mtime: taken for the same file, as rsync does. */
 bool df_side_same(const struct df_attr *a, uint64_t size,

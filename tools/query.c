@@ -44,9 +44,9 @@ static int print_json(const struct df_answer *a)
 		for (size_t c = 0; c < a->n_cols; c++) {
 			DF_FREE char *name = df_xalloc(a->col[c].len + 1);
 			memcpy(name, a->col[c].s, a->col[c].len);
-			json_object_set_new(o, name,
-					    json_cell(df_answer_cell(a, r,
-								     (int)c)));
+			json_object_set_new(
+				o, name,
+				json_cell(df_answer_cell(a, r, (int)c)));
 		}
 		json_dumpf(o, stdout, JSON_COMPACT);
 		json_decref(o);
@@ -85,8 +85,8 @@ static int print_csv(const struct df_answer *a)
 		for (size_t c = 0; c < a->n_cols; c++) {
 			if (c)
 				putchar(',');
-			csv_cell(r ? df_answer_cell(a, r - 1, (int)c) :
-				     &a->col[c]);
+			csv_cell(r ? df_answer_cell(a, r - 1, (int)c)
+				   : &a->col[c]);
 		}
 		puts("");
 	}
@@ -137,8 +137,8 @@ static int print_table(const struct df_answer *a)
 	}
 	for (size_t r = 0; r <= a->n_rows; r++) {
 		for (size_t c = 0; c < a->n_cols; c++)
-			table_cell(r ? df_answer_cell(a, r - 1, (int)c) :
-				       &a->col[c],
+			table_cell(r ? df_answer_cell(a, r - 1, (int)c)
+				     : &a->col[c],
 				   width[c], c + 1 == a->n_cols);
 		puts("");
 		for (size_t c = 0; !r && c < a->n_cols; c++)
@@ -169,8 +169,8 @@ static int query(struct df_query_args *a, const char *sql)
 		return df_query_failed(a, err);
 	if (df_query_flag(a, "json"))
 		print_json(&answer);
-	else if (df_query_flag(a, "csv") || (!df_query_flag(a, "table") &&
-					     !isatty(STDOUT_FILENO)))
+	else if (df_query_flag(a, "csv") ||
+		 (!df_query_flag(a, "table") && !isatty(STDOUT_FILENO)))
 		print_csv(&answer);
 	else
 		print_table(&answer);

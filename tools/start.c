@@ -245,7 +245,7 @@ static _Noreturn void child(const struct df_daemon_conf *dc, int report_fd)
  * to end with. */
 static int wait_report(int fd, pid_t pid, int *status)
 {
-	struct df_daemon_report r;
+	struct df_daemon_report r = { 0 };
 	size_t got = 0;
 	int how;
 

@@ -24,7 +24,7 @@ int df_run(const char *const argv[], bool quiet)
 	pid_t pid;
 
 	/* posix_spawn does not change them, its prototype just cannot say so */
-	for (; argv[n] && n < 15; n++)
+	for (; n < 15 && argv[n]; n++)
 		args[n] = (char *)(uintptr_t)argv[n];
 	args[n] = NULL;
 	int err = -posix_spawn_file_actions_init(&fa);

@@ -23,7 +23,7 @@ for h in "$root"/sbin/*; do
 done
 doc=$root/usr/share/doc/deeplakefs
 find "$root/usr/share/man" -type f -exec gzip -9n {} +
-for l in $(find "$root/usr/share/man" -type l); do
+find "$root/usr/share/man" -type l | while read -r l; do
 	ln -s "$(readlink "$l").gz" "$l.gz"
 	rm "$l"
 done

@@ -43,8 +43,9 @@ ALLOWED = {
     "fs": ["fs/", "cache/volume.h", "base/"],
     "tools/serve": ["tools/serve/", "base/"],
     "tools/sandbox": ["tools/sandbox/", "base/"],
+    # fsck and gc read the formats themselves
     "tools": ["tools/", "fs/mount.h", "cache/volume.h", "cache/check.h",
-              "backend/", "base/"],
+              "cache/view_fsck.h", "cache/commit.h", "backend/", "base/"],
 }
 
 
@@ -168,7 +169,10 @@ def check_cppcheck():
     r = run("cppcheck", "-j2", "--std=c11", "--quiet", "--inline-suppr",
             "--enable=warning,portability,performance",
             "--suppress=missingIncludeSystem", "--suppress=checkersReport",
+            # it knows no cleanup attributes; the sanitizers find leaks
+            "--suppress=memleak",
             "--error-exitcode=0", "--max-configs=4", "-D_GNU_SOURCE",
+            "--include=tests/lint/macros.h",
             '-DDF_VERSION="0"', "-I.", "--template={file}:{line}: {id}: {message}",
             *[f for f in PRODUCT if f.endswith(".c")])
     for line in r.stderr.split("\n"):
@@ -219,7 +223,7 @@ def check_man():
 def check_log_words():
     """No format ever prints a token."""
     pattern = re.compile(r"(df_log\w*|df_fail|printf)\s*\([^;]*"
-                         r"(->|\.)token\b[^;]*;", re.S)
+                         r"(->|(?<!lexed)\.)token\b[^;]*;", re.S)
     for f in PRODUCT:
         text = text_of(f)
         for m in pattern.finditer(text):

@@ -29,15 +29,15 @@
 #define DRAIN_MS 50 /* pipes that others hold are left after this */
 
 struct job {
-	int client;     /* -1 once it left */
-	int in;         /* the program's stdin or terminal; -1 = closed */
-	int out[2];     /* stdout or terminal, stderr; -1 = ended */
+	int client; /* -1 once it left */
+	int in;     /* the program's stdin or terminal; -1 = closed */
+	int out[2]; /* stdout or terminal, stderr; -1 = ended */
 	int pidfd;
 	pid_t pid;
 	bool tty;
 	struct df_buf pending; /* bytes for in */
 	size_t pending_at;
-	bool in_ended;         /* close in once pending is written */
+	bool in_ended; /* close in once pending is written */
 	struct df_buf frame;
 };
 
@@ -69,20 +69,19 @@ static _Noreturn void child_exec(json_t *req)
 		const char *s = json_string_value(json_array_get(list, i));
 		argv[i] = s ? strdup(s) : NULL;
 	}
-	json_object_foreach(env, key, v)
-		setenv(key, json_string_value(v) ? json_string_value(v) : "",
-		       1);
+	json_object_foreach(env, key, v) setenv(
+		key, json_string_value(v) ? json_string_value(v) : "", 1);
 	if (!argv || !argv[0] || !dir)
 		_exit(126);
 	if (chdir(dir)) {
-		dprintf(2, "cwd %s: %s\n", dir, strerror(errno));
+		dprintf(2, "cwd %s: %s\n", dir, df_strerror(-errno));
 		_exit(126);
 	}
 	signal(SIGPIPE, SIG_DFL);
 	execvp(argv[0], argv);
 	int err = errno;
 	dprintf(2, "%s: %s\n", argv[0],
-		err == ENOENT ? "command not found" : strerror(err));
+		err == ENOENT ? "command not found" : df_strerror(-err));
 	_exit(err == ENOENT ? 127 : 126);
 }
 
@@ -145,8 +144,8 @@ static int job_start(struct job *j, json_t *req, bool background)
 		err = open_tty(j, req, &side[0]);
 		side[1] = side[2] = side[0];
 	} else {
-		err = open_pipes(
-			j, json_is_true(json_object_get(req, "stdin")), side);
+		err = open_pipes(j, json_is_true(json_object_get(req, "stdin")),
+				 side);
 	}
 	if (err)
 		return err;
@@ -272,8 +271,7 @@ static void job_run(struct job *j)
 		df_frame_send_json(
 			j->client, 'x',
 			json_pack("{s:i, s:i}", "code",
-				  WIFEXITED(st) ? WEXITSTATUS(st) : 0,
-				  "signal",
+				  WIFEXITED(st) ? WEXITSTATUS(st) : 0, "signal",
 				  WIFSIGNALED(st) ? WTERMSIG(st) : 0));
 }
 
@@ -295,8 +293,9 @@ static void note(const json_t *req, const struct job *j, const char *what)
 
 void df_guest_exec(int fd, json_t *req)
 {
-	struct job j = { .client = fd, .in = -1, .out = { -1, -1 },
-			 .pidfd = -1 };
+	struct job j = {
+		.client = fd, .in = -1, .out = { -1, -1 }, .pidfd = -1
+	};
 	bool background = json_is_true(json_object_get(req, "background"));
 
 	j.tty = json_is_true(json_object_get(req, "tty"));
@@ -304,7 +303,7 @@ void df_guest_exec(int fd, json_t *req)
 	df_buf_init(&j.frame, DF_FRAME_MAX);
 	int err = job_start(&j, req, background);
 	if (err) {
-		df_frame_send_fail(fd, err, strerror(-err));
+		df_frame_send_fail(fd, err, df_strerror(err));
 	} else {
 		df_frame_send_json(fd, 'p',
 				   json_pack("{s:i}", "pid", (int)j.pid));

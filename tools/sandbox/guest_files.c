@@ -29,8 +29,8 @@ static char *req_path(json_t *req, const char *key)
 
 static void fail(int fd, int err, const char *path)
 {
-	DF_FREE char *text = df_strf("%s: %s", path ? path : "no path",
-				     strerror(-err));
+	DF_FREE char *text =
+		df_strf("%s: %s", path ? path : "no path", df_strerror(err));
 
 	df_frame_send_fail(fd, err, text ? text : "out of memory");
 }
@@ -129,18 +129,18 @@ static json_t *entry(const char *path, const char *name)
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	const struct passwd *pw = getpwuid(st.st_uid);
 	const struct group *gr = getgrgid(st.st_gid);
-	json_t *o = json_pack(
-		"{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s}", "name", name,
-		"type",
-		S_ISDIR(st.st_mode) ? "FILE_TYPE_DIRECTORY" :
-		S_ISLNK(st.st_mode) ? "FILE_TYPE_SYMLINK" :
-				      "FILE_TYPE_FILE",
-		"path", path, "size", size, "mode", (int)(st.st_mode & 07777),
-		"permissions", perms, "owner", pw ? pw->pw_name : "?", "group",
-		gr ? gr->gr_name : "?", "modifiedTime", when);
-	ssize_t n = S_ISLNK(st.st_mode) ?
-			    readlink(path, target, sizeof(target) - 1) :
-			    -1;
+	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s}",
+			      "name", name, "type",
+			      S_ISDIR(st.st_mode)   ? "FILE_TYPE_DIRECTORY"
+			      : S_ISLNK(st.st_mode) ? "FILE_TYPE_SYMLINK"
+						    : "FILE_TYPE_FILE",
+			      "path", path, "size", size, "mode",
+			      (int)(st.st_mode & 07777), "permissions", perms,
+			      "owner", pw ? pw->pw_name : "?", "group",
+			      gr ? gr->gr_name : "?", "modifiedTime", when);
+	ssize_t n = S_ISLNK(st.st_mode)
+			    ? readlink(path, target, sizeof(target) - 1)
+			    : -1;
 	if (o && n >= 0)
 		json_object_set_new(o, "symlinkTarget",
 				    json_stringn(target, (size_t)n));

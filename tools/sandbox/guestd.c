@@ -82,9 +82,9 @@ static void serve_connect(int fd, json_t *req)
 {
 	json_int_t port = json_integer_value(json_object_get(req, "port"));
 
-	int to = port > 0 && port < 65536 ?
-			 df_tcp_connect("127.0.0.1", (int)port, 5000) :
-			 -EINVAL;
+	int to = port > 0 && port < 65536
+			 ? df_tcp_connect("127.0.0.1", (int)port, 5000)
+			 : -EINVAL;
 	if (to < 0) {
 		df_frame_send_fail(fd, to, "nobody listens on that port");
 		return;
@@ -104,7 +104,7 @@ static void serve_signal(int fd, json_t *req)
 	}
 	/* each program leads a session, hence a group: children get it too */
 	if (kill(-(pid_t)pid, (int)sig) && kill((pid_t)pid, (int)sig)) {
-		df_frame_send_fail(fd, -errno, strerror(errno));
+		df_frame_send_fail(fd, -errno, df_strerror(-errno));
 		return;
 	}
 	df_frame_send_json(fd, 'r', json_object());

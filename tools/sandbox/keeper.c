@@ -35,7 +35,7 @@
 
 struct keeper {
 	const struct df_local *l;
-	json_t *state;  /* owned by the caller */
+	json_t *state; /* owned by the caller */
 	const char *id;
 	const char *host; /* the table server; NULL = none */
 	int port;
@@ -67,9 +67,9 @@ static int dial_guest(void *arg)
 	int fd = df_unix_connect(p->sock);
 	if (fd < 0)
 		return fd;
-	int err = df_frame_send_json(fd, 'R',
-				     json_pack("{s:s, s:i}", "op", "connect",
-					       "port", p->port));
+	int err = df_frame_send_json(
+		fd, 'R',
+		json_pack("{s:s, s:i}", "op", "connect", "port", p->port));
 	df_buf_init(&buf, DF_FRAME_MAX);
 	if (!err)
 		err = df_frame_recv(fd, &buf, &type);
@@ -208,10 +208,10 @@ static int answer_ctl(struct keeper *k, const json_t *req, json_t *answer)
 	if (strcmp(op, "resume") == 0 && s > 0)
 		return keeper_resume(k, s);
 	if (strcmp(op, "url") == 0)
-		return keeper_url(k,
-				  (int)json_integer_value(
-					  json_object_get(req, "port")),
-				  answer);
+		return keeper_url(
+			k,
+			(int)json_integer_value(json_object_get(req, "port")),
+			answer);
 	if (strcmp(op, "kill") == 0) {
 		k->doomed = true;
 		return 0;
@@ -255,7 +255,7 @@ static void serve_ctl(struct keeper *k)
 	if (k->doomed)
 		end_sandbox(k);
 	if (err) {
-		df_frame_send_fail(fd, err, strerror(-err));
+		df_frame_send_fail(fd, err, df_strerror(err));
 		json_decref(answer);
 	} else {
 		df_frame_send_json(fd, 'r', answer);
@@ -341,8 +341,8 @@ static int keeper_setup(struct keeper *k, json_t *config, const json_t *env)
 		return df_fail(err, "the sandbox does not answer");
 	json_object_set_new(k->state, "pid", json_integer(k->init));
 	json_object_set_new(k->state, "urls", json_object());
-	set_end(k, (long)json_integer_value(
-			   json_object_get(k->state, "timeout")));
+	set_end(k,
+		(long)json_integer_value(json_object_get(k->state, "timeout")));
 	return df_local_save(k->l, k->id, k->state);
 }
 
@@ -389,8 +389,9 @@ static _Noreturn void keeper_main(struct keeper *k, json_t *config,
 int df_keeper_start(const struct df_local *l, json_t *state, json_t *config,
 		    const json_t *env, const char *host, int port)
 {
-	struct keeper k = { .l = l, .state = state, .host = host,
-			    .port = port };
+	struct keeper k = {
+		.l = l, .state = state, .host = host, .port = port
+	};
 	char answer = 0;
 	int ready[2];
 
@@ -429,9 +430,9 @@ int df_keeper_ask(const struct df_local *l, const char *id, json_t *req,
 	DF_CLOSE int fd = sock ? df_unix_connect(sock) : -ENOMEM;
 	if (fd < 0) {
 		json_decref(req);
-		return fd == -ECONNREFUSED || fd == -ENOENT ?
-			       -ENOENT :
-			       df_fail(fd, "keeper of %s", id);
+		return fd == -ECONNREFUSED || fd == -ENOENT
+			       ? -ENOENT
+			       : df_fail(fd, "keeper of %s", id);
 	}
 	int err = df_frame_send_json(fd, 'R', req);
 	df_buf_init(&buf, DF_FRAME_MAX);
@@ -440,13 +441,11 @@ int df_keeper_ask(const struct df_local *l, const char *id, json_t *req,
 	json_t *o = err ? NULL : df_frame_json(&buf);
 	df_buf_release(&buf);
 	if (!err && type == 'f')
-		err = (int)json_integer_value(json_object_get(o, "errno")) *
-		      -1;
+		err = (int)json_integer_value(json_object_get(o, "errno")) * -1;
 	if (answer && !err) {
 		*answer = o;
 		o = NULL;
 	}
 	json_decref(o);
-	return err && err != -EALREADY ? df_fail(err, "keeper of %s", id) :
-					 err;
+	return err && err != -EALREADY ? df_fail(err, "keeper of %s", id) : err;
 }

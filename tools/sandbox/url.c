@@ -61,7 +61,7 @@ char *df_url_quote(const char *text)
 		if (isalnum(c) || strchr("-._~", c))
 			*to++ = (char)c;
 		else
-			to += sprintf(to, "%%%02X", c);
+			to += snprintf(to, 4, "%%%02X", c);
 	}
 	if (out)
 		*to = 0;
