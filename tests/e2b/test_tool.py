@@ -302,6 +302,8 @@ def test_run(b):
                     "echo %d > /mnt/data/s%d; echo ready; sleep 100" %
                     (sig, sig))
         need(p.stdout.readline() == b"ready\n", "runs")
+        # dash that is signalled while it forks waits for its child
+        time.sleep(0.3)
         p.send_signal(sig)
         p.communicate(timeout=30)
         need(p.returncode == 128 + sig, p.returncode)

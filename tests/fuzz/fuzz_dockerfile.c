@@ -19,9 +19,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort(); /* exactly one of the two */
 	json_t *step;
 	size_t i;
-	json_array_foreach(d.steps, i, step) {
-		const char *type = json_string_value(
-			json_object_get(step, "type"));
+	json_array_foreach(d.steps, i, step)
+	{
+		const char *type =
+			json_string_value(json_object_get(step, "type"));
 		if (!err && !strcmp(type, "COPY") &&
 		    json_array_size(json_object_get(step, "args")) != 4)
 			abort();

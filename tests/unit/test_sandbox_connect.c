@@ -38,11 +38,10 @@ static void whole_and_in_pieces(void **state)
 		struct df_envelopes e;
 		df_envelopes_init(&e, on, &s);
 		for (size_t at = 0; at < STREAM_LEN; at += step)
-			assert_int_equal(
-				df_envelopes_feed(&e, stream + at,
-						  DF_MIN(step,
-							 STREAM_LEN - at)),
-				0);
+			assert_int_equal(df_envelopes_feed(
+						 &e, stream + at,
+						 DF_MIN(step, STREAM_LEN - at)),
+					 0);
 		assert_int_equal(s.count, 3);
 		assert_int_equal(s.last, 1);
 		assert_true(e.ended);
@@ -131,8 +130,8 @@ static void events(void **state)
 static void bad_base64(void **state)
 {
 	struct df_event ev;
-	json_t *v = json_loads("{\"event\":{\"data\":{\"pty\":\"%%\"}}}", 0,
-			       NULL);
+	json_t *v =
+		json_loads("{\"event\":{\"data\":{\"pty\":\"%%\"}}}", 0, NULL);
 
 	(void)state;
 	assert_int_equal(df_event_parse(v, &ev), -EPROTO);

@@ -22,7 +22,8 @@ static char *steps_of(const char *text)
 
 	assert_int_equal(df_docker_parse(text, strlen(text), &d), 0);
 	out[0] = 0;
-	json_array_foreach(d.steps, i, step) {
+	json_array_foreach(d.steps, i, step)
+	{
 		char *end = out + strlen(out);
 		sprintf(end, "%s%s ", i ? ";" : "",
 			json_string_value(json_object_get(step, "type")));

@@ -32,8 +32,8 @@ const struct df_cmd df_cmds[] = {
 	{ CMD_INFO, "info", "ID", "show one sandbox", 1, 1, 0, df_cmd_info },
 	{ CMD_LOGS, "logs", "ID", "print the sandbox's log", 1, 1, 0,
 	  df_cmd_logs },
-	{ CMD_URL, "url", "ID PORT", "print the address of a port inside", 2,
-	  2, 0, df_cmd_url },
+	{ CMD_URL, "url", "ID PORT", "print the address of a port inside", 2, 2,
+	  0, df_cmd_url },
 	{ CMD_TIMEOUT, "timeout", "ID SECONDS",
 	  "let the sandbox end in SECONDS from now", 2, 2, 0, df_cmd_timeout },
 	{ CMD_PAUSE, "pause", "ID", "flush, then pause", 1, 1, 0,
@@ -41,8 +41,7 @@ const struct df_cmd df_cmds[] = {
 	{ CMD_RESUME, "resume", "ID",
 	  "resume, and prove that the mounts answer", 1, 1, 0, df_cmd_resume },
 	{ CMD_SNAPSHOT, "snapshot", "ID",
-	  "flush, and keep its state as a template", 1, 1, 0,
-	  df_cmd_snapshot },
+	  "flush, and keep its state as a template", 1, 1, 0, df_cmd_snapshot },
 	{ CMD_FORK, "fork", "ID", "flush, and make copies of it", 1, 1, 0,
 	  df_cmd_fork },
 	{ CMD_KILL, "kill", "ID... | --all",
@@ -58,16 +57,16 @@ const struct df_cmd df_cmds[] = {
 	  df_cmd_template_build },
 	{ CMD_T_LIST, "template list", "", "show the templates", 0, 0, 0,
 	  df_cmd_template_list },
-	{ CMD_T_DELETE, "template delete", "TEMPLATE...", "delete templates",
-	  1, -1, 0, df_cmd_template_delete },
+	{ CMD_T_DELETE, "template delete", "TEMPLATE...", "delete templates", 1,
+	  -1, 0, df_cmd_template_delete },
 	{ CMD_UNKNOWN, NULL, NULL, NULL, 0, 0, 0, NULL },
 };
 
 #define C(x) (UINT64_C(1) << (x))
 #define ALL (~UINT64_C(0))
 #define MAKE (C(CMD_CREATE) | C(CMD_RUN))
-#define FLUSHES                                                           \
-	(C(CMD_RUN) | C(CMD_KILL) | C(CMD_PAUSE) | C(CMD_SNAPSHOT) |      \
+#define FLUSHES                                                      \
+	(C(CMD_RUN) | C(CMD_KILL) | C(CMD_PAUSE) | C(CMD_SNAPSHOT) | \
 	 C(CMD_FORK))
 
 enum kind { FLAG, STR, NUM, PAIR, LIST };
@@ -105,8 +104,7 @@ static const struct option_def {
 	  "outside network (the usual case with e2b)" },
 	{ "workdir", 'w', "D", STR, AT(workdir), 0, 0, MAKE,
 	  "working directory of commands" },
-	{ "credentials", 0, "F", STR, AT(credentials), 0, 0,
-	  MAKE | C(CMD_FORK),
+	{ "credentials", 0, "F", STR, AT(credentials), 0, 0, MAKE | C(CMD_FORK),
 	  "credentials of the table (usual: ~/.deeplake/credentials.json)" },
 	{ "bundle", 0, "F", STR, AT(bundle), 0, 0,
 	  MAKE | C(CMD_T_INIT) | C(CMD_T_BUILD),
@@ -117,8 +115,8 @@ static const struct option_def {
 	  "processes and threads, local only (usual: 4096)" },
 	{ "auto-pause", 0, NULL, FLAG, AT(auto_pause), 0, 0, MAKE,
 	  "pause at the end of its time, do not kill" },
-	{ "count", 0, "N", NUM, AT(count), 1, 1000,
-	  C(CMD_CREATE) | C(CMD_FORK), "how many" },
+	{ "count", 0, "N", NUM, AT(count), 1, 1000, C(CMD_CREATE) | C(CMD_FORK),
+	  "how many" },
 	{ "concurrency", 0, "N", NUM, AT(concurrency), 1, 100, C(CMD_CREATE),
 	  "how many at once (usual: 4)" },
 	{ "keep", 0, NULL, FLAG, AT(keep), 0, 0, MAKE,
@@ -132,8 +130,8 @@ static const struct option_def {
 	{ "force", 0, NULL, FLAG, AT(force), 0, 0, FLUSHES,
 	  "go on though not everything is in the table" },
 	{ "user", 'u', "U", STR, AT(user), 0, 0,
-	  MAKE | C(CMD_EXEC) | C(CMD_CP) | C(CMD_LS) | C(CMD_CAT) |
-		  C(CMD_RM) | C(CMD_MKDIR) | C(CMD_MV),
+	  MAKE | C(CMD_EXEC) | C(CMD_CP) | C(CMD_LS) | C(CMD_CAT) | C(CMD_RM) |
+		  C(CMD_MKDIR) | C(CMD_MV),
 	  "user inside the sandbox" },
 	{ "cwd", 0, "D", STR, AT(cwd), 0, 0, C(CMD_EXEC) | C(CMD_CODE),
 	  "working directory" },
@@ -202,16 +200,15 @@ static int strs_add(struct df_strs *s, const char *v)
 	return 0;
 }
 
-static const struct option_def *option_find(const struct df_cmd *cmd,
-					    const char *name, size_t len,
-					    char letter)
+static const struct option_def *
+option_find(const struct df_cmd *cmd, const char *name, size_t len, char letter)
 {
 	for (size_t i = 0; i < DF_ARRAY_LEN(options); i++) {
 		const struct option_def *o = &options[i];
 		if (!(o->cmds & C(cmd->id)))
 			continue;
-		if (letter ? o->letter == letter :
-			     strlen(o->name) == len &&
+		if (letter ? o->letter == letter
+			   : strlen(o->name) == len &&
 				     strncmp(o->name, name, len) == 0)
 			return o;
 	}
@@ -373,8 +370,8 @@ int df_args_parse(int argc, char **argv, struct df_args *a)
 		if (argv[i][0] == '-' && argv[i][1])
 			status = parse_option(a, argc, argv, &i);
 		else
-			status = strs_add(&a->pos, argv[i]) ? DF_EXIT_FAILED :
-							      0;
+			status = strs_add(&a->pos, argv[i]) ? DF_EXIT_FAILED
+							    : 0;
 		if (status)
 			return status;
 	}

@@ -48,7 +48,7 @@ struct df_strs {
 
 struct df_args {
 	const struct df_cmd *cmd;
-	struct df_strs pos;       /* before "--" */
+	struct df_strs pos;         /* before "--" */
 	const char *const *command; /* after "--", NULL-terminated, or NULL */
 	bool have_command;
 
@@ -74,11 +74,11 @@ struct df_args {
 
 struct df_cmd {
 	enum df_cmd_id id;
-	const char *name;    /* "template init" */
+	const char *name; /* "template init" */
 	const char *operands;
 	const char *summary;
-	int min_pos, max_pos; /* operands before "--"; max -1 = any */
-	int command;          /* 0 none, 1 needed after "--" */
+	int min_pos, max_pos;          /* operands before "--"; max -1 = any */
+	int command;                   /* 0 none, 1 needed after "--" */
 	int (*run)(struct df_args *a); /* an exit status */
 };
 extern const struct df_cmd df_cmds[];

@@ -28,22 +28,43 @@
 
 #define ARGS_FD 3
 #define INFO_FD 4
-#define SANDBOX_PATH                                                      \
-	DF_LOCAL_BIN ":/usr/local/sbin:/usr/local/bin:/usr/sbin:"         \
+#define SANDBOX_PATH                                              \
+	DF_LOCAL_BIN ":/usr/local/sbin:/usr/local/bin:/usr/sbin:" \
 		     "/usr/bin:/sbin:/bin"
 
 static const char *const host_etc[] = {
-	"alternatives", "bash.bashrc",	"ca-certificates", "debian_version",
-	"fonts",	"gai.conf",	"inputrc",	   "java-17-openjdk",
-	"ld.so.cache",	"ld.so.conf",	"ld.so.conf.d",	   "localtime",
-	"magic",	"magic.mime",	"mime.types",	   "nsswitch.conf",
-	"os-release",	"profile",	"profile.d",	   "protocols",
-	"python3",	"python3.11",	"R",		   "services",
-	"skel",		"ssl",		"terminfo",	   "timezone",
+	"alternatives",
+	"bash.bashrc",
+	"ca-certificates",
+	"debian_version",
+	"fonts",
+	"gai.conf",
+	"inputrc",
+	"java-17-openjdk",
+	"ld.so.cache",
+	"ld.so.conf",
+	"ld.so.conf.d",
+	"localtime",
+	"magic",
+	"magic.mime",
+	"mime.types",
+	"nsswitch.conf",
+	"os-release",
+	"profile",
+	"profile.d",
+	"protocols",
+	"python3",
+	"python3.11",
+	"R",
+	"services",
+	"skel",
+	"ssl",
+	"terminfo",
+	"timezone",
 };
 
-static const char *const proc_closed[] = { "/proc/sys", "/proc/sysrq-trigger",
-					   "/proc/irq", "/proc/bus",
+static const char *const proc_closed[] = { "/proc/sys",  "/proc/sysrq-trigger",
+					   "/proc/irq",  "/proc/bus",
 					   "/proc/acpi", "/proc/scsi" };
 
 static void arg(struct df_buf *b, const char *s)
@@ -51,8 +72,7 @@ static void arg(struct df_buf *b, const char *s)
 	df_buf_put(b, s, strlen(s) + 1);
 }
 
-static void args3(struct df_buf *b, const char *x, const char *y,
-		  const char *z)
+static void args3(struct df_buf *b, const char *x, const char *y, const char *z)
 {
 	arg(b, x);
 	arg(b, y);
@@ -95,8 +115,8 @@ static void args_opt(struct df_buf *b)
 
 static void args_system(struct df_buf *b)
 {
-	static const char *const tops[] = { "/usr", "/bin", "/sbin", "/lib",
-					    "/lib32", "/lib64" };
+	static const char *const tops[] = { "/usr", "/bin",   "/sbin",
+					    "/lib", "/lib32", "/lib64" };
 	static const char *const nix = "/nix";
 
 	for (size_t i = 0; i < DF_ARRAY_LEN(tops); i++)
@@ -118,8 +138,8 @@ static void args_system(struct df_buf *b)
 	args3(b, "--dev-bind-try", "/dev/fuse", "/dev/fuse");
 }
 
-static void args_own(struct df_buf *b, const struct df_local *l,
-		     const char *id, const char *disk)
+static void args_own(struct df_buf *b, const struct df_local *l, const char *id,
+		     const char *disk)
 {
 	static const char *const dirs[][2] = { { "home", DF_LOCAL_HOME },
 					       { "tmp", "/tmp" },
@@ -133,8 +153,8 @@ static void args_own(struct df_buf *b, const struct df_local *l,
 		args3(b, "--bind", from ? from : "", dirs[i][1]);
 	}
 	for (size_t i = 0; i < DF_ARRAY_LEN(etc); i++) {
-		DF_FREE char *from = df_strf("%s/%s/etc/%s", l->root, id,
-					     etc[i]);
+		DF_FREE char *from =
+			df_strf("%s/%s/etc/%s", l->root, id, etc[i]);
 		DF_FREE char *to = df_strf("/etc/%s", etc[i]);
 		args3(b, "--ro-bind", from ? from : "", to ? to : "");
 	}
@@ -173,9 +193,12 @@ static void args_env(struct df_buf *b, const char *id, const json_t *env,
 		     json_t *config)
 {
 	static const char *const fixed[][2] = {
-		{ "PATH", SANDBOX_PATH },    { "HOME", DF_LOCAL_HOME },
-		{ "USER", "root" },	     { "LOGNAME", "root" },
-		{ "SHELL", "/bin/bash" },    { "LANG", "C.UTF-8" },
+		{ "PATH", SANDBOX_PATH },
+		{ "HOME", DF_LOCAL_HOME },
+		{ "USER", "root" },
+		{ "LOGNAME", "root" },
+		{ "SHELL", "/bin/bash" },
+		{ "LANG", "C.UTF-8" },
 		{ "DEEPLAKE_SANDBOX", "local" },
 	};
 	DF_FREE char *text = json_dumps(config, JSON_COMPACT);
@@ -197,10 +220,12 @@ static int build_args(struct df_buf *b, const struct df_local *l,
 		      const json_t *state, const json_t *env, json_t *config)
 {
 	static const char *const flags[] = {
-		"--unshare-user", "--unshare-pid", "--unshare-ipc",
-		"--unshare-uts",  "--uid",	   "0",
-		"--gid",	  "0",		   "--cap-add",
-		"ALL",		  "--as-pid-1",	   "--die-with-parent",
+		"--unshare-user", "--unshare-pid",
+		"--unshare-ipc",  "--unshare-uts",
+		"--uid",          "0",
+		"--gid",          "0",
+		"--cap-add",      "ALL",
+		"--as-pid-1",     "--die-with-parent",
 	};
 	const char *id = df_json_str(state, "sandboxID");
 	bool net = json_is_true(json_object_get(state, "internet"));
@@ -305,8 +330,8 @@ int df_bwrap_start(const struct df_local *l, json_t *state, json_t *config,
 
 static int write_file(const char *path, const char *text)
 {
-	DF_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-			       0644);
+	DF_CLOSE int fd =
+		open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	return fd < 0 ? -errno : df_write_all(fd, text, strlen(text));
 }

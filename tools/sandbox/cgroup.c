@@ -44,10 +44,10 @@ static char *own_path(const char *controller)
 		if (!path)
 			continue;
 		*path++ = 0;
-		if (strcmp(controller, "0") == 0 ?
-			    strcmp(line, "0:") == 0 ||
-				    strncmp(line, "0:", 2) == 0 :
-			    strcmp(list + 1, controller) == 0)
+		if (strcmp(controller, "0") == 0
+			    ? strcmp(line, "0:") == 0 ||
+				      strncmp(line, "0:", 2) == 0
+			    : strcmp(list + 1, controller) == 0)
 			found = strdup(path);
 	}
 	if (f)
@@ -138,7 +138,8 @@ int df_cgroup_join(const json_t *dirs)
 	size_t i;
 	json_t *d;
 
-	json_array_foreach(dirs, i, d) {
+	json_array_foreach(dirs, i, d)
+	{
 		int err = cg_write(json_string_value(d), "cgroup.procs", "0");
 		if (err)
 			return err;
@@ -151,6 +152,5 @@ void df_cgroup_remove(const json_t *dirs)
 	size_t i;
 	json_t *d;
 
-	json_array_foreach(dirs, i, d)
-		rmdir(json_string_value(d));
+	json_array_foreach(dirs, i, d) rmdir(json_string_value(d));
 }

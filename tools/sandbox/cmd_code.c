@@ -39,19 +39,19 @@ static const struct {
 	const char *key, *ext;
 	bool base64;
 } kinds[] = {
-	{ "png", "png", true },	       { "jpeg", "jpg", true },
-	{ "pdf", "pdf", true },	       { "svg", "svg", false },
-	{ "html", "html", false },     { "latex", "tex", false },
-	{ "markdown", "md", false },   { "json", "json", false },
-	{ "javascript", "js", false }, { "chart", "chart.json", false },
+	{ "png", "png", true },         { "jpeg", "jpg", true },
+	{ "pdf", "pdf", true },         { "svg", "svg", false },
+	{ "html", "html", false },      { "latex", "tex", false },
+	{ "markdown", "md", false },    { "json", "json", false },
+	{ "javascript", "js", false },  { "chart", "chart.json", false },
 	{ "data", "data.json", false },
 };
 
 static int save_one(struct cell *c, const json_t *v, const char *ext,
 		    bool base64)
 {
-	DF_FREE char *path = df_strf("%s/result-%d.%s", c->a->output, c->saved,
-				     ext);
+	DF_FREE char *path =
+		df_strf("%s/result-%d.%s", c->a->output, c->saved, ext);
 	struct df_buf b;
 	int err = 0;
 
@@ -67,8 +67,8 @@ static int save_one(struct cell *c, const json_t *v, const char *ext,
 		free(text);
 	}
 	if (!err)
-		err = path ? df_file_replace(path, b.data, b.len, 0644) :
-			     -ENOMEM;
+		err = path ? df_file_replace(path, b.data, b.len, 0644)
+			   : -ENOMEM;
 	df_buf_release(&b);
 	if (err)
 		return df_fail(err, "%s", path ? path : "result");
@@ -117,10 +117,10 @@ static int print_line(struct cell *c, const json_t *o)
 
 static int on_line(struct cell *c)
 {
-	json_t *o = json_loadb((const char *)c->line.data, c->line.len, 0,
-			       NULL);
-	int err = json_is_object(o) ? print_line(c, o) :
-				      df_fail(-EPROTO, "a line of the cell");
+	json_t *o =
+		json_loadb((const char *)c->line.data, c->line.len, 0, NULL);
+	int err = json_is_object(o) ? print_line(c, o)
+				    : df_fail(-EPROTO, "a line of the cell");
 
 	json_decref(o);
 	df_buf_reset(&c->line);
@@ -160,12 +160,17 @@ static int post(struct df_e2b *e, struct df_sb *sb, const char *path,
 		struct curl_slist *l = df_e2b_headers(sb, PORT, NULL);
 		l = df_header(l, "Content-Type", "application/json");
 		struct df_req req = {
-			.method = "POST", .url = url, .headers = l,
-			.body = text, .body_len = strlen(text),
-			.has_body = true, .to = c ? on_bytes : NULL, .arg = c,
-			.timeout_ms = 1000 * (c && c->a->timeout_s ?
-						      c->a->timeout_s :
-						      CELL_S),
+			.method = "POST",
+			.url = url,
+			.headers = l,
+			.body = text,
+			.body_len = strlen(text),
+			.has_body = true,
+			.to = c ? on_bytes : NULL,
+			.arg = c,
+			.timeout_ms = 1000 * (c && c->a->timeout_s
+						      ? c->a->timeout_s
+						      : CELL_S),
 		};
 		status = df_http_do(e->http, &req, resp);
 		if (!status)
@@ -210,8 +215,8 @@ static json_t *load_contexts(struct df_prov *p, struct df_sb *sb)
 static int make_context(struct df_e2b *e, struct df_sb *sb,
 			const struct df_args *a, char **id)
 {
-	json_t *body = json_pack("{s:s*, s:s*}", "language", a->language,
-				 "cwd", a->cwd);
+	json_t *body = json_pack("{s:s*, s:s*}", "language", a->language, "cwd",
+				 a->cwd);
 	struct df_resp resp;
 
 	df_resp_init(&resp);
@@ -248,8 +253,8 @@ static int context_id(struct df_prov *p, struct df_sb *sb,
 					    json_string(*id));
 		char *text = err ? NULL : json_dumps(known, 0);
 		if (text)
-			err = df_guest_put_mem(p, sb, NULL, CONTEXTS_FILE,
-					       text, strlen(text), -1);
+			err = df_guest_put_mem(p, sb, NULL, CONTEXTS_FILE, text,
+					       strlen(text), -1);
 		free(text);
 	}
 	json_decref(known);
@@ -258,8 +263,8 @@ static int context_id(struct df_prov *p, struct df_sb *sb,
 
 static int read_code(const char *path, struct df_buf *b)
 {
-	int err = strcmp(path, "-") ? df_file_read(path, b) :
-				      df_file_read("/dev/stdin", b);
+	int err = strcmp(path, "-") ? df_file_read(path, b)
+				    : df_file_read("/dev/stdin", b);
 
 	return err ? df_fail(err, "%s", path) : 0;
 }
@@ -287,9 +292,9 @@ static int run_cell(struct df_prov *p, struct df_sb *sb, struct cell *c)
 		if (!err && status / 100 == 2 && c->line.len)
 			err = on_line(c); /* the last one lacks its newline */
 		else if (status / 100 != 2)
-			err = status == -EINTR ?
-				      status :
-				      df_e2b_fail(status, &resp, "code");
+			err = status == -EINTR
+				      ? status
+				      : df_e2b_fail(status, &resp, "code");
 	}
 	json_decref(body);
 	df_resp_release(&resp);

@@ -27,10 +27,10 @@ static json_t *made_json(struct df_prov *p, const struct df_sb *sb,
 	json_t *mounts = json_array();
 
 	for (size_t i = 0; i < plan->mounts.n; i++)
-		json_array_append_new(
-			mounts, json_pack("{s:s, s:s}", "table",
-					  plan->mounts.v[i].table, "path",
-					  plan->mounts.v[i].path));
+		json_array_append_new(mounts,
+				      json_pack("{s:s, s:s}", "table",
+						plan->mounts.v[i].table, "path",
+						plan->mounts.v[i].path));
 	return json_pack("{s:s, s:s, s:s, s:s*, s:o}", "sandboxID", sb->id,
 			 "provider", p->ops->name, "templateID",
 			 sb->template_id ? sb->template_id : "", "name",
@@ -44,9 +44,10 @@ static char *make_line(const struct df_args *a, const struct df_plan *plan,
 	struct df_prov *p = NULL;
 	struct df_sb *sb = NULL;
 	char *line = NULL;
-	DF_FREE char *name = !a->name	 ? NULL :
-			     a->count <= 1 ? strdup(a->name) :
-					     df_strf("%s-%ld", a->name, number);
+	DF_FREE char *name = !a->name ? NULL
+			     : a->count <= 1
+				     ? strdup(a->name)
+				     : df_strf("%s-%ld", a->name, number);
 
 	*err = df_prov_new(a->provider, number > 1, &p);
 	if (!*err)
@@ -181,9 +182,9 @@ int df_cmd_create(struct df_args *a)
 	struct df_plan plan;
 
 	int err = df_plan_init(&plan, a);
-	int status = err	    ? df_exit_of(err) :
-		     a->count > 1 ? create_many(a, &plan) :
-				    create_one(a, &plan);
+	int status = err            ? df_exit_of(err)
+		     : a->count > 1 ? create_many(a, &plan)
+				    : create_one(a, &plan);
 	df_plan_release(&plan);
 	return status;
 }

@@ -108,9 +108,9 @@ static void print_entry(const json_t *e)
 
 	/* envd's first letter is not a file type */
 	printf("%c%s %-8s %-8s %12lld %.19s ", type,
-	       strlen(perms) == 10 ? perms + 1 : perms,
-	       df_json_str(e, "owner"), df_json_str(e, "group"),
-	       (long long)df_entry_size(e), df_json_str(e, "modifiedTime"));
+	       strlen(perms) == 10 ? perms + 1 : perms, df_json_str(e, "owner"),
+	       df_json_str(e, "group"), (long long)df_entry_size(e),
+	       df_json_str(e, "modifiedTime"));
 	print_name(df_json_str(e, "name"));
 	if (*link) {
 		printf(" -> ");
@@ -156,8 +156,7 @@ int df_cmd_ls(struct df_args *a)
 			df_log_error("%s:%s does not exist", sb->id, path);
 	}
 	if (!err && df_entry_is_dir(entry)) {
-		err = p->ops->fs(p, sb, DF_FS_LIST, a->user, path, NULL,
-				 &list);
+		err = p->ops->fs(p, sb, DF_FS_LIST, a->user, path, NULL, &list);
 	} else if (!err) {
 		list = json_array();
 		json_array_append(list, entry);
@@ -194,8 +193,8 @@ static int each(struct df_args *a,
 	return df_exit_of(first);
 }
 
-static int cat_one(const struct df_args *a, struct df_prov *p,
-		   struct df_sb *sb, const char *path)
+static int cat_one(const struct df_args *a, struct df_prov *p, struct df_sb *sb,
+		   const char *path)
 {
 	return df_copy_down(p, sb, a->user, path, "-", false);
 }
@@ -255,8 +254,7 @@ int df_cmd_mv(struct df_args *a)
 
 	int err = need_remote(a, a->pos.v[0], &from);
 	if (!err && to &&
-	    strncmp(a->pos.v[0], a->pos.v[1],
-		    strcspn(a->pos.v[0], ":") + 1)) {
+	    strncmp(a->pos.v[0], a->pos.v[1], strcspn(a->pos.v[0], ":") + 1)) {
 		df_log_error("mv: both names must be in one sandbox; use cp");
 		err = -EINVAL;
 	}

@@ -122,10 +122,13 @@ static int remount(struct df_prov *p, struct df_sb *copy, json_t *mounts)
 	size_t i;
 	int err = 0;
 
-	json_array_foreach(mounts, i, m) {
+	json_array_foreach(mounts, i, m)
+	{
 		const char *argv[] = { "deeplake", "mount",
 				       df_json_str(m, "path"), NULL };
-		struct df_exec e = { .argv = argv, .user = user, .in_fd = -1,
+		struct df_exec e = { .argv = argv,
+				     .user = user,
+				     .in_fd = -1,
 				     .timeout_s = 120 };
 		struct df_exec_end end;
 		err = p->ops->exec(p, copy, &e, &end);
@@ -174,9 +177,10 @@ int df_cmd_fork(struct df_args *a)
 		err = df_mount_list(p, sb, &mounts);
 	if (!err)
 		err = p->ops->fork(p, sb, count,
-				   a->timeout_s ? a->timeout_s : RESUME_S,
-				   &ids, &cold);
-	json_array_foreach(ids, i, id) {
+				   a->timeout_s ? a->timeout_s : RESUME_S, &ids,
+				   &cold);
+	json_array_foreach(ids, i, id)
+	{
 		int one = finish_copy(p, json_string_value(id), cold, mounts);
 		err = err ? err : one;
 		if (!a->json)
@@ -237,7 +241,8 @@ static int kill_all(const struct df_args *a)
 	int err = df_prov_new(a->provider, a->quiet, &p);
 	if (!err)
 		err = p->ops->list(p, &f, &list);
-	json_array_foreach(list, i, o) {
+	json_array_foreach(list, i, o)
+	{
 		struct df_sb *sb = NULL;
 		int one = p->ops->attach(p, df_json_str(o, "sandboxID"), &sb);
 		if (!one)

@@ -16,8 +16,8 @@
 static void print_row(const json_t *o)
 {
 	const json_t *meta = json_object_get(o, "metadata");
-	int64_t left = df_time_parse(df_json_str(o, "endAt")) -
-		       (int64_t)time(NULL);
+	int64_t left =
+		df_time_parse(df_json_str(o, "endAt")) - (int64_t)time(NULL);
 	bool paused = !strcmp(df_json_str(o, "state"), "paused");
 	const char *state = df_json_str(o, "state");
 	const char *name = df_json_str(meta, DF_META_NAME);
@@ -29,8 +29,8 @@ static void print_row(const json_t *o)
 	else
 		printf("%7llds ", (long long)left);
 	printf("%-20.20s %-20.20s %s\n",
-	       *df_json_str(o, "alias") ? df_json_str(o, "alias") :
-					  df_json_str(o, "templateID"),
+	       *df_json_str(o, "alias") ? df_json_str(o, "alias")
+					: df_json_str(o, "templateID"),
 	       df_json_str(o, "startedAt"), name);
 }
 
@@ -38,8 +38,10 @@ static void print_row(const json_t *o)
 static void strip(json_t *o)
 {
 	static const char *const keys[] = { "envdAccessToken",
-					    "trafficAccessToken", "cgroups",
-					    "disk",		  "urls",
+					    "trafficAccessToken",
+					    "cgroups",
+					    "disk",
+					    "urls",
 					    "timeout" };
 
 	for (size_t i = 0; i < DF_ARRAY_LEN(keys); i++)
@@ -62,15 +64,13 @@ int df_cmd_list(struct df_args *a)
 	int err = df_prov_new(a->provider, a->json || a->quiet, &p);
 	if (!err)
 		err = p->ops->list(p, &f, &list);
-	json_array_foreach(list, i, o)
-		strip(o);
+	json_array_foreach(list, i, o) strip(o);
 	if (!err && a->json) {
 		df_json_print(json_incref(list));
 	} else if (!err) {
-		printf("%-22s %-8s %8s %-20s %-20s %s\n", "ID", "STATE",
-		       "LEFT", "TEMPLATE", "STARTED", "NAME");
-		json_array_foreach(list, i, o)
-			print_row(o);
+		printf("%-22s %-8s %8s %-20s %-20s %s\n", "ID", "STATE", "LEFT",
+		       "TEMPLATE", "STARTED", "NAME");
+		json_array_foreach(list, i, o) print_row(o);
 	}
 	json_decref(list);
 	df_prov_free(p);
@@ -82,15 +82,15 @@ static void print_pairs(const json_t *o, const char *indent)
 	const char *key;
 	json_t *v;
 
-	json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+	json_object_foreach((json_t *)(uintptr_t)o, key, v)
+	{
 		if (json_is_object(v)) {
 			printf("%s%s:\n", indent, key);
 			print_pairs(v, "  ");
 			continue;
 		}
-		char *text = json_is_string(v) ?
-				     strdup(json_string_value(v)) :
-				     json_dumps(v, JSON_ENCODE_ANY);
+		char *text = json_is_string(v) ? strdup(json_string_value(v))
+					       : json_dumps(v, JSON_ENCODE_ANY);
 		printf("%s%s: %s\n", indent, key, text ? text : "");
 		free(text);
 	}
@@ -128,7 +128,8 @@ static void print_log(const struct df_args *a, json_t *lines)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach(lines, i, o) {
+	json_array_foreach(lines, i, o)
+	{
 		const char *when = df_json_str(o, "timestamp");
 		const char *level = df_json_str(o, "level");
 		if (a->json)

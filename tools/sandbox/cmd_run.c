@@ -39,8 +39,8 @@ static int copy_all(struct df_prov *p, struct df_sb *sb,
 		DF_FREE char *dst = NULL;
 		err = split_pair(list->v[i], upload, &src, &dst);
 		if (!err)
-			err = upload ? df_copy_up(p, sb, user, src, dst, true) :
-				       df_copy_down(p, sb, user, src, dst,
+			err = upload ? df_copy_up(p, sb, user, src, dst, true)
+				     : df_copy_down(p, sb, user, src, dst,
 						    true);
 	}
 	return err;
@@ -76,8 +76,8 @@ static int run_planned(const struct df_args *a, const struct df_plan *plan)
 	int err = df_make(p, plan, a->name, &sb);
 	if (err) {
 		df_prov_free(p);
-		return err == -EINTR && df_intr_now() ? 128 + df_intr_now() :
-							DF_EXIT_TOOL;
+		return err == -EINTR && df_intr_now() ? 128 + df_intr_now()
+						      : DF_EXIT_TOOL;
 	}
 	if (!a->quiet)
 		df_log_info("sandbox %s", sb->id);
@@ -89,13 +89,12 @@ static int run_planned(const struct df_args *a, const struct df_plan *plan)
 	if (a->keep && err && err != -EINTR) {
 		df_log_warn("sandbox %s is left as it is (--keep)", sb->id);
 	} else {
-		int ended = df_end_sandbox(p, sb, a->flush_timeout_s,
-					   a->force);
+		int ended = df_end_sandbox(p, sb, a->flush_timeout_s, a->force);
 		if (ended && !status)
-			status = ended == -EINPROGRESS && !a->force ?
-					 DF_EXIT_NOT_REMOTE :
-				 a->force ? 0 :
-					    DF_EXIT_TOOL;
+			status = ended == -EINPROGRESS && !a->force
+					 ? DF_EXIT_NOT_REMOTE
+				 : a->force ? 0
+					    : DF_EXIT_TOOL;
 	}
 	if (json) {
 		json_object_set_new(json, "sandboxID", json_string(sb->id));

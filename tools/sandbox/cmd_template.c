@@ -198,9 +198,9 @@ static int upload_archive(struct df_e2b *e, const json_t *where,
 	DF_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st))
 		return df_fail(-errno, "%s", path);
-	json_object_foreach(json_object_get(where, "headers"), key, v)
-		if (json_is_string(v))
-			l = df_header(l, key, json_string_value(v));
+	json_object_foreach(json_object_get(where, "headers"), key,
+			    v) if (json_is_string(v))
+		l = df_header(l, key, json_string_value(v));
 	l = df_header(l, "Expect", "");
 	df_resp_init(&resp);
 	/* an object store: exact length, and our key is none of its business */
@@ -213,9 +213,9 @@ static int upload_archive(struct df_e2b *e, const json_t *where,
 	int status = df_http_do(e->http, &req, &resp);
 	if (!status)
 		status = (int)resp.status;
-	int err = status / 100 == 2 ? 0 :
-				      df_e2b_fail(status, &resp,
-						  "upload of build files");
+	int err = status / 100 == 2
+			  ? 0
+			  : df_e2b_fail(status, &resp, "upload of build files");
 	df_resp_release(&resp);
 	return err;
 }
@@ -251,10 +251,11 @@ static int send_files(struct df_e2b *e, const char *tid, const char *dir,
 	json_t *step;
 	size_t i;
 
-	json_array_foreach(steps, i, step) {
-		int err = strcmp(df_json_str(step, "type"), "COPY") ?
-				  0 :
-				  send_copy(e, tid, dir, step);
+	json_array_foreach(steps, i, step)
+	{
+		int err = strcmp(df_json_str(step, "type"), "COPY")
+				  ? 0
+				  : send_copy(e, tid, dir, step);
 		if (err)
 			return err;
 	}
@@ -266,7 +267,8 @@ static void print_entries(const struct df_args *a, const json_t *entries)
 	json_t *o;
 	size_t i;
 
-	json_array_foreach((json_t *)(uintptr_t)entries, i, o) {
+	json_array_foreach((json_t *)(uintptr_t)entries, i, o)
+	{
 		if (a->quiet)
 			continue;
 		if (a->json)
@@ -330,11 +332,10 @@ static int start_build(struct df_e2b *e, const struct df_args *a,
 		       const struct df_docker *d, const char *dir,
 		       json_t **made)
 {
-	json_t *body = json_pack("{s:s, s:I, s:I}", "name", a->name,
-				 "cpuCount", (json_int_t)(a->cpu ? a->cpu : 2),
-				 "memoryMB",
-				 (json_int_t)(a->memory_mb ? a->memory_mb :
-							     1024));
+	json_t *body =
+		json_pack("{s:s, s:I, s:I}", "name", a->name, "cpuCount",
+			  (json_int_t)(a->cpu ? a->cpu : 2), "memoryMB",
+			  (json_int_t)(a->memory_mb ? a->memory_mb : 1024));
 
 	int status = df_e2b_call(e, "POST", "/v3/templates", body, made);
 	const char *tid = df_json_str(*made, "templateID");
@@ -351,8 +352,8 @@ static int start_build(struct df_e2b *e, const struct df_args *a,
 	DF_FREE char *path = df_strf("/v2/templates/%s/builds/%s", tid, bid);
 	status = df_e2b_call(e, "POST", path, build_body(d, a), NULL);
 	if (status < 0 || status / 100 != 2)
-		return status < 0 ? status :
-				    df_fail(-EIO, "start of the build: HTTP %d",
+		return status < 0 ? status
+				  : df_fail(-EIO, "start of the build: HTTP %d",
 					    status);
 	if (!a->quiet && !a->json)
 		df_log_info("template %s, build %s", tid, bid);
@@ -376,8 +377,7 @@ static int add_driver(struct df_docker *d, const char *bundle)
 	return err ? err : df_docker_step(d, "RUN", run);
 }
 
-static int plan_build(const struct df_args *a, struct df_docker *d,
-		      char **dir)
+static int plan_build(const struct df_args *a, struct df_docker *d, char **dir)
 {
 	DF_FREE char *bundle = a->base ? df_bundle_find(a->bundle) : NULL;
 	int err;
@@ -387,8 +387,8 @@ static int plan_build(const struct df_args *a, struct df_docker *d,
 		err = read_dockerfile(d, *dir, a->dockerfile);
 	} else {
 		const char *slash = bundle ? strrchr(bundle, '/') : NULL;
-		*dir = slash ? strndup(bundle, (size_t)(slash - bundle)) :
-			       strdup(".");
+		*dir = slash ? strndup(bundle, (size_t)(slash - bundle))
+			     : strdup(".");
 		err = from_options(d, a);
 		if (!err && bundle)
 			err = add_driver(d, bundle);
@@ -424,8 +424,8 @@ int df_cmd_template_build(struct df_args *a)
 		err = start_build((struct df_e2b *)p, a, &d, dir, &made);
 	if (!err && a->json)
 		df_json_print(json_pack("{s:s, s:s, s:s}", "templateID",
-					df_json_str(made, "templateID"),
-					"name", a->name, "status", "ready"));
+					df_json_str(made, "templateID"), "name",
+					a->name, "status", "ready"));
 	else if (!err)
 		printf("%s\n", df_json_str(made, "templateID"));
 	json_decref(made);
@@ -436,8 +436,8 @@ int df_cmd_template_build(struct df_args *a)
 
 static const char *first_of(const json_t *o, const char *key)
 {
-	const char *s = json_string_value(
-		json_array_get(json_object_get(o, key), 0));
+	const char *s =
+		json_string_value(json_array_get(json_object_get(o, key), 0));
 
 	return s ? s : "";
 }
@@ -452,8 +452,8 @@ int df_cmd_template_list(struct df_args *a)
 	int err = df_prov_new("e2b", true, &p);
 	if (!err) {
 		struct df_e2b *e = (struct df_e2b *)p;
-		int status = df_e2b_call(e, "GET", "/v2/templates", NULL,
-					 &list);
+		int status =
+			df_e2b_call(e, "GET", "/v2/templates", NULL, &list);
 		if (status == 404) {
 			json_decref(list);
 			status = df_e2b_call(e, "GET", "/templates", NULL,
@@ -466,16 +466,14 @@ int df_cmd_template_list(struct df_args *a)
 	} else if (!err) {
 		printf("%-22s %4s %6s %-10s %s\n", "ID", "CPU", "MB", "BUILD",
 		       "NAME");
-		json_array_foreach(list, i, o)
-			printf("%-22s %4lld %6lld %-10s %s\n",
-			       df_json_str(o, "templateID"),
-			       json_integer_value(
-				       json_object_get(o, "cpuCount")),
-			       json_integer_value(
-				       json_object_get(o, "memoryMB")),
-			       df_json_str(o, "buildStatus"),
-			       *first_of(o, "names") ? first_of(o, "names") :
-						       first_of(o, "aliases"));
+		json_array_foreach(list, i, o) printf(
+			"%-22s %4lld %6lld %-10s %s\n",
+			df_json_str(o, "templateID"),
+			json_integer_value(json_object_get(o, "cpuCount")),
+			json_integer_value(json_object_get(o, "memoryMB")),
+			df_json_str(o, "buildStatus"),
+			*first_of(o, "names") ? first_of(o, "names")
+					      : first_of(o, "aliases"));
 	}
 	json_decref(list);
 	df_prov_free(p);

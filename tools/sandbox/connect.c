@@ -171,8 +171,8 @@ int df_event_parse(const json_t *value, struct df_event *ev)
 	df_buf_init(&ev->data, DF_ENVELOPE_MAX);
 	if (json_is_object(start)) {
 		ev->start = true;
-		ev->pid = (long)json_integer_value(
-			json_object_get(start, "pid"));
+		ev->pid =
+			(long)json_integer_value(json_object_get(start, "pid"));
 	}
 	if (json_is_object(end)) {
 		ev->end = true;

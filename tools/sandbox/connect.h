@@ -22,7 +22,7 @@ typedef int df_envelope_fn(void *arg, bool last, json_t *value);
 struct df_envelopes {
 	struct df_buf buf; /* of the envelope that is not whole yet */
 	size_t count;
-	bool ended;        /* the end-of-stream envelope came */
+	bool ended; /* the end-of-stream envelope came */
 	df_envelope_fn *on;
 	void *arg;
 };

@@ -68,7 +68,8 @@ int df_context_expand(const char *dir, json_t *steps)
 	size_t i;
 	int err = out ? 0 : -ENOMEM;
 
-	json_array_foreach(steps, i, step) {
+	json_array_foreach(steps, i, step)
+	{
 		if (err)
 			break;
 		if (strcmp(df_json_str(step, "type"), "COPY"))
@@ -111,8 +112,8 @@ static int ignore_args(const char *dir, char *args[], int *n)
 		} else {
 			bool anywhere = !strncmp(at, "**/", 3);
 			at += anywhere ? 3 : *at == '/';
-			args[(*n)++] = strdup(anywhere ? "--no-anchored" :
-							 "--anchored");
+			args[(*n)++] = strdup(anywhere ? "--no-anchored"
+						       : "--anchored");
 			args[(*n)++] = df_strf("--exclude=%s", at);
 		}
 	}
@@ -124,9 +125,16 @@ static int ignore_args(const char *dir, char *args[], int *n)
 static int run_tar(const char *dir, const char *src, int out)
 {
 	static const char *const fixed[] = {
-		"tar", "-cz", "--sort=name", "--mtime=@0", "--owner=0",
-		"--group=0", "--numeric-owner", "--wildcards",
-		"--no-wildcards-match-slash", "-C",
+		"tar",
+		"-cz",
+		"--sort=name",
+		"--mtime=@0",
+		"--owner=0",
+		"--group=0",
+		"--numeric-owner",
+		"--wildcards",
+		"--no-wildcards-match-slash",
+		"-C",
 	};
 	char *args[TAR_ARGS] = { NULL };
 	int n = 0;
@@ -161,8 +169,8 @@ static int hash_file(int fd, const json_t *step, char hash[65])
 {
 	struct df_sha *sha = df_sha_new();
 	DF_FREE char *data = malloc(1 << 20);
-	DF_FREE char *args = json_dumps(json_object_get(step, "args"),
-					JSON_COMPACT);
+	DF_FREE char *args =
+		json_dumps(json_object_get(step, "args"), JSON_COMPACT);
 	uint8_t out[DF_SHA_LEN];
 	off_t at = 0;
 	ssize_t n = -ENOMEM;
@@ -184,8 +192,8 @@ int df_context_pack(const char *dir, const json_t *step, char **path,
 		    char hash[65])
 {
 	const char *tmp = getenv("TMPDIR");
-	char *name = df_strf("%s/deeplake-copy-XXXXXX",
-			     tmp && *tmp ? tmp : "/tmp");
+	char *name =
+		df_strf("%s/deeplake-copy-XXXXXX", tmp && *tmp ? tmp : "/tmp");
 
 	*path = NULL;
 	DF_CLOSE int fd = name ? mkostemp(name, O_CLOEXEC) : -1;

@@ -27,8 +27,7 @@ struct progress {
 
 static void progress_init(struct progress *g, const char *what)
 {
-	*g = (struct progress){ .what = what,
-				.next_ns = df_deadline_ms(1000) };
+	*g = (struct progress){ .what = what, .next_ns = df_deadline_ms(1000) };
 }
 
 static void progress_add(struct progress *g, int64_t n)
@@ -94,12 +93,12 @@ static int up_target(struct df_prov *p, struct df_sb *sb, const char *user,
 	DF_FREE char *name = strdup(base_name(src));
 	if (name)
 		name[strcspn(name, "/")] = 0;
-	*out = !dir ? strdup(dst) :
-	       !strcmp(src, "-") ?
-		      NULL :
-		      df_strf("%s%s%s", len ? dst : "~",
-			      len && dst[len - 1] == '/' ? "" : "/",
-			      name ? name : "");
+	*out = !dir ? strdup(dst)
+	       : !strcmp(src, "-")
+		       ? NULL
+		       : df_strf("%s%s%s", len ? dst : "~",
+				 len && dst[len - 1] == '/' ? "" : "/",
+				 name ? name : "");
 	if (!*out)
 		df_log_error("%s is a directory: name the file in it", dst);
 	return *out ? 0 : -EISDIR;
@@ -193,8 +192,9 @@ static int up_dir(struct df_prov *p, struct df_sb *sb, const char *user,
 	err = df_guest_put_file(p, sb, user, tmp, source_read, &s, -1, -1);
 	progress_end(&s.progress);
 	int tar = end_tar(pid, s.fd);
-	const char *const args[] = { tmp, to[0] == '~' && to[1] == '/' ?
-						  to + 2 : to, NULL };
+	const char *const args[] = { tmp,
+				     to[0] == '~' && to[1] == '/' ? to + 2 : to,
+				     NULL };
 	if (!err)
 		err = tar;
 	df_sh_init(&sh, p, sb);
@@ -216,8 +216,8 @@ int df_copy_up(struct df_prov *p, struct df_sb *sb, const char *user,
 	struct stat st;
 	bool std = strcmp(src, "-") == 0;
 
-	DF_CLOSE int fd = std ? dup(STDIN_FILENO) :
-				open(src, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	DF_CLOSE int fd = std ? dup(STDIN_FILENO)
+			      : open(src, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st))
 		return df_fail(-errno, "%s", src);
 	if (!S_ISDIR(st.st_mode))
@@ -263,10 +263,11 @@ static int down_file(struct df_prov *p, struct df_sb *sb, const char *user,
 		     const char *src, const char *dst, const json_t *entry)
 {
 	DF_FREE char *to = down_target(src, dst);
-	DF_FREE char *tmp = df_strf("%s.deeplake-%d", to ? to : "",
-				    (int)getpid());
-	mode_t mode = (mode_t)json_integer_value(
-			      json_object_get(entry, "mode")) & 0777;
+	DF_FREE char *tmp =
+		df_strf("%s.deeplake-%d", to ? to : "", (int)getpid());
+	mode_t mode =
+		(mode_t)json_integer_value(json_object_get(entry, "mode")) &
+		0777;
 	struct sink s = { 0 };
 
 	if (!to || !tmp)
@@ -305,10 +306,11 @@ static int down_dir(struct df_prov *p, struct df_sb *sb, const char *user,
 		    const char *src, const char *dst)
 {
 	DF_FREE char *to = down_target(src, dst);
-	const char *const remote[] = { "tar", "-C", src, "-cf", "-", ".",
-				       NULL };
-	const char *const local[] = { "tar", "-C", to, "--no-same-owner",
-				      "-xpf", "-", NULL };
+	const char *const remote[] = {
+		"tar", "-C", src, "-cf", "-", ".", NULL
+	};
+	const char *const local[] = { "tar",  "-C", to,  "--no-same-owner",
+				      "-xpf", "-",  NULL };
 	struct df_exec_end end;
 	struct sink s = { 0 };
 	pid_t pid;
@@ -320,8 +322,11 @@ static int down_dir(struct df_prov *p, struct df_sb *sb, const char *user,
 	if (s.fd < 0)
 		return s.fd;
 	progress_init(&s.progress, to);
-	struct df_exec e = { .argv = remote, .user = user, .in_fd = -1,
-			     .output = tar_output, .arg = &s };
+	struct df_exec e = { .argv = remote,
+			     .user = user,
+			     .in_fd = -1,
+			     .output = tar_output,
+			     .arg = &s };
 	err = p->ops->exec(p, sb, &e, &end);
 	progress_end(&s.progress);
 	int tar = end_tar(pid, s.fd);
@@ -352,11 +357,11 @@ int df_copy_down(struct df_prov *p, struct df_sb *sb, const char *user,
 		err = -EISDIR;
 	} else if (!err && strcmp(dst, "-") == 0) {
 		progress_init(&out.progress, src);
-		err = dir ? -EISDIR :
-			    p->ops->get(p, sb, user, src, sink_write, &out);
+		err = dir ? -EISDIR
+			  : p->ops->get(p, sb, user, src, sink_write, &out);
 	} else if (!err) {
-		err = dir ? down_dir(p, sb, user, src, dst) :
-			    down_file(p, sb, user, src, dst, entry);
+		err = dir ? down_dir(p, sb, user, src, dst)
+			  : down_file(p, sb, user, src, dst, entry);
 	}
 	json_decref(entry);
 	return err;

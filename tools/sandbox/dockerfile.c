@@ -18,12 +18,12 @@ struct parser {
 	struct df_docker *d;
 	struct df_pairs args; /* ARG values, for FROM */
 	char *entrypoint, *cmd;
-	int line;             /* of the instruction */
+	int line; /* of the instruction */
 	bool have_from, user_set, workdir_set;
 };
 
-__attribute__((format(printf, 2, 3))) static int
-refuse(struct parser *p, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int refuse(struct parser *p,
+							const char *fmt, ...)
 {
 	va_list ap;
 	int n = snprintf(p->d->why, sizeof(p->d->why), "line %d: ", p->line);
@@ -44,9 +44,9 @@ int df_docker_step(struct df_docker *d, const char *type,
 			goto invalid;
 	return json_array_append_new(d->steps,
 				     json_pack("{s:s, s:o, s:b}", "type", type,
-					       "args", list, "force", 0)) ?
-		       -ENOMEM :
-		       0;
+					       "args", list, "force", 0))
+		       ? -ENOMEM
+		       : 0;
 invalid:
 	json_decref(list);
 	snprintf(d->why, sizeof(d->why), "%s: not UTF-8", type);
@@ -56,8 +56,10 @@ invalid:
 int df_docker_from(struct df_docker *d, const char *image)
 {
 	static const char *const usual[][2] = {
-		{ "python", "python:3.11" }, { "node", "node:lts" },
-		{ "debian", "debian:12" },   { "ubuntu", "ubuntu:24.04" },
+		{ "python", "python:3.11" },
+		{ "node", "node:lts" },
+		{ "debian", "debian:12" },
+		{ "ubuntu", "ubuntu:24.04" },
 	};
 
 	free(d->from_image);
@@ -138,9 +140,9 @@ static int do_from(struct parser *p, char *rest)
 
 static void put_quoted(struct df_buf *b, const char *word)
 {
-	if (*word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR"
-				  "STUVWXYZ0123456789_./:=@%+,-") ==
-			     strlen(word)) {
+	if (*word &&
+	    strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQR"
+			 "STUVWXYZ0123456789_./:=@%+,-") == strlen(word)) {
 		df_buf_put_str(b, word);
 		return;
 	}
@@ -170,7 +172,8 @@ static int command_text(struct parser *p, const char *rest, char **out)
 		return *out ? 0 : -ENOMEM;
 	}
 	df_buf_init(&b, TEXT_MAX);
-	json_array_foreach(list, i, v) {
+	json_array_foreach(list, i, v)
+	{
 		if (!json_is_string(v)) {
 			err = refuse(p, "the list must hold strings only");
 			break;
@@ -219,7 +222,7 @@ static char *next_word(const char **at)
 		else if (!quote && (*s == '"' || *s == '\''))
 			quote = *s;
 		else if (*s == '\\' && quote != '\'' && s[1])
-			df_buf_put_u8(&b, (uint8_t)*++s);
+			df_buf_put_u8(&b, (uint8_t) * ++s);
 		else
 			df_buf_put_u8(&b, (uint8_t)*s);
 	}
@@ -263,8 +266,8 @@ static int copy_words(struct parser *p, json_t *words, const char *owner,
 			return refuse(p, "%s is outside of the directory", src);
 		while (*src == '/')
 			src++; /* the directory is its root */
-		const char *const args[] = { *src ? src : ".", dst, owner,
-					     mode, NULL };
+		const char *const args[] = { *src ? src : ".", dst, owner, mode,
+					     NULL };
 		int err = df_docker_step(p->d, "COPY", args);
 		if (err)
 			return err;
@@ -283,12 +286,12 @@ static int do_copy(struct parser *p, char *rest)
 	while (!strncmp(at, "--", 2)) {
 		size_t len = strcspn(at, " \t");
 		const char *eq = memchr(at, '=', len);
-		char **to = !strncmp(at, "--chown=", 8) ? &owner :
-			    !strncmp(at, "--chmod=", 8) ? &mode :
-							  NULL;
+		char **to = !strncmp(at, "--chown=", 8)   ? &owner
+			    : !strncmp(at, "--chmod=", 8) ? &mode
+							  : NULL;
 		if (!to || !eq)
-			return refuse(p, "COPY %.*s is not supported",
-				      (int)len, at);
+			return refuse(p, "COPY %.*s is not supported", (int)len,
+				      at);
 		free(*to);
 		*to = strndup(eq + 1, len - (size_t)(eq + 1 - at));
 		at += len + strspn(at + len, " \t");
@@ -312,11 +315,10 @@ static int env_step(struct parser *p, json_t *flat)
 	if (!json_array_size(flat))
 		return refuse(p, "ENV without a name");
 	return json_array_append_new(p->d->steps,
-				     json_pack("{s:s, s:O, s:b}", "type",
-					       "ENV", "args", flat, "force",
-					       0)) ?
-		       -ENOMEM :
-		       0;
+				     json_pack("{s:s, s:O, s:b}", "type", "ENV",
+					       "args", flat, "force", 0))
+		       ? -ENOMEM
+		       : 0;
 }
 
 /* ENV a=b c="d e", or the old ENV a b c (one variable). */
@@ -399,12 +401,13 @@ static int do_instruction(struct parser *p, const char *word, char *rest)
 		return do_one(p, rest, "WORKDIR", &p->workdir_set);
 	if (!strcasecmp(word, "USER"))
 		return do_one(p, rest, "USER", &p->user_set);
-	char **to = !strcasecmp(word, "CMD")	    ? &p->cmd :
-		    !strcasecmp(word, "ENTRYPOINT") ? &p->entrypoint :
-						      NULL;
+	char **to = !strcasecmp(word, "CMD")          ? &p->cmd
+		    : !strcasecmp(word, "ENTRYPOINT") ? &p->entrypoint
+						      : NULL;
 	if (!to)
-		return refuse(p, "%s is not supported in a template: take it "
-				 "out",
+		return refuse(p,
+			      "%s is not supported in a template: take it "
+			      "out",
 			      word);
 	free(*to);
 	*to = NULL;

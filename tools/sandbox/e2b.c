@@ -21,16 +21,15 @@
 
 char *df_e2b_message(const struct df_resp *resp)
 {
-	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len,
-			       0, NULL);
+	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len, 0,
+			       NULL);
 	const char *m = df_json_str(o, "message");
 
 	if (!*m)
 		m = df_json_str(o, "error");
-	char *text = *m ? strndup(m, 400) :
-			  strndup(resp->body.len ?
-					  (const char *)resp->body.data :
-					  "",
+	char *text = *m ? strndup(m, 400)
+			: strndup(resp->body.len ? (const char *)resp->body.data
+						 : "",
 				  DF_MIN(resp->body.len, (size_t)120));
 	json_decref(o);
 	for (char *p = text; p && *p; p++)
@@ -45,9 +44,9 @@ int df_e2b_fail(int status, const struct df_resp *resp, const char *what)
 		return status;
 	if (status < 0) {
 		df_log_error("%s: %s", what,
-			     status == -ECONNREFUSED ?
-				     "the server's certificate was refused" :
-				     df_strerror(status));
+			     status == -ECONNREFUSED
+				     ? "the server's certificate was refused"
+				     : df_strerror(status));
 		return status;
 	}
 	DF_FREE char *m = df_e2b_message(resp);
@@ -116,8 +115,8 @@ int df_e2b_call(struct df_e2b *e, const char *method, const char *path,
 	int status = df_e2b_call_resp(e, method, path, body, &resp);
 	if (out)
 		*out = status > 0 ? json_loadb((const char *)resp.body.data,
-					       resp.body.len, 0, NULL) :
-				    NULL;
+					       resp.body.len, 0, NULL)
+				  : NULL;
 	if (status < 0 || status >= 400)
 		if (!(status == 404 || status == 409))
 			status = df_e2b_fail(status, &resp, path);
@@ -154,8 +153,7 @@ struct curl_slist *df_e2b_headers(const struct df_sb *sb, int port,
 	if (sb->token)
 		l = df_header(l, "X-Access-Token", sb->token);
 	if (sb->traffic_token)
-		l = df_header(l, "E2b-Traffic-Access-Token",
-			      sb->traffic_token);
+		l = df_header(l, "E2b-Traffic-Access-Token", sb->traffic_token);
 	if (user) {
 		struct df_buf b;
 		DF_FREE char *plain = df_strf("%s:", user);
@@ -225,9 +223,9 @@ static int e2b_attach(struct df_prov *p, const char *id, struct df_sb **out)
 	if (!*id)
 		return -ENOENT;
 	int status = df_e2b_call(e, "GET", path, NULL, &o);
-	int err = status < 0 ? status :
-		  status / 100 == 2 ? df_e2b_sandbox(o, out) :
-				      -ENOENT;
+	int err = status < 0          ? status
+		  : status / 100 == 2 ? df_e2b_sandbox(o, out)
+				      : -ENOENT;
 	json_decref(o);
 	return err;
 }
@@ -269,8 +267,7 @@ static char *list_query(const struct df_sb_filter *f, const char *token)
 	return df_strf("/v2/sandboxes?limit=100&state=%s%s%s%s%s",
 		       f->state ? f->state : "running,paused",
 		       any ? "&metadata=" : "", any && meta ? meta : "",
-		       *token ? "&nextToken=" : "",
-		       *token && next ? next : "");
+		       *token ? "&nextToken=" : "", *token && next ? next : "");
 }
 
 static int list_page(struct df_e2b *e, const struct df_sb_filter *f,
@@ -282,8 +279,8 @@ static int list_page(struct df_e2b *e, const struct df_sb_filter *f,
 	size_t i;
 
 	df_resp_init(&resp);
-	int status = path ? df_e2b_call_resp(e, "GET", path, NULL, &resp) :
-			    -ENOMEM;
+	int status = path ? df_e2b_call_resp(e, "GET", path, NULL, &resp)
+			  : -ENOMEM;
 	if (status == 404 || status == 405) {
 		resp.next_token[0] = 0;
 		status = df_e2b_call_resp(e, "GET", "/sandboxes", NULL, &resp);
@@ -295,9 +292,8 @@ static int list_page(struct df_e2b *e, const struct df_sb_filter *f,
 		err = df_e2b_fail(status / 100 == 2 ? -EPROTO : status, &resp,
 				  "list sandboxes");
 	if (!err)
-		json_array_foreach(page, i, o)
-			if (matches(o, f))
-				json_array_append(to, o);
+		json_array_foreach(page, i, o) if (matches(o, f))
+			json_array_append(to, o);
 	snprintf(token, token_size, "%s", err ? "" : resp.next_token);
 	json_decref(page);
 	df_resp_release(&resp);
@@ -353,8 +349,8 @@ static int simple(struct df_e2b *e, struct df_sb *sb, const char *method,
 
 	df_resp_init(&resp);
 	for (int i = 0;; i++) {
-		status = e->debug ? 204 :
-				    df_e2b_call_resp(e, method, path,
+		status = e->debug ? 204
+				  : df_e2b_call_resp(e, method, path,
 						     json_incref(body), &resp);
 		if (status != 409 || i + 1 >= STATE_TRIES)
 			break;
@@ -445,10 +441,10 @@ static int e2b_snapshot(struct df_prov *p, struct df_sb *sb, const char *name,
 	json_t *o = json_loadb((const char *)resp.body.data, resp.body.len, 0,
 			       NULL);
 	*id = status / 100 == 2 ? dup_str(o, "snapshotID") : NULL;
-	int err = *id ? 0 :
-		  status / 100 == 2 ?
-			df_fail(-EPROTO, "snapshot of %s", sb->id) :
-			df_e2b_fail(status, &resp, "snapshot");
+	int err = *id ? 0
+		  : status / 100 == 2
+			  ? df_fail(-EPROTO, "snapshot of %s", sb->id)
+			  : df_e2b_fail(status, &resp, "snapshot");
 	json_decref(o);
 	df_resp_release(&resp);
 	return err;
@@ -472,13 +468,14 @@ static int e2b_fork(struct df_prov *p, struct df_sb *sb, int count,
 				      &resp);
 	json_t *list = json_loadb((const char *)resp.body.data, resp.body.len,
 				  0, NULL);
-	int err = status / 100 == 2 && json_is_array(list) ?
-			  0 :
-			  df_e2b_fail(status / 100 == 2 ? -EPROTO : status,
-				      &resp, "fork");
+	int err = status / 100 == 2 && json_is_array(list)
+			  ? 0
+			  : df_e2b_fail(status / 100 == 2 ? -EPROTO : status,
+					&resp, "fork");
 	*ids = json_array();
 	if (!err)
-		json_array_foreach(list, i, one) {
+		json_array_foreach(list, i, one)
+		{
 			json_t *id = json_object_get(
 				json_object_get(one, "sandbox"), "sandboxID");
 			const json_t *why = json_object_get(one, "error");
@@ -511,7 +508,8 @@ static int e2b_logs(struct df_prov *p, struct df_sb *sb, int64_t *cursor,
 		json_decref(o);
 		status = df_e2b_call(e, "GET", old, NULL, &o);
 	}
-	json_array_foreach(json_object_get(o, "logs"), i, line) {
+	json_array_foreach(json_object_get(o, "logs"), i, line)
+	{
 		const char *when = df_json_str(line, "timestamp");
 		const char *dot = strchr(when, '.');
 		int64_t ms = df_time_parse(when) * 1000;
@@ -532,8 +530,8 @@ static int e2b_url(struct df_prov *p, struct df_sb *sb, int port, char **url)
 	struct df_e2b *e = (struct df_e2b *)p;
 	const char *domain = sb->domain ? sb->domain : e->domain;
 
-	*url = e->debug ? df_strf("http://localhost:%d", port) :
-			  df_strf("https://%d-%s.%s", port, sb->id, domain);
+	*url = e->debug ? df_strf("http://localhost:%d", port)
+			: df_strf("https://%d-%s.%s", port, sb->id, domain);
 	return *url ? 0 : -ENOMEM;
 }
 
@@ -599,8 +597,8 @@ int df_e2b_new(struct df_prov **out)
 	e->api_url = env_url("E2B_API_URL");
 	e->sandbox_url = env_url("E2B_SANDBOX_URL");
 	if (!e->api_url)
-		e->api_url = e->debug ? strdup("http://localhost:3000") :
-					df_strf("https://api.%s", e->domain);
+		e->api_url = e->debug ? strdup("http://localhost:3000")
+				      : df_strf("https://api.%s", e->domain);
 	int err = df_http_new(&e->http);
 	if (!err)
 		err = df_http_new(&e->streams);

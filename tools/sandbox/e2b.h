@@ -18,7 +18,7 @@ struct df_e2b {
 	struct df_http *http;
 	struct df_http *streams; /* connections of exec, one at a time */
 	bool streaming;          /* and it is taken */
-	char *key;         /* secret */
+	char *key;               /* secret */
 	char *domain;
 	char *api_url;
 	char *sandbox_url; /* or NULL */

@@ -39,11 +39,11 @@ struct stream {
 	bool started, ended;
 	/* of one connection: */
 	struct df_envelopes env;
-	struct df_resp resp;  /* status, and the body of a refusal */
-	char code[48];        /* of an error envelope; "" = none */
+	struct df_resp resp; /* status, and the body of a refusal */
+	char code[48];       /* of an error envelope; "" = none */
 	char message[400];
 	CURL *easy;
-	int err;              /* from output, or a malformed stream */
+	int err; /* from output, or a malformed stream */
 	/* standard input: one call at a time */
 	int in_fd;
 	CURL *in_easy;
@@ -66,8 +66,8 @@ static int on_event(struct stream *s, const json_t *value)
 				   ev.data.len);
 	if (!err && ev.end) {
 		s->ended = true;
-		s->end->status = df_watch_status(&s->watch, ev.code & 255,
-						 ev.sig);
+		s->end->status =
+			df_watch_status(&s->watch, ev.code & 255, ev.sig);
 	}
 	df_buf_release(&ev.data);
 	return err;
@@ -119,9 +119,8 @@ static json_t *start_body(const struct stream *s)
 	if (!x->plain) {
 		json_array_append_new(args, json_string("-l"));
 		json_array_append_new(args, json_string("-c"));
-		json_array_append_new(args,
-				      json_string(x->tty ? "exec \"$@\"" :
-							   wrap));
+		json_array_append_new(
+			args, json_string(x->tty ? "exec \"$@\"" : wrap));
 		json_array_append_new(args, json_string("bash"));
 	} else {
 		i = 1;
@@ -129,9 +128,9 @@ static json_t *start_body(const struct stream *s)
 	for (; x->argv[i]; i++)
 		json_array_append_new(args, json_string(x->argv[i]));
 	json_t *process = json_pack("{s:s, s:o, s:o, s:s*}", "cmd",
-				    x->plain ? x->argv[0] : "/bin/bash",
-				    "args", args, "envs",
-				    df_pairs_json(x->env), "cwd", cwd);
+				    x->plain ? x->argv[0] : "/bin/bash", "args",
+				    args, "envs", df_pairs_json(x->env), "cwd",
+				    cwd);
 	json_t *body = json_pack("{s:o, s:s, s:b}", "process", process, "tag",
 				 s->tag, "stdin", x->in_fd >= 0 && !x->tty);
 	if (body && x->tty)
@@ -158,10 +157,10 @@ static int in_send(struct stream *s, const char *method, json_t *body)
 	if (!text || !url)
 		return -ENOMEM;
 	s->in_headers = df_e2b_headers(s->sb, DF_ENVD_PORT, NULL);
-	s->in_headers = df_header(s->in_headers, "Content-Type",
-				  "application/json");
-	s->in_headers = df_header(s->in_headers, "Connect-Protocol-Version",
-				  "1");
+	s->in_headers =
+		df_header(s->in_headers, "Content-Type", "application/json");
+	s->in_headers =
+		df_header(s->in_headers, "Connect-Protocol-Version", "1");
 	s->in_easy = df_http_easy(s->http, s->in_headers);
 	df_buf_reset(&s->in_body);
 	df_buf_put_str(&s->in_body, text);
@@ -173,9 +172,9 @@ static int in_send(struct stream *s, const char *method, json_t *body)
 	curl_easy_setopt(s->in_easy, CURLOPT_POSTFIELDSIZE_LARGE,
 			 (curl_off_t)s->in_body.len);
 	curl_easy_setopt(s->in_easy, CURLOPT_POSTFIELDS, s->in_body.data);
-	return curl_multi_add_handle(df_http_multi(s->http), s->in_easy) ?
-		       -ENOMEM :
-		       0;
+	return curl_multi_add_handle(df_http_multi(s->http), s->in_easy)
+		       ? -ENOMEM
+		       : 0;
 }
 
 static void in_free(struct stream *s)
@@ -201,15 +200,14 @@ static int in_step(struct stream *s)
 		s->in_fd = -1;
 		if (s->x->tty)
 			return 0;
-		return in_send(s, "/process.Process/CloseStdin",
-			       json_pack("{s:o}", "process",
-					 select_process(s)));
+		return in_send(
+			s, "/process.Process/CloseStdin",
+			json_pack("{s:o}", "process", select_process(s)));
 	}
 	df_buf_init(&b64, 0);
 	df_b64_put(&b64, data, (size_t)n);
-	json_t *body = json_pack("{s:o, s:{s:s}}", "process",
-				 select_process(s), "input",
-				 s->x->tty ? "pty" : "stdin",
+	json_t *body = json_pack("{s:o, s:{s:s}}", "process", select_process(s),
+				 "input", s->x->tty ? "pty" : "stdin",
 				 df_buf_cstr(&b64));
 	df_buf_release(&b64);
 	return in_send(s, "/process.Process/SendInput", body);
@@ -225,8 +223,8 @@ static void in_done(struct stream *s, CURLcode code)
 	if (code || status / 100 != 2) {
 		if (s->in_fd >= 0 && status != 404)
 			df_log_warn("input did not reach the process (%s)",
-				    code ? curl_easy_strerror(code) :
-					   "refused");
+				    code ? curl_easy_strerror(code)
+					 : "refused");
 		s->in_fd = -1;
 	}
 }
@@ -245,10 +243,14 @@ static void send_signal(struct stream *s, int sig)
 
 	snprintf(pid, sizeof(pid), "%ld", s->end->pid);
 	snprintf(number, sizeof(number), "%d", sig);
-	const char *const argv[] = { "/bin/sh", "-c", script, "sh", pid,
-				     number, NULL };
-	struct df_exec x = { .argv = argv, .user = s->x->user, .cwd = "/",
-			     .plain = true, .timeout_s = 10, .in_fd = -1 };
+	const char *const argv[] = { "/bin/sh", "-c",   script, "sh",
+				     pid,       number, NULL };
+	struct df_exec x = { .argv = argv,
+			     .user = s->x->user,
+			     .cwd = "/",
+			     .plain = true,
+			     .timeout_s = 10,
+			     .in_fd = -1 };
 	/* whatever happens here, the stream tells how it ended */
 	df_e2b_exec(&s->e->prov, s->sb, &x, &end);
 }
@@ -331,17 +333,15 @@ static int pump(struct stream *s, int *transfer)
 static int stream_once(struct stream *s, bool resume, int *transfer)
 {
 	DF_FREE char *url = df_e2b_port_url(s->e, s->sb, DF_ENVD_PORT,
-					    resume ?
-						    "/process.Process/Connect" :
-						    "/process.Process/Start");
+					    resume ? "/process.Process/Connect"
+						   : "/process.Process/Start");
 	struct curl_slist *l = df_e2b_headers(s->sb, DF_ENVD_PORT, s->x->user);
 	struct df_buf body;
 
 	df_buf_init(&body, 0);
-	int err = df_envelope_put(&body, resume ?
-						 json_pack("{s:o}", "process",
-							   select_process(s)) :
-						 start_body(s));
+	int err = df_envelope_put(
+		&body, resume ? json_pack("{s:o}", "process", select_process(s))
+			      : start_body(s));
 	l = df_header(l, "Content-Type", "application/connect+json");
 	l = df_header(l, "Connect-Protocol-Version", "1");
 	l = df_header(l, "Keepalive-Ping-Interval", KEEPALIVE);
@@ -396,14 +396,14 @@ static enum next judge_error(struct stream *s, bool resume, int attempt,
 	df_log_error("the sandbox refused the command: %s (%s)", s->message,
 		     s->code);
 	*err = !strcmp(s->code, "unauthenticated") ||
-			       !strcmp(s->code, "invalid_argument") ?
-		       -EINVAL :
-		       -EIO;
+			       !strcmp(s->code, "invalid_argument")
+		       ? -EINVAL
+		       : -EIO;
 	return NEXT_FAIL;
 }
 
-static enum next judge(struct stream *s, bool resume, int transfer,
-		       int attempt, int *err)
+static enum next judge(struct stream *s, bool resume, int transfer, int attempt,
+		       int *err)
 {
 	long status = s->resp.status;
 
@@ -411,9 +411,9 @@ static enum next judge(struct stream *s, bool resume, int transfer,
 	if (s->ended || (s->x->background && s->started))
 		return NEXT_DONE;
 	if (s->err) {
-		*err = s->err == -EPROTO ?
-			       df_fail(s->err, "the sandbox's stream") :
-			       s->err;
+		*err = s->err == -EPROTO
+			       ? df_fail(s->err, "the sandbox's stream")
+			       : s->err;
 		return NEXT_FAIL;
 	}
 	if (s->code[0])
@@ -464,8 +464,11 @@ static int run_stream(struct stream *s)
 int df_e2b_exec(struct df_prov *p, struct df_sb *sb, const struct df_exec *x,
 		struct df_exec_end *end)
 {
-	struct stream s = { .e = (struct df_e2b *)p, .sb = sb, .x = x,
-			    .end = end, .in_fd = x->in_fd };
+	struct stream s = { .e = (struct df_e2b *)p,
+			    .sb = sb,
+			    .x = x,
+			    .end = end,
+			    .in_fd = x->in_fd };
 	bool own = s.e->streaming;
 	uint8_t r[12];
 	int err = 0;

@@ -28,8 +28,8 @@ bool df_e2b_again(const struct df_sb *sb, int status, int attempt)
  * the agent is "already exists", one of the proxy "changing state". */
 static bool agent_answered(const struct df_resp *resp)
 {
-	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len,
-			       0, NULL);
+	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len, 0,
+			       NULL);
 	bool own = json_is_string(json_object_get(o, "code"));
 
 	json_decref(o);
@@ -40,8 +40,8 @@ int df_e2b_rpc(struct df_e2b *e, struct df_sb *sb, const char *user,
 	       const char *method, json_t *body, struct df_resp *resp)
 {
 	DF_FREE char *path = df_strf("/%s", method);
-	DF_FREE char *url = df_e2b_port_url(e, sb, DF_ENVD_PORT,
-					    path ? path : "");
+	DF_FREE char *url =
+		df_e2b_port_url(e, sb, DF_ENVD_PORT, path ? path : "");
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	int status = -ENOMEM;
 
@@ -51,9 +51,13 @@ int df_e2b_rpc(struct df_e2b *e, struct df_sb *sb, const char *user,
 		l = df_header(l, "Content-Type", "application/json");
 		l = df_header(l, "Connect-Protocol-Version", "1");
 		struct df_req req = {
-			.method = "POST", .url = url, .headers = l,
-			.body = text,	  .body_len = strlen(text),
-			.has_body = true, .timeout_ms = RPC_MS,
+			.method = "POST",
+			.url = url,
+			.headers = l,
+			.body = text,
+			.body_len = strlen(text),
+			.has_body = true,
+			.timeout_ms = RPC_MS,
 			/* all of ours may be done twice */
 			.repeat = true,
 		};
@@ -93,10 +97,12 @@ int df_e2b_get(struct df_prov *p, struct df_sb *sb, const char *user,
 
 	df_resp_init(&resp);
 	for (int i = 0; url; i++) {
-		struct df_req req = { .method = "GET", .url = url,
+		struct df_req req = { .method = "GET",
+				      .url = url,
 				      .headers = df_e2b_headers(
 					      sb, DF_ENVD_PORT, NULL),
-				      .to = to, .arg = arg };
+				      .to = to,
+				      .arg = arg };
 		status = df_http_do(e->http, &req, &resp);
 		if (!status)
 			status = (int)resp.status;
@@ -111,8 +117,8 @@ int df_e2b_get(struct df_prov *p, struct df_sb *sb, const char *user,
 /* "200 []" is a refusal: the answer must name a file. */
 static int check_written(const struct df_resp *resp, const char *path)
 {
-	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len,
-			       0, NULL);
+	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len, 0,
+			       NULL);
 	bool named = json_array_size(o) > 0;
 
 	json_decref(o);
@@ -149,8 +155,8 @@ int df_e2b_put(struct df_prov *p, struct df_sb *sb, const char *user,
 	int status = df_http_do(e->http, &req, &resp);
 	if (!status)
 		status = (int)resp.status;
-	int err = status / 100 == 2 ? check_written(&resp, path) :
-				      df_e2b_fail(status, &resp, path);
+	int err = status / 100 == 2 ? check_written(&resp, path)
+				    : df_e2b_fail(status, &resp, path);
 	df_resp_release(&resp);
 	return err;
 }
@@ -192,12 +198,12 @@ int df_e2b_fs(struct df_prov *p, struct df_sb *sb, enum df_fs_op op,
 	if (!err && out) {
 		json_t *o = json_loadb((const char *)resp.body.data,
 				       resp.body.len, 0, NULL);
-		json_t *v = json_object_get(o, op == DF_FS_LIST ? "entries" :
-								  "entry");
+		json_t *v = json_object_get(o, op == DF_FS_LIST ? "entries"
+								: "entry");
 		/* empty lists are left out of the answer */
-		*out = v ? json_incref(v) :
-		       op == DF_FS_LIST ? json_array() :
-					  json_object();
+		*out = v                  ? json_incref(v)
+		       : op == DF_FS_LIST ? json_array()
+					  : json_object();
 		json_decref(o);
 	}
 	df_resp_release(&resp);

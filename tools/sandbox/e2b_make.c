@@ -30,8 +30,8 @@ static json_t *create_body(const struct df_sb_spec *spec, const char *tag,
 			      spec->template_id ? spec->template_id : "base",
 			      "timeout", (json_int_t)spec->timeout_s,
 			      "metadata", meta, "envVars",
-			      df_pairs_json(spec->env),
-			      "allow_internet_access", spec->internet);
+			      df_pairs_json(spec->env), "allow_internet_access",
+			      spec->internet);
 	if (spec->auto_pause)
 		json_object_set_new(o, "autoPause", json_true());
 	if (v1) /* not the default there, and without it no token */
@@ -47,8 +47,8 @@ static bool lacks_v2(int status, const struct df_resp *resp)
 		return true;
 	if (status != 404)
 		return false;
-	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len,
-			       0, NULL);
+	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len, 0,
+			       NULL);
 	bool template = strstr(df_json_str(o, "message"), "template") ||
 			strstr(df_json_str(o, "message"), "snapshot");
 	json_decref(o);
@@ -89,7 +89,8 @@ static void kill_others(struct df_e2b *e, const char *tag, const char *keep)
 
 	df_intr_hold(1);
 	if (!find_tagged(e, tag, &list))
-		json_array_foreach(list, i, o) {
+		json_array_foreach(list, i, o)
+		{
 			struct df_sb sb = { 0 };
 			DF_FREE char *id = strdup(df_json_str(o, "sandboxID"));
 			sb.id = id;
@@ -102,8 +103,8 @@ static void kill_others(struct df_e2b *e, const char *tag, const char *keep)
 
 static bool answer_lost(int status)
 {
-	return status == -ETIMEDOUT || status == -ECONNRESET ||
-	       status == 500 || status == 502 || status == 504;
+	return status == -ETIMEDOUT || status == -ECONNRESET || status == 500 ||
+	       status == 502 || status == 504;
 }
 
 static int send_create(struct df_e2b *e, const struct df_sb_spec *spec,
@@ -124,8 +125,8 @@ static int send_create(struct df_e2b *e, const struct df_sb_spec *spec,
 
 static int parse_created(const struct df_resp *resp, struct df_sb **out)
 {
-	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len,
-			       0, NULL);
+	json_t *o = json_loadb((const char *)resp->body.data, resp->body.len, 0,
+			       NULL);
 	int err = df_e2b_sandbox(o, out);
 
 	json_decref(o);
@@ -199,9 +200,9 @@ int df_e2b_connect(struct df_e2b *e, struct df_sb *sb, long timeout_s,
 	df_resp_init(&resp);
 	for (int i = 0; i < CREATE_TRIES; i++) {
 		for (int v = e->v1 ? 1 : 2; v > 0; v--) {
-			DF_FREE char *path = df_strf(
-				"%s/sandboxes/%s/connect", v == 2 ? "/v2" : "",
-				sb->id);
+			DF_FREE char *path = df_strf("%s/sandboxes/%s/connect",
+						     v == 2 ? "/v2" : "",
+						     sb->id);
 			status = df_e2b_call_resp(
 				e, "POST", path,
 				json_pack("{s:I}", "timeout",

@@ -50,9 +50,9 @@ static int flush_one(struct df_prov *p, struct df_sb *sb, const json_t *m,
 	if (!err && s.status) {
 		df_log_error("sandbox %s: %s is not all in the table (%s)",
 			     sb->id, args[0],
-			     s.status == 124	   ? "the flush hung" :
-			     *df_sh_said(&s) ? df_sh_said(&s) :
-						     "flush failed");
+			     s.status == 124   ? "the flush hung"
+			     : *df_sh_said(&s) ? df_sh_said(&s)
+					       : "flush failed");
 		err = -EINPROGRESS;
 	}
 	df_sh_release(&s);
@@ -72,7 +72,8 @@ int df_flush_all(struct df_prov *p, struct df_sb *sb, long timeout_s)
 	size_t i;
 
 	int err = df_mount_list(p, sb, &list);
-	json_array_foreach(list, i, m) {
+	json_array_foreach(list, i, m)
+	{
 		int one = err ? 0 : flush_one(p, sb, m, timeout_s);
 		if (one)
 			err = one;
@@ -96,8 +97,8 @@ static const char end_holders[] =
 	"done\n"
 	"exit 0\n";
 
-static int end_holders_of(struct df_prov *p, struct df_sb *sb,
-			  const char *path, const char *sig)
+static int end_holders_of(struct df_prov *p, struct df_sb *sb, const char *path,
+			  const char *sig)
 {
 	const char *const args[] = { sig, path, NULL };
 	struct df_sh s;
@@ -163,9 +164,8 @@ int df_umount_all(struct df_prov *p, struct df_sb *sb, long timeout_s)
 	if (err)
 		return err;
 	err = df_mount_list(p, sb, &list);
-	json_array_foreach(list, i, m)
-		if (!err)
-			err = umount_one(p, sb, m, timeout_s);
+	json_array_foreach(list, i, m) if (!err)
+		err = umount_one(p, sb, m, timeout_s);
 	json_decref(list);
 	return not_flushed(err);
 }

@@ -35,9 +35,9 @@ int df_frame_send_json(int fd, char type, json_t *o)
 
 int df_frame_send_fail(int fd, int err, const char *message)
 {
-	return df_frame_send_json(fd, 'f',
-				  json_pack("{s:i, s:s}", "errno", -err,
-					    "message", message));
+	return df_frame_send_json(
+		fd, 'f',
+		json_pack("{s:i, s:s}", "errno", -err, "message", message));
 }
 
 static int read_exactly(int fd, unsigned char *to, size_t len)
@@ -106,10 +106,9 @@ int df_unix_listen(const char *path)
 		return -errno;
 	mode_t old = umask(0177);
 	unlink(path);
-	err = bind(fd, (struct sockaddr *)&un, sizeof(un)) ||
-			      listen(fd, 64) ?
-		      -errno :
-		      0;
+	err = bind(fd, (struct sockaddr *)&un, sizeof(un)) || listen(fd, 64)
+		      ? -errno
+		      : 0;
 	umask(old);
 	if (err) {
 		close(fd);

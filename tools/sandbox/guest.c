@@ -68,8 +68,8 @@ int df_sh_run(struct df_sh *s, const char *script, const char *const args[])
 
 static const char *last_line(struct df_buf *b)
 {
-	while (b->len && (b->data[b->len - 1] == '\n' ||
-			  b->data[b->len - 1] == ' '))
+	while (b->len &&
+	       (b->data[b->len - 1] == '\n' || b->data[b->len - 1] == ' '))
 		b->len--;
 	const char *text = df_buf_cstr(b);
 	const char *nl = strrchr(text, '\n');
@@ -153,9 +153,9 @@ static char *temporary_beside(const char *path)
 }
 
 /* What arrived must be what was sent, before anybody sees it. */
-static int check_and_move(struct df_prov *p, struct df_sb *sb,
-			  const char *user, const char *tmp, const char *path,
-			  int64_t size, int mode)
+static int check_and_move(struct df_prov *p, struct df_sb *sb, const char *user,
+			  const char *tmp, const char *path, int64_t size,
+			  int mode)
 {
 	json_t *entry = NULL;
 	struct df_sh s;

@@ -97,8 +97,7 @@ CURL *df_http_easy(struct df_http *h, struct curl_slist *headers)
 	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)SILENT_S);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, "deeplake-sandbox/" DF_VERSION);
-	curl_easy_setopt(c, CURLOPT_HTTP_VERSION,
-			 (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
 	if (ca && *ca)
 		curl_easy_setopt(c, CURLOPT_CAINFO, ca);
@@ -223,8 +222,7 @@ static curl_mime *set_body(CURL *c, struct xfer *x)
 				 (curl_off_t)r->body_len);
 		curl_easy_setopt(c, CURLOPT_POSTFIELDS, r->body);
 	} else if (!strcmp(r->method, "POST")) {
-		curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE,
-				 (curl_off_t)0);
+		curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);
 		curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
 	}
 	return NULL;
@@ -307,12 +305,12 @@ static long retry_wait_ms(const struct df_req *req, const struct df_resp *resp,
 	if (err || req->from)
 		return -1; /* what was read from `from` is gone */
 	if (resp->status == 429)
-		return resp->retry_after_s >= 0 ?
-			       resp->retry_after_s * 1000 + jitter :
-			       -1;
+		return resp->retry_after_s >= 0
+			       ? resp->retry_after_s * 1000 + jitter
+			       : -1;
 	if (resp->status == 503)
-		return resp->retry_after_s > 0 ? resp->retry_after_s * 1000 :
-						 wait;
+		return resp->retry_after_s > 0 ? resp->retry_after_s * 1000
+					       : wait;
 	return -1;
 }
 

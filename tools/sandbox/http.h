@@ -35,8 +35,8 @@ struct df_req {
 
 struct df_resp {
 	long status;
-	struct df_buf body;    /* at most 32 MiB */
-	long retry_after_s;    /* -1 = none */
+	struct df_buf body; /* at most 32 MiB */
+	long retry_after_s; /* -1 = none */
 	char content_type[64];
 	char next_token[1024]; /* X-Next-Token */
 };

@@ -56,7 +56,7 @@ static int run_program(const char *const argv[])
 static int copy_tree(const char *from, const char *to)
 {
 	const char *const argv[] = { "cp", "-a", "--reflink=auto", "--", from,
-				     to, NULL };
+				     to,   NULL };
 
 	int err = run_program(argv);
 	return err ? df_fail(err, "copy %s to %s", from, to) : 0;
@@ -72,9 +72,9 @@ static char *snapshot_path(const struct df_local *l, const char *id)
 static int make_disk(const struct df_local *l, const char *template_id,
 		     const char *disk)
 {
-	static const char *const dirs[] = { "home",	 "tmp",	    "var",
-					    "var/tmp",	 "var/cache",
-					    "var/lib",	 "var/log" };
+	static const char *const dirs[] = { "home",    "tmp",       "var",
+					    "var/tmp", "var/cache", "var/lib",
+					    "var/log" };
 	struct stat st;
 
 	if (template_id && strcmp(template_id, "base") != 0) {
@@ -171,8 +171,7 @@ static int set_limits(json_t *state, const struct df_sb_spec *spec,
 			    "user may divide (systemd: Delegate=yes)",
 			    spec->memory_mb);
 	else if (got)
-		df_log_warn("--max-procs %ld does not hold: no cgroup",
-			    procs);
+		df_log_warn("--max-procs %ld does not hold: no cgroup", procs);
 	json_object_set_new(state, "cgroups", dirs);
 	json_object_set_new(config, "procs", json_integer(procs));
 	return 0;
@@ -181,10 +180,10 @@ static int set_limits(json_t *state, const struct df_sb_spec *spec,
 static int sb_of(const json_t *state, struct df_sb **out)
 {
 	const json_t *meta = json_object_get(state, "metadata");
-	const char *name = json_string_value(
-		json_object_get(meta, DF_META_NAME));
-	const char *dir = json_string_value(
-		json_object_get(meta, DF_META_WORKDIR));
+	const char *name =
+		json_string_value(json_object_get(meta, DF_META_NAME));
+	const char *dir =
+		json_string_value(json_object_get(meta, DF_META_WORKDIR));
 	struct df_sb *sb = calloc(1, sizeof(*sb));
 
 	if (!sb)
@@ -221,8 +220,8 @@ static int start(struct df_local *l, const struct df_sb_spec *spec,
 		err = make_disk(l, spec->template_id,
 				df_json_str(state, "disk"));
 	if (!err)
-		err = df_keeper_start(l, state, config, env,
-				      port ? host : NULL, port);
+		err = df_keeper_start(l, state, config, env, port ? host : NULL,
+				      port);
 	json_decref(config);
 	json_decref(env);
 	return err;
@@ -315,8 +314,9 @@ static int local_kill(struct df_prov *p, struct df_sb *sb)
 
 static int local_timeout(struct df_prov *p, struct df_sb *sb, long s)
 {
-	return ask(p, sb, json_pack("{s:s, s:I}", "op", "timeout", "s",
-				    (json_int_t)s));
+	return ask(
+		p, sb,
+		json_pack("{s:s, s:I}", "op", "timeout", "s", (json_int_t)s));
 }
 
 static int local_pause(struct df_prov *p, struct df_sb *sb)
@@ -330,15 +330,16 @@ static int local_pause(struct df_prov *p, struct df_sb *sb)
 
 static int local_resume(struct df_prov *p, struct df_sb *sb, long timeout_s)
 {
-	int err = ask(p, sb, json_pack("{s:s, s:I}", "op", "resume", "s",
-				       (json_int_t)timeout_s));
+	int err = ask(p, sb,
+		      json_pack("{s:s, s:I}", "op", "resume", "s",
+				(json_int_t)timeout_s));
 
 	return err == -EALREADY ? 0 : err;
 }
 
 /* The disk as it is, without what lives in memory. */
-static int local_snapshot(struct df_prov *p, struct df_sb *sb,
-			  const char *name, char **id)
+static int local_snapshot(struct df_prov *p, struct df_sb *sb, const char *name,
+			  char **id)
 {
 	struct df_local *l = (struct df_local *)p;
 	DF_FREE char *dir = df_strf("%s/snapshots", l->disks);
@@ -374,9 +375,10 @@ static int fork_one(struct df_local *l, const json_t *state, const char *snap,
 	const char *key;
 	json_t *v;
 
-	json_object_foreach(json_object_get(state, "metadata"), key, v)
-		if (strcmp(key, DF_META_NAME)) /* a name is one sandbox's */
-			df_pairs_set(&meta, key, json_string_value(v));
+	json_object_foreach(
+		json_object_get(state, "metadata"), key,
+		v) if (strcmp(key, DF_META_NAME)) /* a name is one sandbox's */
+		df_pairs_set(&meta, key, json_string_value(v));
 	struct df_sb_spec spec = {
 		.template_id = snap,
 		.timeout_s = timeout_s,
@@ -450,10 +452,9 @@ static int local_url(struct df_prov *p, struct df_sb *sb, int port, char **url)
 {
 	json_t *answer = NULL;
 
-	int err = df_keeper_ask((struct df_local *)p, sb->id,
-				json_pack("{s:s, s:i}", "op", "url", "port",
-					  port),
-				&answer);
+	int err = df_keeper_ask(
+		(struct df_local *)p, sb->id,
+		json_pack("{s:s, s:i}", "op", "url", "port", port), &answer);
 	if (!err)
 		*url = strdup(df_json_str(answer, "url"));
 	json_decref(answer);

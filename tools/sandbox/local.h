@@ -39,8 +39,7 @@ struct df_local {
 /* local_state.c */
 int df_local_dirs(struct df_local *l);
 /* Caller frees; NULL without memory. */
-char *df_local_path(const struct df_local *l, const char *id,
-		    const char *file);
+char *df_local_path(const struct df_local *l, const char *id, const char *file);
 /* -ENOENT (silent) when there is none, or when its keeper is gone: what that
  * one left is then removed. */
 int df_local_load(const struct df_local *l, const char *id, json_t **state);

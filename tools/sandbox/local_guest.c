@@ -99,12 +99,11 @@ static json_t *exec_request(const struct df_sb *sb, const struct df_exec *e)
 
 	for (size_t i = 0; e->argv[i]; i++)
 		json_array_append_new(argv, json_string(e->argv[i]));
-	json_t *req = json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:i, s:i}",
-				"op", "exec", "argv", argv, "env",
-				df_pairs_json(e->env), "background",
-				e->background, "tty", e->tty, "stdin",
-				e->in_fd >= 0, "cols", e->cols,
-				"rows", e->rows);
+	json_t *req =
+		json_pack("{s:s, s:o, s:o, s:b, s:b, s:b, s:i, s:i}", "op",
+			  "exec", "argv", argv, "env", df_pairs_json(e->env),
+			  "background", e->background, "tty", e->tty, "stdin",
+			  e->in_fd >= 0, "cols", e->cols, "rows", e->rows);
 	if (req && cwd)
 		json_object_set_new(req, "cwd", json_string(cwd));
 	return req;
@@ -115,10 +114,10 @@ static void send_signal(struct df_prov *p, struct df_sb *sb, long pid, int sig)
 	struct df_buf buf;
 	char type;
 
-	DF_CLOSE int fd = guest_open(p, sb,
-				     json_pack("{s:s, s:I, s:i}", "op",
-					       "signal", "pid",
-					       (json_int_t)pid, "signal", sig));
+	DF_CLOSE int fd =
+		guest_open(p, sb,
+			   json_pack("{s:s, s:I, s:i}", "op", "signal", "pid",
+				     (json_int_t)pid, "signal", sig));
 	if (fd < 0)
 		return;
 	df_buf_init(&buf, DF_FRAME_MAX);
@@ -159,23 +158,22 @@ static int stream_frame(struct stream *s)
 		return -EPIPE;
 	}
 	if (type == 'o' || type == 'e')
-		return s->e->output ?
-			       s->e->output(s->e->arg, type == 'o' ? 1 : 2,
-					    s->buf.data, s->buf.len) :
-			       0;
+		return s->e->output
+			       ? s->e->output(s->e->arg, type == 'o' ? 1 : 2,
+					      s->buf.data, s->buf.len)
+			       : 0;
 	if (type == 'f')
 		return guest_failed(&s->buf, 0);
 	json_t *o = df_frame_json(&s->buf);
 	if (type == 'p') {
-		s->end->pid = (long)json_integer_value(
-			json_object_get(o, "pid"));
+		s->end->pid =
+			(long)json_integer_value(json_object_get(o, "pid"));
 		s->done = s->e->background;
 	} else if (type == 'x') {
 		s->end->status = df_watch_status(
 			&s->watch,
 			(int)json_integer_value(json_object_get(o, "code")),
-			(int)json_integer_value(
-				json_object_get(o, "signal")));
+			(int)json_integer_value(json_object_get(o, "signal")));
 		s->done = true;
 	}
 	json_decref(o);
@@ -247,9 +245,8 @@ int df_local_get(struct df_prov *p, struct df_sb *sb, const char *user,
 	int err = check_user(user);
 	if (err)
 		return err;
-	DF_CLOSE int fd = guest_open(p, sb,
-				     json_pack("{s:s, s:s}", "op", "get",
-					       "path", path));
+	DF_CLOSE int fd = guest_open(
+		p, sb, json_pack("{s:s, s:s}", "op", "get", "path", path));
 	if (fd < 0)
 		return fd;
 	df_buf_init(&buf, DF_FRAME_MAX);
@@ -264,8 +261,8 @@ int df_local_get(struct df_prov *p, struct df_sb *sb, const char *user,
 		err = to(arg, buf.data, buf.len);
 	}
 	df_buf_release(&buf);
-	return err == -EPIPE ? df_fail(err, "%s: the sandbox ended", path) :
-			       err;
+	return err == -EPIPE ? df_fail(err, "%s: the sandbox ended", path)
+			     : err;
 }
 
 static int one_answer(int fd, int quiet, json_t **out)
@@ -296,14 +293,13 @@ int df_local_put(struct df_prov *p, struct df_sb *sb, const char *user,
 	int err = data ? check_user(user) : -ENOMEM;
 	if (err)
 		return err;
-	DF_CLOSE int fd = guest_open(p, sb,
-				     json_pack("{s:s, s:s}", "op", "put",
-					       "path", path));
+	DF_CLOSE int fd = guest_open(
+		p, sb, json_pack("{s:s, s:s}", "op", "put", "path", path));
 	if (fd < 0)
 		return fd;
 	while (!err && (n = from(arg, data, CHUNK * 8)) > 0)
-		err = df_intr_now() ? -EINTR :
-				      df_frame_send(fd, 'd', data, (size_t)n);
+		err = df_intr_now() ? -EINTR
+				    : df_frame_send(fd, 'd', data, (size_t)n);
 	if (n < 0 || err == -EINTR)
 		return n < 0 ? (int)n : err;
 	if (!err)
@@ -316,8 +312,8 @@ int df_local_fs(struct df_prov *p, struct df_sb *sb, enum df_fs_op op,
 		const char *user, const char *a, const char *b, json_t **out)
 {
 	static const char *const names[] = {
-		[DF_FS_STAT] = "stat",	 [DF_FS_LIST] = "list",
-		[DF_FS_MKDIR] = "mkdir", [DF_FS_MOVE] = "move",
+		[DF_FS_STAT] = "stat",     [DF_FS_LIST] = "list",
+		[DF_FS_MKDIR] = "mkdir",   [DF_FS_MOVE] = "move",
 		[DF_FS_REMOVE] = "remove",
 	};
 	json_t *answer = NULL;
@@ -325,15 +321,15 @@ int df_local_fs(struct df_prov *p, struct df_sb *sb, enum df_fs_op op,
 	int err = check_user(user);
 	if (err)
 		return err;
-	DF_CLOSE int fd = guest_open(
-		p, sb,
-		json_pack("{s:s, s:s, s:s*}", "op", names[op], "path", a, "to",
-			  b));
+	DF_CLOSE int fd = guest_open(p, sb,
+				     json_pack("{s:s, s:s, s:s*}", "op",
+					       names[op], "path", a, "to", b));
 	if (fd < 0)
 		return fd;
-	err = one_answer(fd, op == DF_FS_STAT	? -ENOENT :
-			     op == DF_FS_MKDIR ? -EEXIST :
-						  0,
+	err = one_answer(fd,
+			 op == DF_FS_STAT    ? -ENOENT
+			 : op == DF_FS_MKDIR ? -EEXIST
+					     : 0,
 			 &answer);
 	if (!err && out)
 		*out = json_incref(json_object_get(

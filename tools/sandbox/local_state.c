@@ -21,8 +21,9 @@ static int private_dir(const char *path)
 	struct stat st;
 
 	if (mkdir(path, 0700) && errno != EEXIST)
-		return df_fail(-errno, "create %s (set DEEPLAKE_SANDBOX_DIR "
-				       "to a directory of yours)",
+		return df_fail(-errno,
+			       "create %s (set DEEPLAKE_SANDBOX_DIR "
+			       "to a directory of yours)",
 			       path);
 	if (lstat(path, &st))
 		return df_fail(-errno, "%s", path);
@@ -57,8 +58,8 @@ int df_local_dirs(struct df_local *l)
 		else
 			l->root = df_strf("/tmp/deeplake-sandbox-%d",
 					  (int)geteuid());
-		l->disks = df_strf("/var/tmp/deeplake-sandbox-%d",
-				   (int)geteuid());
+		l->disks =
+			df_strf("/var/tmp/deeplake-sandbox-%d", (int)geteuid());
 	}
 	if (!l->root || !l->disks)
 		return -ENOMEM;

@@ -135,8 +135,7 @@ static int check_name(struct df_prov *p, const char *name)
 		err = p->ops->list(p, &f, &list);
 	if (!err && json_array_size(list)) {
 		df_log_error("--name \"%s\" is taken by %s", name,
-			     df_json_str(json_array_get(list, 0),
-					 "sandboxID"));
+			     df_json_str(json_array_get(list, 0), "sandboxID"));
 		err = -EEXIST;
 	}
 	json_decref(list);
@@ -181,8 +180,7 @@ int df_make(struct df_prov *p, const struct df_plan *plan, const char *name,
 	if (!err)
 		return 0;
 	if (a->keep) {
-		df_log_warn("sandbox %s is left as it is (--keep)",
-			    (*out)->id);
+		df_log_warn("sandbox %s is left as it is (--keep)", (*out)->id);
 	} else {
 		df_intr_hold(1); /* nothing was done in it: no flush */
 		p->ops->kill(p, *out);

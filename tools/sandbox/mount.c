@@ -17,36 +17,51 @@
 
 #define BUNDLE_AT "/tmp/.deeplake-bundle.tar.gz"
 
+/* Cut text at colons; the options, the last field, may hold more of them. */
+static int cut_fields(char *text, char *f[4])
+{
+	int n = 0;
+
+	while (text && n < 4) {
+		f[n++] = text;
+		bool options = n == 3 && f[2][0] != '/';
+		text = n < 4 && !options ? strchr(text, ':') : NULL;
+		if (text)
+			*text++ = 0;
+	}
+	return n;
+}
+
+static bool good_path(const char *path)
+{
+	size_t len = strlen(path);
+
+	return path[0] == '/' && path[1] && !strstr(path, "/../") &&
+	       (len < 3 || strcmp(path + len - 3, "/..") != 0);
+}
+
 static int split_mount(struct df_mount *m, const char *text)
 {
 	DF_FREE char *copy = strdup(text);
 	char *f[4] = { NULL };
-	int n = 0;
-	char *at = copy;
 
 	if (!copy)
 		return -ENOMEM;
-	while (n < 4 && at) {
-		f[n++] = at;
-		at = n < 4 ? strchr(at, ':') : NULL;
-		if (at && n == 3 && f[2][0] != '/')
-			at = NULL; /* options may hold colons */
-		if (at)
-			*at++ = 0;
-	}
+	int n = cut_fields(copy, f);
 	bool sub = n >= 3 && f[1][0] == '/' && f[2][0] == '/';
 	const char *path = f[sub ? 2 : 1];
 	const char *options = f[sub ? 3 : 2];
-	if (n < 2 || !f[0][0] || path[0] != '/' || !path[1] ||
-	    strstr(path, "/../"))
+	if (n < 2 || !f[0][0] || !good_path(path))
 		return -EINVAL;
 	m->table = sub ? df_strf("%s:%s", f[0], f[1]) : strdup(f[0]);
 	m->path = strdup(path);
 	m->options = strdup(options ? options : "");
-	size_t len = m->path ? strlen(m->path) : 0;
+	if (!m->table || !m->path || !m->options)
+		return -ENOMEM;
+	size_t len = strlen(m->path);
 	while (len > 1 && m->path[len - 1] == '/')
 		m->path[--len] = 0;
-	return m->table && m->path && m->options ? 0 : -ENOMEM;
+	return 0;
 }
 
 int df_mounts_add(struct df_mounts *m, const char *text)
@@ -275,10 +290,8 @@ static int put_credentials(struct df_prov *p, struct df_sb *sb,
 			     df_sh_said(&s));
 		err = -EIO;
 	}
-	DF_FREE char *tmp = df_strf("%s/.credentials.new",
-				    df_buf_cstr(&s.out));
-	DF_FREE char *to = df_strf("%s/credentials.json",
-				   df_buf_cstr(&s.out));
+	DF_FREE char *tmp = df_strf("%s/.credentials.new", df_buf_cstr(&s.out));
+	DF_FREE char *to = df_strf("%s/credentials.json", df_buf_cstr(&s.out));
 	df_sh_release(&s);
 	if (err)
 		return err;
@@ -291,8 +304,7 @@ static int put_credentials(struct df_prov *p, struct df_sb *sb,
 		err = -EIO;
 	}
 	json_decref(entry);
-	return err ? err :
-		     p->ops->fs(p, sb, DF_FS_MOVE, user, tmp, to, NULL);
+	return err ? err : p->ops->fs(p, sb, DF_FS_MOVE, user, tmp, to, NULL);
 }
 
 /* As the user.  $1 table, $2 path, $3 options. */
@@ -345,8 +357,7 @@ static char *mount_options(const struct df_mount *m)
 {
 	if (strstr(m->options, "allow_other"))
 		return strdup(m->options);
-	return df_strf("allow_other%s%s", m->options[0] ? "," : "",
-		       m->options);
+	return df_strf("allow_other%s%s", m->options[0] ? "," : "", m->options);
 }
 
 static int mount_one(struct df_prov *p, struct df_sb *sb,
@@ -363,9 +374,9 @@ static int mount_one(struct df_prov *p, struct df_sb *sb,
 		df_log_error("mount %s at %s in %s failed (status %d): %s",
 			     m->table, m->path, sb->id, s.status,
 			     df_sh_said(&s));
-		err = s.status == DF_EXIT_CREDENTIALS ? -EACCES :
-		      s.status == DF_EXIT_UNREACHABLE ? DF_EOFFLINE :
-							-EIO;
+		err = s.status == DF_EXIT_CREDENTIALS   ? -EACCES
+		      : s.status == DF_EXIT_UNREACHABLE ? DF_EOFFLINE
+							: -EIO;
 	}
 	if (!err)
 		err = mount_answers(&s, m->path);
@@ -373,9 +384,8 @@ static int mount_one(struct df_prov *p, struct df_sb *sb,
 	return err;
 }
 
-int df_mount_all(struct df_prov *p, struct df_sb *sb,
-		 const struct df_mounts *m, const struct df_creds *c,
-		 const char *user, const char *bundle)
+int df_mount_all(struct df_prov *p, struct df_sb *sb, const struct df_mounts *m,
+		 const struct df_creds *c, const char *user, const char *bundle)
 {
 	DF_FREE char *who = NULL;
 	struct df_sh s;
@@ -436,13 +446,13 @@ int df_mount_list(struct df_prov *p, struct df_sb *sb, json_t **list)
 		char *type = path ? strchr(path + 1, ' ') : NULL;
 		if (!type || strncmp(type, " fuse.deeplakefs ", 17))
 			continue;
-		DF_FREE char *clear = proc_unescape(path + 1,
-						    (size_t)(type - path - 1));
+		DF_FREE char *clear =
+			proc_unescape(path + 1, (size_t)(type - path - 1));
 		const char *uid = strstr(type, "user_id=");
 		json_array_append_new(
-			*list, json_pack("{s:s, s:i}", "path", clear, "uid",
-					 uid ? (int)strtol(uid + 8, NULL, 10) :
-					       0));
+			*list,
+			json_pack("{s:s, s:i}", "path", clear, "uid",
+				  uid ? (int)strtol(uid + 8, NULL, 10) : 0));
 	}
 	free(text);
 	df_sh_release(&s);
@@ -459,7 +469,8 @@ int df_mount_prove(struct df_prov *p, struct df_sb *sb)
 	size_t i;
 
 	int err = df_mount_list(p, sb, &list);
-	json_array_foreach(list, i, m) {
+	json_array_foreach(list, i, m)
+	{
 		const char *const args[] = { df_json_str(m, "path"), NULL };
 		struct df_sh s;
 		if (err)

@@ -29,9 +29,9 @@ void df_mounts_release(struct df_mounts *m);
 
 /* Mount all of them.  user: NULL = the sandbox's usual; bundle: path of the
  * driver's archive, or NULL = search. */
-int df_mount_all(struct df_prov *p, struct df_sb *sb,
-		 const struct df_mounts *m, const struct df_creds *c,
-		 const char *user, const char *bundle);
+int df_mount_all(struct df_prov *p, struct df_sb *sb, const struct df_mounts *m,
+		 const struct df_creds *c, const char *user,
+		 const char *bundle);
 /* The archive to upload: caller frees; NULL (silent) if none is found. */
 char *df_bundle_find(const char *given);
 

@@ -129,10 +129,11 @@ static int find_listed(json_t *all, const char *what, char **id)
 	size_t i;
 	json_t *o;
 
-	json_array_foreach(all, i, o) {
+	json_array_foreach(all, i, o)
+	{
 		const char *sid = info_str(o, "sandboxID");
-		const char *name = info_str(json_object_get(o, "metadata"),
-					    DF_META_NAME);
+		const char *name =
+			info_str(json_object_get(o, "metadata"), DF_META_NAME);
 		if (*name && strcmp(name, what) == 0) {
 			by_name = sid;
 			names++;

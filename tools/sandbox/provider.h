@@ -41,7 +41,7 @@ json_t *df_pairs_json(const struct df_pairs *p);
 
 /* Metadata keys of our own; [A-Za-z0-9._-] so that filters need no quoting. */
 #define DF_META_NAME "deeplake_name"
-#define DF_META_CREATE "deeplake_create" /* finds one whose answer was lost */
+#define DF_META_CREATE "deeplake_create"   /* finds one whose answer was lost */
 #define DF_META_WORKDIR "deeplake_workdir" /* cwd of commands */
 
 struct df_sb_spec {
@@ -50,13 +50,13 @@ struct df_sb_spec {
 	long timeout_s;
 	const struct df_pairs *env;
 	const struct df_pairs *metadata;
-	const char *workdir;     /* NULL = home; only noted, not made */
-	const char *server;      /* the table server's URL, or NULL: local makes
+	const char *workdir; /* NULL = home; only noted, not made */
+	const char *server;  /* the table server's URL, or NULL: local makes
 				  * it reachable inside */
-	long memory_mb;          /* 0 = no limit of ours; local only */
-	long max_procs;          /* local only */
+	long memory_mb;      /* 0 = no limit of ours; local only */
+	long max_procs;      /* local only */
 	bool internet;
-	bool auto_pause;         /* at the end of its time: pause, not kill */
+	bool auto_pause; /* at the end of its time: pause, not kill */
 };
 
 struct df_sb {
@@ -67,23 +67,23 @@ struct df_sb {
 	char *traffic_token; /* secret, or NULL */
 	char *domain;        /* or NULL = the configured one */
 	char *template_id;
-	bool fresh;          /* just made or resumed: 502 may be passing */
+	bool fresh; /* just made or resumed: 502 may be passing */
 };
 void df_sb_free(struct df_sb *sb);
 
 /* One run of a program.  argv[0] is searched in PATH. */
 struct df_exec {
-	const char *const *argv;     /* NULL-terminated */
-	const struct df_pairs *env;  /* or NULL */
-	const char *cwd;             /* NULL = home */
-	const char *user;            /* NULL = the sandbox's usual user */
-	long timeout_s;              /* 0 = none */
-	bool background;             /* return once it runs; output is dropped */
+	const char *const *argv;    /* NULL-terminated */
+	const struct df_pairs *env; /* or NULL */
+	const char *cwd;            /* NULL = home */
+	const char *user;           /* NULL = the sandbox's usual user */
+	long timeout_s;             /* 0 = none */
+	bool background;            /* return once it runs; output is dropped */
 	bool tty;
-	bool forward_signals;        /* SIGINT and SIGTERM go to the process */
-	unsigned short cols, rows;   /* with tty */
-	bool plain;                  /* as it is: no login shell around it */
-	int in_fd;                   /* -1 = no input; never for secrets:
+	bool forward_signals;      /* SIGINT and SIGTERM go to the process */
+	unsigned short cols, rows; /* with tty */
+	bool plain;                /* as it is: no login shell around it */
+	int in_fd;                 /* -1 = no input; never for secrets:
 				      * guest agents log it */
 	/* stream: 1 stdout (or terminal), 2 stderr; < 0 stops with that. */
 	int (*output)(void *arg, int stream, const void *data, size_t len);
@@ -153,8 +153,7 @@ struct df_prov_ops {
 	int (*put)(struct df_prov *p, struct df_sb *sb, const char *user,
 		   const char *path, df_read_fn *from, void *arg);
 	int (*fs)(struct df_prov *p, struct df_sb *sb, enum df_fs_op op,
-		  const char *user, const char *a, const char *b,
-		  json_t **out);
+		  const char *user, const char *a, const char *b, json_t **out);
 	void (*free)(struct df_prov *p);
 };
 

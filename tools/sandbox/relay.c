@@ -84,8 +84,7 @@ void df_relay_pump(int a, int b)
 			break;
 		bool broken = false;
 		for (int i = 0; i < 2; i++)
-			broken |= !half_step(&h[i],
-					     p[i].revents & ~POLLOUT,
+			broken |= !half_step(&h[i], p[i].revents & ~POLLOUT,
 					     p[1 - i].revents & ~POLLIN);
 		if (broken)
 			break;
@@ -143,8 +142,8 @@ static int connect_one(const struct addrinfo *ai, int timeout_ms)
 	int err = 0;
 	socklen_t len = sizeof(err);
 
-	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			0);
+	int fd = socket(ai->ai_family,
+			SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, ai->ai_addr, ai->ai_addrlen) && errno != EINPROGRESS) {

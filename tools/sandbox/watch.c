@@ -45,9 +45,9 @@ int df_watch_next(struct df_watch *w)
 
 int df_watch_wait_ms(const struct df_watch *w, int max_ms)
 {
-	int64_t at = w->term_ns ? w->term_ns :
-		     w->kill_ns ? w->kill_ns :
-				  w->end_ns;
+	int64_t at = w->term_ns   ? w->term_ns
+		     : w->kill_ns ? w->kill_ns
+				  : w->end_ns;
 
 	if (!at)
 		return max_ms;

@@ -12,10 +12,10 @@
 #include <stdint.h>
 
 struct df_watch {
-	int64_t term_ns;  /* deadline of the process; 0 = none */
-	int64_t kill_ns;  /* after TERM; 0 = not sent yet */
-	int64_t end_ns;   /* after KILL: give up waiting */
-	int forwarded;    /* signals handed on */
+	int64_t term_ns; /* deadline of the process; 0 = none */
+	int64_t kill_ns; /* after TERM; 0 = not sent yet */
+	int64_t end_ns;  /* after KILL: give up waiting */
+	int forwarded;   /* signals handed on */
 	bool forward;
 	bool timed_out;
 };
