@@ -281,7 +281,7 @@ static void wipe(const char *dir)
 static void reopen(struct node *nd, struct table *t, bool cold)
 {
 	struct link *l = df_xalloc(sizeof(*l));
-	struct df_remote *lower = &l->r, *r = NULL;
+	struct df_remote *r = &l->r;
 	struct df_vol_conf conf = { .cache_dir = nd->dir, .table = "t",
 				    .cache_size = 256 << 20 };
 
@@ -289,8 +289,6 @@ static void reopen(struct node *nd, struct table *t, bool cold)
 	l->r.ops = &m_ops;
 	l->r.pack_max = 4 << 20;
 	l->r.latency_ms = 1;
-	assert_int_equal(df_inlinepack_new(nd->dir, &lower, &r), 0);
-	assert_null(lower);
 	/* without a deadline nothing is read yet, as the mount of a sim node */
 	assert_int_equal(df_step_open_fork(&conf, &r, &nd->v), 0);
 	if (cold)
