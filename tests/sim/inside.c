@@ -126,3 +126,11 @@ struct df_id newest_row(const struct node *nd)
 		fail(nd->w, "n%u cut a row and has none noted", nd->uid);
 	return o->row.id;
 }
+
+bool all_sent(const struct node *nd)
+{
+	for (const struct df_outrow *o = nd->v->out; o; o = o->next)
+		if (!o->acked)
+			return false;
+	return true;
+}

@@ -274,6 +274,7 @@ int read_bytes(struct df_vol *v, df_nid nid, uint64_t off, void *buf,
 /* ---- inside.c: every register of a node, on stderr; the row noted last */
 void dump_node(struct node *nd);
 struct df_id newest_row(const struct node *nd);
+bool all_sent(const struct node *nd); /* every noted row is acknowledged */
 
 /* ---- check.c */
 /* Called when a row is first put: is its past what its writer shows? */

@@ -334,11 +334,11 @@ void node_fold(struct node *nd)
 
 void node_push(struct node *nd)
 {
-	for (int i = 0; i < 8; i++) {
+	for (int i = 0; i < 40; i++) {
 		int more = node_cut(nd);
 		int err = node_send(nd);
 
-		if (!more && !err && !nd->cuts)
+		if (!more && !err && all_sent(nd))
 			return;
 	}
 	fail(nd->w, "n%u never has all of it sent", nd->uid);
@@ -415,7 +415,7 @@ static void step_checkpoint(struct world *w, struct node *nd)
 	int sent = 0;
 	int err;
 
-	while (nd->cuts || node_cut(nd) == 1) {
+	while (node_cut(nd) == 1 || !all_sent(nd)) {
 		sent = node_send(nd);
 		if (sent)
 			return; /* a checkpoint is of what the table has */
