@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -130,10 +131,43 @@ struct stream {
 	struct df_exec_end *end;
 	struct df_watch watch;
 	struct df_buf buf;
+	/* Frames on their way.  Never a blocking write: while the guest waits
+	 * for us to take output, it takes no input. */
+	struct df_buf out;
+	size_t out_at;
 	int fd;
 	int in_fd;
 	bool done;
 };
+
+static int stream_queue(struct stream *s, char type, const void *data,
+			size_t len)
+{
+	df_buf_put_u8(&s->out, (uint8_t)type);
+	df_buf_put_u32(&s->out, (uint32_t)len);
+	df_buf_put(&s->out, data, len);
+	return s->out.err;
+}
+
+/* The program may end without reading all: that is its business. */
+static void stream_send(struct stream *s)
+{
+	size_t left = s->out.len - s->out_at;
+
+	if (!left)
+		return;
+	ssize_t n = send(s->fd, s->out.data + s->out_at, left,
+			 MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0)
+		s->in_fd = -1;
+	s->out_at = n < 0 ? s->out.len : s->out_at + (size_t)n;
+	if (s->out_at == s->out.len) {
+		df_buf_reset(&s->out);
+		s->out_at = 0;
+	}
+}
 
 static int stream_in(struct stream *s)
 {
@@ -143,9 +177,9 @@ static int stream_in(struct stream *s)
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return 0;
 	if (n > 0)
-		return df_frame_send(s->fd, 'i', data, (size_t)n);
+		return stream_queue(s, 'i', data, (size_t)n);
 	s->in_fd = -1;
-	return df_frame_send(s->fd, 'c', NULL, 0);
+	return stream_queue(s, 'c', NULL, 0);
 }
 
 static int stream_frame(struct stream *s)
@@ -180,10 +214,23 @@ static int stream_frame(struct stream *s)
 	return 0;
 }
 
+static void stream_size(struct stream *s)
+{
+	struct winsize ws;
+	char text[64];
+
+	if (ioctl(0, TIOCGWINSZ, &ws))
+		return;
+	int n = snprintf(text, sizeof(text), "{\"cols\": %d, \"rows\": %d}",
+			 ws.ws_col, ws.ws_row);
+	stream_queue(s, 'w', text, (size_t)n);
+}
+
 static int stream_step(struct stream *s, struct df_prov *p, struct df_sb *sb)
 {
-	struct pollfd pf[3] = { { s->fd, POLLIN, 0 },
-				{ s->in_fd, POLLIN, 0 },
+	short out = s->out.len ? POLLOUT : 0;
+	struct pollfd pf[3] = { { s->fd, (short)(POLLIN | out), 0 },
+				{ s->out.len ? -1 : s->in_fd, POLLIN, 0 },
 				{ df_intr_fd(), POLLIN, 0 } };
 
 	int n = poll(pf, 3, df_watch_wait_ms(&s->watch, 60000));
@@ -196,21 +243,17 @@ static int stream_step(struct stream *s, struct df_prov *p, struct df_sb *sb)
 		return sig;
 	if (sig && s->end->pid)
 		send_signal(p, sb, s->end->pid, sig);
-	if (s->e->tty && df_intr_winch()) {
-		struct winsize ws;
-		if (!ioctl(0, TIOCGWINSZ, &ws))
-			df_frame_send_json(s->fd, 'w',
-					   json_pack("{s:i, s:i}", "cols",
-						     ws.ws_col, "rows",
-						     ws.ws_row));
-	}
+	if (s->e->tty && df_intr_winch())
+		stream_size(s);
+	if (n <= 0)
+		return 0;
 	int err = 0;
-	if (n > 0 && pf[0].revents)
+	if (pf[0].revents & ~POLLOUT)
 		err = stream_frame(s);
-	if (!err && !s->done && n > 0 && pf[1].revents && s->in_fd >= 0)
+	if (!err && !s->done && pf[1].revents && s->in_fd >= 0)
 		err = stream_in(s);
-	/* the program may end without reading all: that is its business */
-	return err == -EPIPE && s->in_fd >= 0 ? 0 : err;
+	stream_send(s);
+	return err;
 }
 
 int df_local_exec(struct df_prov *p, struct df_sb *sb, const struct df_exec *e,
@@ -226,12 +269,14 @@ int df_local_exec(struct df_prov *p, struct df_sb *sb, const struct df_exec *e,
 	if (s.fd < 0)
 		return s.fd;
 	df_buf_init(&s.buf, DF_FRAME_MAX);
+	df_buf_init(&s.out, DF_FRAME_MAX);
 	df_watch_init(&s.watch, e->timeout_s, e->forward_signals);
 	while (!err && !s.done)
 		err = stream_step(&s, p, sb);
 	if (err == -EINTR && end->pid)
 		send_signal(p, sb, end->pid, SIGTERM);
 	df_buf_release(&s.buf);
+	df_buf_release(&s.out);
 	close(s.fd);
 	return err;
 }
