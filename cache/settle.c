@@ -244,6 +244,14 @@ static const char *loser_name(const struct df_dirview *d, df_nid nid,
 	return NULL;
 }
 
+static bool is_hidden(const struct df_dirview *d, df_nid nid, const char *name)
+{
+	for (size_t i = 0; i < d->n_hidden; i++)
+		if (d->hidden[i].nid == nid && !strcmp(d->hidden[i].name, name))
+			return true;
+	return false;
+}
+
 static void settle_loser(struct df_vol *v, const struct df_dirview *d,
 			 const struct spot *at, df_nid nid)
 {
@@ -265,6 +273,9 @@ static void settle_loser(struct df_vol *v, const struct df_dirview *d,
 	df_tree_stamp(o, at->parent, at->name, &there);
 	if (!shown) { /* hidden: its text is the winner's */
 		uint32_t names = 0;
+		/* Shown before this operation began: it stays. */
+		if (!is_hidden(d, nid, at->name))
+			return;
 		for (uint32_t i = 0; i < o->n_links; i++)
 			names += o->links[i].there;
 		df_op_link(v, o, at->parent, at->name, false);
@@ -272,8 +283,8 @@ static void settle_loser(struct df_vol *v, const struct df_dirview *d,
 			df_op_gone(v, o);
 		return;
 	}
-	df_op_link(v, o, at->parent, shown, true);
 	df_op_link(v, o, at->parent, at->name, false);
+	df_op_link(v, o, at->parent, shown, true);
 }
 
 static void settle_spot(struct df_vol *v, struct views *s,
