@@ -135,6 +135,15 @@ static int pg_backup(struct df_store *store, const char *path)
 	return err;
 }
 
+static int pg_start(struct df_store *store)
+{
+	struct pg_store *s = (struct pg_store *)store;
+	int err = -pthread_create(&s->listener, NULL, listen_main, s);
+
+	s->listening = err == 0;
+	return err < 0 ? df_fail(err, "PostgreSQL: listening thread") : 0;
+}
+
 static void pg_stop(struct df_store *store)
 {
 	struct pg_store *s = (struct pg_store *)store;
@@ -173,11 +182,12 @@ static void pg_ops_fill(void)
 	pg_ops.run = pg_run;
 	pg_ops.feed = pg_feed;
 	pg_ops.backup = pg_backup;
+	pg_ops.start = pg_start;
 	pg_ops.stop = pg_stop;
 	pg_ops.free = pg_free;
 }
 
-int df_pgstore_open(const char *url, bool serve, struct df_store **out)
+int df_pgstore_open(const char *url, struct df_store **out)
 {
 	struct pg_store *s = calloc(1, sizeof(*s));
 	int err;
@@ -194,10 +204,6 @@ int df_pgstore_open(const char *url, bool serve, struct df_store **out)
 			   PG_ADMIN_MAX);
 	if (err == 0)
 		err = s->url == NULL ? -ENOMEM : pg_schema(s);
-	if (err == 0 && serve) {
-		err = -pthread_create(&s->listener, NULL, listen_main, s);
-		s->listening = err == 0;
-	}
 	if (err < 0) {
 		pg_stop(&s->store);
 		pg_free(&s->store);

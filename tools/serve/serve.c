@@ -81,7 +81,9 @@ static int server_open(struct df_server *s)
 		return df_fail(-ENOMEM, "deeplake serve");
 	s->store->on_commit_arg = s->feeds;
 	s->store->on_commit = df_feeds_commit;
-	err = df_auth_load(s->auth);
+	err = s->store->ops->start == NULL ? 0 : s->store->ops->start(s->store);
+	if (err == 0)
+		err = df_auth_load(s->auth);
 	if (err == 0)
 		err = df_listen_start(s);
 	if (err == 0 && s->conf.credentials != NULL)

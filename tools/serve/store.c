@@ -43,7 +43,7 @@ int df_store_open(const char *where, bool serve, struct df_store **out)
 		return df_litestore_open(where + 7, serve, out);
 	if (strncmp(where, "postgres://", 11) == 0 ||
 	    strncmp(where, "postgresql://", 13) == 0)
-		return df_pgstore_open(where, serve, out);
+		return df_pgstore_open(where, out);
 	df_log_error("--store %s: not a store: give sqlite:DIRECTORY or "
 		     "postgres://HOST/DATABASE",
 		     where);

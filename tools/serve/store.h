@@ -113,6 +113,9 @@ struct df_store_ops {
 
 	/* A copy that is whole and of one moment for each workspace. */
 	int (*backup)(struct df_store *s, const char *path);
+	/* Begin to call on_commit, which is set by now; NULL: nothing to
+	 * begin.  0 or -errno. */
+	int (*start)(struct df_store *s);
 	void (*stop)(struct df_store *s);
 	void (*free)(struct df_store *s); /* only after stop() */
 };
@@ -132,7 +135,7 @@ struct df_store {
  * token commands, beside it. */
 int df_store_open(const char *where, bool serve, struct df_store **out);
 int df_litestore_open(const char *dir, bool serve, struct df_store **out);
-int df_pgstore_open(const char *url, bool serve, struct df_store **out);
+int df_pgstore_open(const char *url, struct df_store **out);
 
 /* Workspace ids: lower-case letters, digits, single - and _ between. */
 bool df_workspace_id_ok(const char *id);
