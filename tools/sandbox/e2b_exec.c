@@ -166,6 +166,7 @@ static int in_send(struct stream *s, const char *method, json_t *body)
 	df_buf_put_str(&s->in_body, text);
 	if (!s->in_easy || s->in_body.err)
 		return -ENOMEM;
+	df_http_once(s->in_easy);
 	curl_easy_setopt(s->in_easy, CURLOPT_URL, url);
 	curl_easy_setopt(s->in_easy, CURLOPT_TIMEOUT_MS, 60000L);
 	curl_easy_setopt(s->in_easy, CURLOPT_WRITEFUNCTION, ignore_bytes);
@@ -353,6 +354,7 @@ static int stream_once(struct stream *s, bool resume, int *transfer)
 	if (!err && (!url || !s->easy))
 		err = -ENOMEM;
 	if (!err) {
+		df_http_once(s->easy);
 		curl_easy_setopt(s->easy, CURLOPT_URL, url);
 		curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_bytes);
 		curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);

@@ -104,6 +104,11 @@ CURL *df_http_easy(struct df_http *h, struct curl_slist *headers)
 	return c;
 }
 
+void df_http_once(CURL *c)
+{
+	curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L);
+}
+
 int df_http_error(CURLcode code)
 {
 	switch (code) {
@@ -274,6 +279,8 @@ static int do_once(struct df_http *h, struct df_req *req, struct df_resp *resp)
 	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
 	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, req->timeout_ms);
+	if (!req->repeat)
+		df_http_once(c);
 	curl_mime *mime = set_body(c, &x);
 	int err = run_multi(h, c);
 	if (!err)

@@ -53,6 +53,9 @@ int df_http_do(struct df_http *h, struct df_req *req, struct df_resp *resp);
 
 /* For streams: an easy handle with all of the above set, not started. */
 CURL *df_http_easy(struct df_http *h, struct curl_slist *headers);
+/* Not on a kept-alive connection: when such a one turns out dead, libcurl
+ * sends the request again by itself, and a command would run twice. */
+void df_http_once(CURL *c);
 CURLM *df_http_multi(struct df_http *h);
 /* The error of a finished transfer. */
 int df_http_error(CURLcode code);
