@@ -165,7 +165,8 @@ void df_item_write(struct df_vol *v, const struct df_obj *o,
 	df_coder_release(&c);
 }
 
-/* ---- replay */
+/* ---- replay.  An object whose jseq has reached the record was folded with all
+ * of it: its items are read and left alone. */
 struct replay {
 	struct df_vol *v;
 	struct df_rd r;
@@ -192,7 +193,7 @@ static void again_link(struct replay *p, struct df_obj *o)
 	bool there = df_rd_u8(&p->r);
 	DF_FREE char *name = df_get_name(&p->r);
 
-	if (!p->r.bad)
+	if (!p->r.bad && o->jseq < p->seq)
 		df_op_link(p->v, o, parent, name, there);
 }
 
@@ -204,7 +205,7 @@ static void again_place(struct replay *p, struct df_obj *o)
 	df_nid from = get_parent(p);
 	DF_FREE char *from_name = df_get_name(&p->r);
 
-	if (!p->r.bad)
+	if (!p->r.bad && o->jseq < p->seq)
 		df_op_place(p->v, o, there, parent, name, from, from_name);
 }
 
@@ -222,7 +223,7 @@ static void again_attrs(struct replay *p, struct df_obj *o)
 	a.btime_ns = df_rd_svar(&p->r);
 	a.mtime_ns = df_rd_svar(&p->r);
 	const uint8_t *at = df_rd_bytes(&p->r, DF_SYMLINK_MAX, &len);
-	if (p->r.bad)
+	if (p->r.bad || o->jseq >= p->seq)
 		return;
 	char *target = df_xalloc(len + 1);
 	memcpy(target, at, len);
@@ -242,7 +243,7 @@ static void again_xattr(struct replay *p, struct df_obj *o)
 	if (!p->r.bad)
 		memcpy(text, name, name_len);
 	const uint8_t *value = df_rd_bytes(&p->r, DF_XATTR_VALUE_MAX, &len);
-	if (!p->r.bad)
+	if (!p->r.bad && o->jseq < p->seq)
 		df_op_xattr(p->v, o, text, there, value, (uint32_t)len);
 }
 
@@ -255,7 +256,7 @@ static void again_gone(struct replay *p, struct df_obj *o)
 	df_coder_init(&c, true);
 	df_decode_vv(&c, &p->r, &vv);
 	df_coder_release(&c);
-	if (!p->r.bad) {
+	if (!p->r.bad && o->jseq < p->seq) {
 		df_tree_before(p->v, o, &w);
 		df_obj_join_gone(o, &vv, true);
 		df_tree_after(p->v, o, &w);
@@ -332,9 +333,12 @@ static void again(struct replay *p, enum df_item kind, struct df_obj *o)
 	case DF_I_ATTRS:
 		again_attrs(p, o);
 		break;
-	case DF_I_TIMES:
-		df_op_times(p->v, o, df_rd_u8(&p->r));
+	case DF_I_TIMES: {
+		bool mtime = df_rd_u8(&p->r);
+		if (o->jseq < p->seq)
+			df_op_times(p->v, o, mtime);
 		break;
+	}
 	case DF_I_XATTR:
 		again_xattr(p, o);
 		break;
