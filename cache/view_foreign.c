@@ -163,7 +163,7 @@ static int ask(struct df_view *w, struct df_stmt *s, struct df_answer *a)
 		.deadline_ns = df_deadline_ms(VIEW_TIMEOUT_MS),
 		.answer_max = DF_HTTP_ANSWER_CEILING,
 	};
-	int err = df_api_sql(w->v->remote->api, s, &call, a);
+	int err = df_api_sql(view_api(w->v), s, &call, a);
 
 	df_stmt_release(s);
 	return err;

@@ -9,15 +9,21 @@
 #include <string.h>
 
 #include "backend/api.h"
+#include "cache/inlinepack.h"
 #include "cache/viewi.h"
 
 #define DELETE_IDS 2000
 #define PRESENT_IDS 500
 #define PATHS 400
 
+struct df_api *view_api(const struct df_vol *v)
+{
+	return df_inlinepack_lower(v->remote)->api; /* tests/sim has none */
+}
+
 bool view_has_sql(const struct df_vol *v)
 {
-	return v->remote->api != NULL; /* tests/sim has none */
+	return view_api(v) != NULL;
 }
 
 static int run(struct df_vol *v, struct df_stmt *s, const char *what,
@@ -30,7 +36,7 @@ static int run(struct df_vol *v, struct df_stmt *s, const char *what,
 		.deadline_ns = df_deadline_ms(VIEW_TIMEOUT_MS),
 	};
 	struct df_answer none;
-	int err = df_api_sql(v->remote->api, s, &call, a ? a : &none);
+	int err = df_api_sql(view_api(v), s, &call, a ? a : &none);
 
 	df_stmt_release(s);
 	if (!err && !a)

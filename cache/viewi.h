@@ -136,6 +136,8 @@ int view_set_paths(struct df_vol *v, const struct df_view_want *want,
 		   size_t n);
 /* Remove somebody else's row.  id NULL: rows of this path without one. */
 int view_drop_foreign(struct df_vol *v, const char *path, const char *id);
+/* For SQL beside remote.h's operations; NULL in tests/sim. */
+struct df_api *view_api(const struct df_vol *v);
 bool view_has_sql(const struct df_vol *v);
 
 /* view_move.c */

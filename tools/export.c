@@ -26,12 +26,21 @@
 #define CHUNK (1 << 20)
 #define PART ".deeplake-part"
 
-struct export
-{
+/* A file with several names: where its first one was put. */
+struct first {
+	struct first *next;
+	uint64_t ino;
+	int dir;    /* owned */
+	char *name; /* owned */
+};
+
+struct exporter {
 	struct df_side side;
 	struct df_progress progress;
 	uint64_t bytes, files, same, failed;
 	uint8_t *chunk;
+	struct first *firsts[1024];
+	unsigned n_dirs; /* descriptors kept in firsts */
 };
 
 /* One directory's entries; names with their nodes. */
@@ -72,7 +81,7 @@ static int set_meta(int fd, const struct df_attr *a)
 	return 0;
 }
 
-static int get_bytes(struct export *ex, int fd, df_nid nid, uint64_t size)
+static int get_bytes(struct exporter *ex, int fd, df_nid nid, uint64_t size)
 {
 	for (uint64_t off = 0; off < size;) {
 		size_t want = (size_t)DF_MIN(size - off, (uint64_t)CHUNK), got;
@@ -91,12 +100,72 @@ static int get_bytes(struct export *ex, int fd, df_nid nid, uint64_t size)
 	return 0;
 }
 
-static int get_file(struct export *ex, int at, const struct df_dirent *d,
+#define DIRS_KEPT 512
+
+static struct first **first_slot(struct exporter *ex, uint64_t ino)
+{
+	struct first **f = &ex->firsts[ino % DF_ARRAY_LEN(ex->firsts)];
+
+	while (*f && (*f)->ino != ino)
+		f = &(*f)->next;
+	return f;
+}
+
+/* Another name of it is here already: true if this one is, too. */
+static bool link_first(struct exporter *ex, int at, const struct df_dirent *d)
+{
+	const struct first *f = *first_slot(ex, d->ino);
+	struct stat a, b;
+
+	if (!f)
+		return false;
+	if (!fstatat(f->dir, f->name, &a, AT_SYMLINK_NOFOLLOW) &&
+	    !fstatat(at, d->name, &b, AT_SYMLINK_NOFOLLOW) &&
+	    a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+		return true;
+	unlinkat(at, d->name, 0);
+	return !linkat(f->dir, f->name, at, d->name, 0);
+}
+
+/* Descriptors are few: what finds none becomes a file of its own. */
+static void note_first(struct exporter *ex, int at, const struct df_dirent *d)
+{
+	struct first **f = first_slot(ex, d->ino);
+
+	if (*f || ex->n_dirs >= DIRS_KEPT)
+		return;
+	int dir = fcntl(at, F_DUPFD_CLOEXEC, 0);
+	if (dir < 0)
+		return;
+	*f = df_xalloc(sizeof(**f));
+	**f = (struct first){ NULL, d->ino, dir, df_xstrdup(d->name) };
+	ex->n_dirs++;
+}
+
+static void free_firsts(struct exporter *ex)
+{
+	for (size_t i = 0; i < DF_ARRAY_LEN(ex->firsts); i++)
+		while (ex->firsts[i]) {
+			struct first *f = ex->firsts[i];
+			ex->firsts[i] = f->next;
+			close(f->dir);
+			free(f->name);
+			free(f);
+		}
+}
+
+static int get_file(struct exporter *ex, int at, const struct df_dirent *d,
 		    const char *path)
 {
 	const struct df_attr *a = &d->entry.attr;
 
+	if (a->nlink > 1 && link_first(ex, at, d)) {
+		ex->same++;
+		return 0;
+	}
 	if (is_there(at, d->name, a)) {
+		if (a->nlink > 1)
+			note_first(ex, at, d);
 		ex->same++;
 		return 0;
 	}
@@ -120,11 +189,13 @@ static int get_file(struct export *ex, int at, const struct df_dirent *d,
 		/* one bad file does not end it; a full disk does */
 		return err == -EIO ? 0 : err;
 	}
+	if (a->nlink > 1)
+		note_first(ex, at, d);
 	ex->files++;
 	return 0;
 }
 
-static int get_symlink(struct export *ex, int at, const struct df_dirent *d,
+static int get_symlink(struct exporter *ex, int at, const struct df_dirent *d,
 		       const char *path)
 {
 	char target[DF_SYMLINK_MAX + 1], old[DF_SYMLINK_MAX + 1];
@@ -157,10 +228,10 @@ static int get_special(int at, const struct df_dirent *d, const char *path)
 	return 0;
 }
 
-static int get_tree(struct export *ex, int fd, df_nid dir, const char *path,
+static int get_tree(struct exporter *ex, int fd, df_nid dir, const char *path,
 		    int depth);
 
-static int get_dir(struct export *ex, int at, const struct df_dirent *d,
+static int get_dir(struct exporter *ex, int at, const struct df_dirent *d,
 		   const char *path, int depth)
 {
 	if (mkdirat(at, d->name, 0700) && errno != EEXIST)
@@ -175,7 +246,7 @@ static int get_dir(struct export *ex, int at, const struct df_dirent *d,
 	return err;
 }
 
-static int get_entry(struct export *ex, int at, const struct df_dirent *d,
+static int get_entry(struct exporter *ex, int at, const struct df_dirent *d,
 		     const char *path, int depth)
 {
 	if (S_ISDIR(d->type))
@@ -187,7 +258,7 @@ static int get_entry(struct export *ex, int at, const struct df_dirent *d,
 	return get_special(at, d, path);
 }
 
-static int get_tree(struct export *ex, int fd, df_nid dir, const char *path,
+static int get_tree(struct exporter *ex, int fd, df_nid dir, const char *path,
 		    int depth)
 {
 	struct names names = { 0 };
@@ -206,7 +277,8 @@ static int get_tree(struct export *ex, int fd, df_nid dir, const char *path,
 	return err;
 }
 
-static int export(struct df_query_args *a, struct export *ex, const char *dir)
+static int export_table(struct df_query_args *a, struct exporter *ex,
+			const char *dir)
 {
 	int err = df_mkdir_p(dir, 0755);
 	DF_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -225,6 +297,7 @@ static int export(struct df_query_args *a, struct export *ex, const char *dir)
 	df_progress_stop(&ex->progress);
 	df_side_close(&ex->side, 1000);
 	free(ex->chunk);
+	free_firsts(ex);
 	printf("%llu files exported, %llu were there already\n",
 	       (unsigned long long)ex->files, (unsigned long long)ex->same);
 	if (ex->failed)
@@ -237,14 +310,14 @@ static int export(struct df_query_args *a, struct export *ex, const char *dir)
 int df_cmd_export(int argc, char **argv)
 {
 	struct df_query_args a = { 0 };
-	struct export ex = { 0 };
+	struct exporter ex = { 0 };
 
 	int status =
 		df_query_parse(&a, argc, argv, 2, 2, "a table and a directory");
 	if (!status)
 		status = df_query_open(&a);
 	if (!status)
-		status = export(&a, &ex, a.word[1]);
+		status = export_table(&a, &ex, a.word[1]);
 	df_query_close(&a);
 	return status;
 }

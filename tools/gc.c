@@ -49,6 +49,7 @@ struct gc {
 	int64_t now_ms, older_ms;
 	struct df_id *refs; /* owned; sorted */
 	size_t n_refs;
+	size_t n_rows;    /* of the log, when refs were collected */
 	struct seen *old; /* owned; sorted: the last run's */
 	size_t n_old;
 	struct seen *now; /* owned: unreferenced in this one */
@@ -87,6 +88,7 @@ static int row_refs(struct gc *g, struct df_fsck_pieces *p)
 		df_rows_release(&rows);
 	}
 	g->now_ms = date;
+	g->n_rows = all.n;
 	free(all.v);
 	return err;
 }
@@ -222,11 +224,28 @@ static int wait_poll(struct gc *g)
 	return df_fail(-ETIMEDOUT, "the log was not answered in time");
 }
 
+/* Has the log rows that collect() did not see? */
+static int is_log_new(struct gc *g, bool *grew)
+{
+	struct df_idepoch_list all = { 0 };
+	int err = g->raw->ops->rows_list(g->raw, LIST_MS, &all, NULL);
+
+	/* A row deleted and one added at once: by a checkpoint's writer. */
+	*grew = all.n != g->n_rows;
+	free(all.v);
+	return err;
+}
+
 static int put_back(struct gc *g, const struct df_id *ids, struct df_buf *bytes,
 		    size_t n)
 {
-	int err = wait_poll(g);
+	bool grew = true;
+	int err = is_log_new(g, &grew);
 
+	if (!err && !grew)
+		return 0;
+	if (!err)
+		err = wait_poll(g);
 	if (!err)
 		err = collect(g);
 	for (size_t i = 0; i < n; i++) {

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""query, grep, import, export, fsck and gc on a real server."""
+import json
+import os
+import shutil
+
+from common import harness, put, rows, sql, table_is
+
+
+def deeplake(box, *args, **kw):
+    return box.run([harness.built("deeplake")] + list(args), **kw)
+
+
+def material(box):
+    """A small tree with what trees have."""
+    top = os.path.join(box.dir, "material")
+    os.makedirs(top + "/sub/deep")
+    put(top + "/a.txt", "alpha\nbeta 100%\nAlpha\n")
+    put(top + "/sub/b.md", "# beta\n")
+    put(top + "/sub/deep/c.bin", os.urandom(700000))
+    put(top + "/sub/deep/empty", "")
+    os.link(top + "/a.txt", top + "/sub/hard")
+    os.symlink("deep/c.bin", top + "/sub/sym")
+    os.chmod(top + "/sub/b.md", 0o640)
+    os.utime(top + "/a.txt", ns=(10**18, 10**18 + 5))
+    os.utime(top + "/sub", ns=(10**18, 10**18 + 7))
+    return top
+
+
+def test_import_export(box):
+    box.serve()
+    top, out = material(box), os.path.join(box.dir, "out")
+    r = deeplake(box, "import", top, "data")
+    assert "4 files imported" in r.stdout, r.stdout
+    r = deeplake(box, "import", top, "data")
+    assert r.stdout.startswith("0 files imported"), r.stdout
+    deeplake(box, "export", "data", out)
+    a, b = harness.tree(top), harness.tree(out)
+    a.pop(b"."), b.pop(b".")
+    assert a == b, {k: (a.get(k), b.get(k)) for k in set(a) | set(b)
+                    if a.get(k) != b.get(k)}
+    os.truncate(out + "/sub/deep/c.bin", 5)
+    os.unlink(out + "/a.txt")
+    deeplake(box, "export", "data", out)
+    b = harness.tree(out)
+    assert a == {k: v for k, v in b.items() if k != b"."}
+    put(top + "/a.txt", "changed")
+    deeplake(box, "import", top, "data")
+    assert {r["content_text"] for r in sql(
+        box, "SELECT content_text FROM \"data\" WHERE path = '/a.txt'")} == \
+        {"changed"}
+
+
+def test_query(box):
+    box.serve()
+    deeplake(box, "import", material(box), "data")
+    text = 'SELECT path, size_bytes FROM "data" ORDER BY path LIMIT 1'
+    assert deeplake(box, "query", "data", text, "--json").stdout == \
+        '[\n{"path":"/a.txt","size_bytes":22}\n]\n'
+    assert deeplake(box, "query", "data", text).stdout == \
+        "path,size_bytes\n/a.txt,22\n"
+    assert "(1 row)" in deeplake(box, "query", "data", text, "--table").stdout
+    r = deeplake(box, "query", "data", "SELEC 1", status=1)
+    assert "syntax error" in r.stderr
+    r = deeplake(box, "query", "data", 'SELECT 1 FROM "no"', status=1)
+    assert "does not exist" in r.stderr
+    deeplake(box, "query", "data", status=2)
+    deeplake(box, "query", "data", text, "--json", "--csv", status=2)
+
+
+def test_grep(box):
+    box.serve()
+    deeplake(box, "import", material(box), "data")
+    r = deeplake(box, "grep", "data", "Alpha")
+    assert r.stdout == "/a.txt:3:Alpha\n/sub/hard:3:Alpha\n", r.stdout
+    r = deeplake(box, "grep", "data", "ALPHA", "--ignore-case", "--files")
+    assert r.stdout == "/a.txt\n/sub/hard\n", r.stdout
+    r = deeplake(box, "grep", "data", "100%")
+    assert r.stdout.count("beta 100%") == 2
+    deeplake(box, "grep", "data", "1%0", status=1)  # no wildcard
+    deeplake(box, "grep", "data", "", status=2)
+    harness.wait_for("a word on freshness", lambda: "fresh up to commit" in
+                     deeplake(box, "grep", "data", "beta").stderr, 5, 0.5)
+
+
+def test_fsck(box):
+    box.serve()
+    deeplake(box, "import", material(box), "data")
+    deeplake(box, "fsck", "data")
+    sql(box, "UPDATE \"data\" SET path = '/evil' WHERE path = '/a.txt'")
+    sql(box, "DELETE FROM \"data\" WHERE path = '/sub/b.md'")
+    sql(box, """INSERT INTO "data" (_id, path, size_bytes)
+        VALUES ('df-01', '/ghost', 3)""")
+    r = json.loads(deeplake(box, "fsck", "data", "--json", status=4).stdout)
+    assert {(p["where"], p["kind"]) for p in r["problems"]} == \
+        {("/ghost", "view"), ("/a.txt", "view"), ("/sub/b.md", "view")}, r
+    deeplake(box, "fsck", "data", "--view", status=1)
+    deeplake(box, "fsck", "data")
+    assert set(rows(box)) == {"/a.txt", "/sub/b.md", "/sub/hard",
+                              "/sub/deep/c.bin", "/sub/deep/empty"}
+    sql(box, """UPDATE "data__pack" SET data =
+        'AAAAAAAA' || substr(data, 9)""")
+    r = json.loads(deeplake(box, "fsck", "data", "--json", status=4).stdout)
+    assert any(p["kind"] == "pack" for p in r["problems"]), r
+    sql(box, 'DELETE FROM "data__pack"')
+    r = json.loads(deeplake(box, "fsck", "data", "--repair", "--json",
+                            status=4).stdout)
+    assert any(p["where"] == "/sub/deep/c.bin" and "missing" in p["what"]
+               and not p["repaired"] for p in r["problems"]), r
+    deeplake(box, "fsck", "nothing", status=8)
+    deeplake(box, "fsck", status=16)
+
+
+def test_fsck_log(box):
+    """A row whose cause is lost, and one that is not what its id says."""
+    server = box.serve()
+    m = box.mount(server=server, home=box.home)
+    for name in ("one", "two", "three"):
+        put(f"{m.path}/{name}", name)
+        m.flush()
+    m.down()
+    deeplake(box, "fsck", "data")
+    ids = [r["id"] for r in sql(box, """SELECT id FROM "data__log" WHERE
+        kind = 'commit' ORDER BY seq""")]
+    assert len(ids) >= 3
+    sql(box, f"DELETE FROM \"data__log\" WHERE id = '{ids[0]}'")
+    sql(box, f"""UPDATE "data__log" SET body = body || 'AAAA'
+        WHERE id = '{ids[-1]}'""")
+    r = json.loads(deeplake(box, "fsck", "data", "--json", status=4).stdout)
+    what = " ".join(p["what"] for p in r["problems"])
+    assert "is missing" in what and "not what their id says" in what, r
+
+
+def test_gc(box):
+    server = box.serve()
+    m = box.mount(server=server, home=box.home)
+    put(m.path + "/gone", os.urandom(3000000))
+    m.flush()
+    put(m.path + "/stays", os.urandom(300000))
+    m.flush()
+    os.unlink(m.path + "/gone")
+    m.flush()
+
+    def packs():
+        return sql(box, 'SELECT sum(size) AS n FROM "data__pack"')[0]["n"]
+
+    before = int(packs())
+    assert before > 3000000
+    r = deeplake(box, "gc", "data")
+    assert "nothing was deleted" in r.stdout and "0 of them" in r.stdout, r
+    deeplake(box, "gc", "data", "--delete")
+    assert int(packs()) == before, "deleted before its time"
+    r = deeplake(box, "gc", "data", "--delete", "--older-than", "0s")
+    assert int(packs()) < before - 2900000, r.stdout
+    deeplake(box, "fsck", "data")
+    m.remount(empty_cache=True)
+    assert os.path.getsize(m.path + "/stays") == 300000
+    with open(m.path + "/stays", "rb") as f:
+        assert len(f.read()) == 300000
+    deeplake(box, "gc", "data", "--older-than", "soon", status=2)
+
+
+if __name__ == "__main__":
+    harness.main(globals())
