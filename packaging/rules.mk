@@ -22,7 +22,9 @@ install: all                     ## honours PREFIX= and DESTDIR=; helpers go to 
 		ln -sf $(BINDIR)/deeplake $(Di)$(SBINDIR)/$$h || exit 1; done
 	install -m 644 $(MAN1) $(Di)$(MANDIR)/man1/
 	install -m 644 $(MAN8) $(Di)$(MANDIR)/man8/
-	ln -sf mount.deeplakefs.8 $(Di)$(MANDIR)/man8/umount.deeplakefs.8
+	$(Q)for h in $(filter-out mount.deeplakefs,$(HELPERS)); do \
+		ln -sf mount.deeplakefs.8 $(Di)$(MANDIR)/man8/$$h.8 || exit 1; \
+	done
 	install -m 644 $(UNITS) $(Di)$(UNITDIR)/
 	install -m 644 $(COMPLETIONS) $(Di)$(DATADIR)/bash-completion/completions/
 	install -m 644 $(DOCS) $(Di)$(DATADIR)/doc/deeplakefs/
@@ -31,7 +33,7 @@ uninstall:                       ## remove what install put there
 	rm -f $(addprefix $(Di)$(BINDIR)/,deeplake deeplake-serve deeplake-sandbox)
 	rm -f $(addprefix $(Di)$(SBINDIR)/,$(HELPERS))
 	rm -f $(addprefix $(Di)$(MANDIR)/man1/,$(notdir $(MAN1)))
-	rm -f $(addprefix $(Di)$(MANDIR)/man8/,$(notdir $(MAN8)) umount.deeplakefs.8)
+	rm -f $(addprefix $(Di)$(MANDIR)/man8/,$(notdir $(MAN8)) $(addsuffix .8,$(HELPERS)))
 	rm -f $(addprefix $(Di)$(UNITDIR)/,$(notdir $(UNITS)))
 	rm -f $(addprefix $(Di)$(DATADIR)/bash-completion/completions/,$(notdir $(COMPLETIONS)))
 	rm -rf $(Di)$(DATADIR)/doc/deeplakefs

@@ -2,6 +2,8 @@
 # build.sh - make the Debian package from what is built in BUILD_DIR.
 #
 #	build.sh BUILD_DIR VERSION
+#
+# DEBFULLNAME and DEBEMAIL say who maintains the package.
 set -eu
 [ $# = 2 ] || { echo "usage: build.sh BUILD_DIR VERSION" >&2; exit 2; }
 out=$1 version=$2
@@ -17,10 +19,6 @@ make --no-print-directory O="$out" PREFIX=/usr SBINDIR=/sbin \
 for p in "$root"/usr/bin/*; do
 	strip --remove-section=.comment --remove-section=.note "$p"
 done
-# links inside one directory tree are relative in a package
-for h in "$root"/sbin/*; do
-	ln -sf ../usr/bin/deeplake "$h"
-done
 doc=$root/usr/share/doc/deeplakefs
 find "$root/usr/share/man" -type f -exec gzip -9n {} +
 find "$root/usr/share/man" -type l | while read -r l; do
@@ -28,8 +26,11 @@ find "$root/usr/share/man" -type l | while read -r l; do
 	rm "$l"
 done
 cp packaging/deb/copyright "$doc/copyright"
-mv "$doc/CHANGELOG.md" "$doc/changelog"
-gzip -9n "$doc/changelog"
+who="${DEBFULLNAME:-The deeplakefs authors} <${DEBEMAIL:-deeplakefs@example.org}>"
+when=$(date -R -d "@${SOURCE_DATE_EPOCH:-$(stat -c %Y CHANGELOG.md)}")
+printf 'deeplakefs (%s) unstable; urgency=medium\n\n  * %s\n\n -- %s  %s\n' \
+	"$version" "CHANGELOG.md has what changed." "$who" "$when" |
+	gzip -9n >"$doc/changelog.gz"
 
 # dpkg-shlibdeps wants a source tree
 mkdir -p "$work/debian" "$root/DEBIAN"
@@ -39,7 +40,7 @@ depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/* 2>/dev/null |
 	sed -n 's/^shlibs:Depends=//p')
 size=$(du -ks --exclude=DEBIAN "$root" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" \
-	-e "s/@DEPENDS@/$depends/" packaging/deb/control.in \
+	-e "s/@DEPENDS@/$depends/" -e "s/@WHO@/$who/" packaging/deb/control.in \
 	>"$root/DEBIAN/control"
 (cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\0' |
 	LC_ALL=C sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
