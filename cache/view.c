@@ -8,8 +8,7 @@
  * is held back.  A crash replays it from its begin, which writes some rows a
  * second time under the same ids.
  *
- * Locks: w->lock, taken with the volume's lock held in df_view_merged only and
- * never the other way round.
+ * Locks: w->lock and the volume's are never held together.
  */
 #include "cache/view.h"
 
