@@ -129,19 +129,24 @@ static void note_sent(struct df_vol *v, uint64_t sent)
 }
 
 /* ---- folding one row */
-static bool known(struct df_vol *v, const struct df_dep *d)
+/* listed: a full listing was made since the row came; what it lacked and is
+ * older than the folded checkpoint was deleted, and is in that checkpoint. */
+static bool known(struct df_vol *v, const struct df_dep *d, bool listed)
 {
 	static const struct df_id none;
 
-	return !df_id_cmp(&d->id, &none) || df_fold_has_row(v->fold, &d->id);
+	return !df_id_cmp(&d->id, &none) ||
+	       df_fold_has_row(v->fold, &d->id) ||
+	       (listed && d->epoch < v->epoch);
 }
 
-static bool causes_known(struct df_vol *v, const struct df_row *row)
+static bool causes_known(struct df_vol *v, const struct df_row *row,
+			 bool listed)
 {
-	if (!known(v, &row->prev))
+	if (!known(v, &row->prev, listed))
 		return false;
 	for (size_t i = 0; i < row->n_deps; i++)
-		if (!known(v, &row->deps[i]))
+		if (!known(v, &row->deps[i], listed))
 			return false;
 	return true;
 }
@@ -236,7 +241,8 @@ static bool own_row(struct df_vol *v, const struct df_row *row)
 }
 
 /* 0: done with the row, 1: it has to wait, or -errno. */
-static int fold_row(struct df_vol *v, const struct df_row *row, bool force)
+static int fold_row(struct df_vol *v, const struct df_row *row, bool listed,
+		    bool force)
 {
 	if (row->kind == DF_ROW_FORMAT || own_row(v, row))
 		return 0;
@@ -248,7 +254,7 @@ static int fold_row(struct df_vol *v, const struct df_row *row, bool force)
 		return err;
 	}
 	df_lock(&v->lock);
-	bool ready = force || causes_known(v, row);
+	bool ready = force || causes_known(v, row, listed);
 	df_unlock(&v->lock);
 	return ready ? fold_commit(v, row) : 1;
 }
@@ -288,7 +294,7 @@ static bool retry_waiting(struct df_vol *v)
 	for (struct df_waiting **at = &v->waiting; *at;) {
 		struct df_waiting *w = *at;
 		bool force = overdue(w);
-		int rc = fold_row(v, &w->row, force);
+		int rc = fold_row(v, &w->row, w->listed, force);
 		if (rc == 1 || rc < 0) {
 			at = &w->next;
 			continue;
@@ -312,7 +318,7 @@ static int take_rows(struct df_vol *v, struct df_rows *rows)
 	int err = 0;
 
 	for (size_t i = 0; i < rows->n && !err; i++) {
-		int rc = fold_row(v, &rows->row[i], false);
+		int rc = fold_row(v, &rows->row[i], false, false);
 		if (rc == 1)
 			keep_waiting(v, &rows->row[i]);
 		else if (rc < 0)
@@ -402,8 +408,6 @@ static int poll_list(struct df_vol *v)
 	for (size_t i = 0; i < all.n; i++)
 		if (!df_fold_has_row(v->fold, &all.v[i].id))
 			ids[n++] = all.v[i].id;
-	for (struct df_waiting *w = v->waiting; w; w = w->next)
-		w->listed = true;
 	v->last_list_ns = df_clock_mono_ns();
 	df_unlock(&v->lock);
 	for (size_t i = 0; i < n && !err; i += PAGE_ROWS) {
@@ -416,6 +420,10 @@ static int poll_list(struct df_vol *v)
 			err = take_rows(v, &rows);
 		df_rows_release(&rows);
 	}
+	df_lock(&v->lock); /* what is still missing now, the log lacks */
+	for (struct df_waiting *w = v->waiting; w && !err; w = w->next)
+		w->listed = true;
+	df_unlock(&v->lock);
 	free(all.v);
 	free(ids);
 	return err;
@@ -433,7 +441,8 @@ int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
 	} else {
 		df_unlock(&v->lock);
 	}
-	int err = full && !feed ? poll_list(v) : 0;
+	/* The feed begins behind the checkpoint that a fresh cache folded. */
+	int err = full && (!feed || v->fresh) ? poll_list(v) : 0;
 	if (!err)
 		err = feed ? poll_feed(v, wait_ms) : poll_pages(v);
 	if (err == DF_EOFFLINE || err == -EAGAIN || err == -ETIMEDOUT) {

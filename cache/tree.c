@@ -85,6 +85,7 @@ static void set_entry(struct df_vol *v, df_nid parent, const char *name,
 		if (was == df_tree_dir_live(p))
 			return;
 		note_revived(v, was ? -1 : 1);
+		v->n_files += was ? (uint64_t)-1 : 1;
 		parent = df_tree_parent(p, &name);
 		o = p;
 		add = !was;

@@ -205,7 +205,10 @@ static int first_sync(struct df_vol *v, int64_t timeout_ms)
 					 DF_MIN(timeout_ms, CATCH_UP_MS);
 
 	v->open_until_ns = df_deadline_ms(patience_ms);
-	int err = df_poll(v, true, 0);
+	/* The newest checkpoint first: what it covers need not be read. */
+	int err = v->fresh ? df_checkpoint_cold(v) : 0;
+	if (!err)
+		err = df_poll(v, true, 0);
 	v->open_until_ns = 0;
 	while (!err && v->remote->caps.feed && v->more_rows &&
 	       df_clock_mono_ns() < until)
