@@ -12,13 +12,13 @@
 
 #define ROWS_DUE 2000
 #define BYTES_DUE (UINT64_C(16) << 20)
-#define WAIT_MOST_MS 60000      /* the random wait */
-#define AGAIN_MS 3000           /* after an attempt that came to nothing */
-#define NOT_WITHIN_MS 300000    /* of the last generation */
+#define WAIT_MOST_MS 60000   /* the random wait */
+#define AGAIN_MS 3000        /* after an attempt that came to nothing */
+#define NOT_WITHIN_MS 300000 /* of the last generation */
 #define LIST_TIMEOUT_MS 30000
 #define COLD_PAGE 64
-#define ABSENT_MS 60000         /* then a missing pack is missing for good */
-#define KNOWN_PAGE 256          /* rows looked up in one go */
+#define ABSENT_MS 60000 /* then a missing pack is missing for good */
+#define KNOWN_PAGE 256  /* rows looked up in one go */
 
 /* ---- folding */
 struct folding {
@@ -111,8 +111,10 @@ static int refuse(struct df_vol *v, const struct df_row *row, int err)
 	df_id_hex(&row->id, hex);
 	df_lock(&v->lock);
 	v->rows_refused++;
-	df_vol_say(v, "checkpoint %s cannot be used (%s): the log is read "
-		      "instead", hex, df_strerror(err));
+	df_vol_say(v,
+		   "checkpoint %s cannot be used (%s): the log is read "
+		   "instead",
+		   hex, df_strerror(err));
 	df_unlock(&v->lock);
 	return 0;
 }
@@ -174,8 +176,8 @@ static int any_lost(struct df_vol *v, const struct df_id *missing, size_t n)
 		qsort(log.v, log.n, sizeof(*log.v), dep_cmp);
 	for (size_t i = 0; i < n && !err && !lost; i++) {
 		struct df_dep key = { .id = missing[i] };
-		lost = !log.n || !bsearch(&key, log.v, log.n, sizeof(*log.v),
-					  dep_cmp);
+		lost = !log.n ||
+		       !bsearch(&key, log.v, log.n, sizeof(*log.v), dep_cmp);
 	}
 	free(log.v);
 	return err ? err : lost;
@@ -188,8 +190,7 @@ int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row)
 
 	if (err)
 		return refuse(v, row, err);
-	struct df_id *missing = df_xalloc((x.n_covers + 1) *
-					  sizeof(*missing));
+	struct df_id *missing = df_xalloc((x.n_covers + 1) * sizeof(*missing));
 	size_t n = count_missing(v, &x, missing);
 	df_lock(&v->lock);
 	bool newer = x.generation > v->epoch;
@@ -253,8 +254,7 @@ int df_checkpoint_cold(struct df_vol *v)
 		size_t n = 0;
 		while (i < log.n && n < COLD_PAGE && log.v[i].epoch > before)
 			ids[n++] = log.v[i++].id;
-		err = ops->rows_get(v->remote, ids, n, LIST_TIMEOUT_MS,
-				    &rows);
+		err = ops->rows_get(v->remote, ids, n, LIST_TIMEOUT_MS, &rows);
 		const struct df_row *row = err ? NULL : pick(&rows);
 		if (row)
 			err = df_checkpoint_fold(v, row);
@@ -289,8 +289,8 @@ bool df_checkpoint_due(struct df_vol *v)
 	int64_t at_ms = (int64_t)df_fold_meta(f, "ck_at_ms", 0);
 	int64_t due_ms = (int64_t)df_fold_meta(f, "ck_due_ms", 0);
 	bool many = rows > ROWS_DUE || bytes > BYTES_DUE;
-	if (!many || v->conf.read_only || v->remote->read_only ||
-	    v->stopping || v->failsafe ||
+	if (!many || v->conf.read_only || v->remote->read_only || v->stopping ||
+	    v->failsafe ||
 	    (now_ms - at_ms >= 0 && now_ms - at_ms < NOT_WITHIN_MS)) {
 		df_unlock(&v->lock);
 		return false;

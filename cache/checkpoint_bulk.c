@@ -14,7 +14,7 @@
 struct dir {
 	struct df_id id;
 	df_nid nid;
-	uint32_t parent;   /* index; NONE until its place is known */
+	uint32_t parent; /* index; NONE until its place is known */
 	uint32_t n_subdirs;
 	uint64_t n_live;
 	bool placed, there, live;
@@ -31,12 +31,12 @@ struct df_bulk {
 	df_nid next_nid;
 	struct dir *dirs; /* dirs[0] is the root */
 	uint32_t n_dirs, dirs_size;
-	uint32_t *slots;  /* index + 1 by id; 0 free */
+	uint32_t *slots; /* index + 1 by id; 0 free */
 	uint32_t n_slots;
 	struct df_coder in, out;
 	struct df_buf blob;
-	struct df_obj *last;  /* may have more parts to come */
-	struct df_obj *root;  /* the root's registers */
+	struct df_obj *last; /* may have more parts to come */
+	struct df_obj *root; /* the root's registers */
 	struct name *rivals;
 	size_t n_rivals, rivals_size;
 	uint64_t n_files, n_bytes, n_revived, max_time;
@@ -50,8 +50,8 @@ static uint32_t *slot_of(struct df_bulk *b, const struct df_id *id)
 	uint32_t at;
 
 	memcpy(&at, id->b, sizeof(at));
-	for (at &= b->n_slots - 1; b->slots[at]; at = (at + 1) &
-							(b->n_slots - 1))
+	for (at &= b->n_slots - 1; b->slots[at];
+	     at = (at + 1) & (b->n_slots - 1))
 		if (!df_id_cmp(&b->dirs[b->slots[at] - 1].id, id))
 			break;
 	return &b->slots[at];
@@ -77,8 +77,8 @@ static uint32_t dir_take(struct df_bulk *b, const struct df_id *id)
 		slot = slot_of(b, id);
 	}
 	DF_GROW(b->dirs, b->n_dirs, b->dirs_size);
-	b->dirs[b->n_dirs] = (struct dir){ .id = *id, .nid = b->next_nid++,
-					   .parent = NONE };
+	b->dirs[b->n_dirs] =
+		(struct dir){ .id = *id, .nid = b->next_nid++, .parent = NONE };
 	*slot = ++b->n_dirs;
 	return b->n_dirs - 1;
 }
@@ -96,16 +96,17 @@ static int run(struct df_bulk *b, enum df_stmt st)
 	int rc = sqlite3_step(b->f->st[st]);
 
 	sqlite3_reset(b->f->st[st]);
-	return rc == SQLITE_DONE ? 0 :
-				   df_fold_sql_error(b->f, b->f->wr, "fill");
+	return rc == SQLITE_DONE ? 0
+				 : df_fold_sql_error(b->f, b->f->wr, "fill");
 }
 
 static int exec(struct df_bulk *b, const char *text)
 {
 	if (sqlite3_exec(b->f->wr, text, NULL, NULL, NULL) == SQLITE_OK)
 		return 0;
-	return sqlite3_errcode(b->f->wr) == SQLITE_CONSTRAINT ?
-		       -EEXIST : df_fold_sql_error(b->f, b->f->wr, text);
+	return sqlite3_errcode(b->f->wr) == SQLITE_CONSTRAINT
+		       ? -EEXIST
+		       : df_fold_sql_error(b->f, b->f->wr, text);
 }
 
 static int put_obj(struct df_bulk *b, const struct df_obj *o)
@@ -240,8 +241,7 @@ static void add_part(struct df_obj *o, struct df_obj *part)
 
 	for (uint32_t i = 0; i < part->n_links; i++) {
 		const struct df_link *l = &part->links[i];
-		df_obj_join_link(o, l->parent, l->name, l->st, l->there,
-				 false);
+		df_obj_join_link(o, l->parent, l->name, l->st, l->there, false);
 	}
 	if (part->place.st.time)
 		df_obj_join_place(o, &part->place, false);
@@ -255,8 +255,8 @@ static void add_part(struct df_obj *o, struct df_obj *part)
 	df_obj_join_attrs(o, &part->a, mask, false);
 	for (uint32_t i = 0; i < part->n_xattrs; i++) {
 		const struct df_xattr *x = &part->xattrs[i];
-		df_obj_join_xattr(o, x->name, x->st, x->there, x->value,
-				  x->len, false);
+		df_obj_join_xattr(o, x->name, x->st, x->there, x->value, x->len,
+				  false);
 	}
 	o->ctime_ns = DF_MAX(o->ctime_ns, part->ctime_ns);
 }
@@ -359,14 +359,14 @@ static int find_rivals(struct df_bulk *b)
 
 	while ((rc = sqlite3_step(b->group)) == SQLITE_ROW) {
 		char name[DF_NAME_MAX + 1] = "";
-		int len = DF_MIN(sqlite3_column_bytes(b->group, 1),
-				 DF_NAME_MAX);
+		int len =
+			DF_MIN(sqlite3_column_bytes(b->group, 1), DF_NAME_MAX);
 		memcpy(name, sqlite3_column_blob(b->group, 1), (size_t)len);
 		note_rival(b, (df_nid)sqlite3_column_int64(b->group, 0), name);
 	}
 	sqlite3_reset(b->group);
-	return rc == SQLITE_DONE ? 0 :
-				   df_fold_sql_error(b->f, b->f->wr, "rivals");
+	return rc == SQLITE_DONE ? 0
+				 : df_fold_sql_error(b->f, b->f->wr, "rivals");
 }
 
 static bool any_ring(struct df_bulk *b)
@@ -417,9 +417,10 @@ static bool is_empty(struct df_fold *f)
 
 	if (f->n_objs > 1 || f->n_names || f->n_rivals)
 		return false;
-	if (sqlite3_prepare_v2(f->rd, "SELECT (SELECT count(*) FROM obj WHERE "
-			       "nid <> 1) + (SELECT count(*) FROM ent)", -1,
-			       &st, NULL) == SQLITE_OK)
+	if (sqlite3_prepare_v2(f->rd,
+			       "SELECT (SELECT count(*) FROM obj WHERE "
+			       "nid <> 1) + (SELECT count(*) FROM ent)",
+			       -1, &st, NULL) == SQLITE_OK)
 		empty = sqlite3_step(st) == SQLITE_ROW &&
 			!sqlite3_column_int64(st, 0);
 	sqlite3_finalize(st);
@@ -469,12 +470,15 @@ struct df_bulk *df_bulk_begin(struct df_vol *v)
 	pthread_mutex_lock(&v->fold->writer);
 	/* One index over random ids is built faster than it is kept. */
 	if (!exec(b, "BEGIN IMMEDIATE; DROP INDEX IF EXISTS obj_id") &&
-	    sqlite3_prepare_v2(v->fold->wr, "SELECT data FROM obj WHERE "
-			       "nid = ?1", -1, &b->get, NULL) == SQLITE_OK &&
-	    sqlite3_prepare_v2(v->fold->wr, "SELECT parent, name FROM ent "
+	    sqlite3_prepare_v2(v->fold->wr,
+			       "SELECT data FROM obj WHERE "
+			       "nid = ?1",
+			       -1, &b->get, NULL) == SQLITE_OK &&
+	    sqlite3_prepare_v2(v->fold->wr,
+			       "SELECT parent, name FROM ent "
 			       "GROUP BY parent, cookie, name "
-			       "HAVING count(*) > 1", -1, &b->group,
-			       NULL) == SQLITE_OK)
+			       "HAVING count(*) > 1",
+			       -1, &b->group, NULL) == SQLITE_OK)
 		return b;
 	df_bulk_end(b, -EIO);
 	return NULL;

@@ -11,7 +11,7 @@
 #define BODY_VERSION 1
 #define BLOCK_VERSION 1
 
-#define PIECE_LEAST 23  /* bytes of a coded piece, at least */
+#define PIECE_LEAST 23 /* bytes of a coded piece, at least */
 #define BLOCK_LEAST 72
 #define COVER_LEAST 18
 #define INLINE_LEN 32
@@ -30,8 +30,7 @@ static void get_piece(struct df_rd *r, struct df_piece *p)
 {
 	df_rd_copy(r, p->pack.b, DF_ID_LEN);
 	p->off = (uint32_t)df_rd_var_max(r, 64 << 20);
-	p->clen = (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX +
-					     DF_PIECE_HEAD);
+	p->clen = (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX + DF_PIECE_HEAD);
 	p->rlen = (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX);
 	p->check = df_rd_u32(r);
 	if (p->clen <= DF_PIECE_HEAD || !p->rlen)
@@ -169,8 +168,9 @@ const struct df_ck_cover *df_ck_covers(const struct df_ck_index *x,
 		else
 			hi = mid;
 	}
-	return lo < x->n_covers && !df_id_cmp(&x->covers[lo].id, row) ?
-		       &x->covers[lo] : NULL;
+	return lo < x->n_covers && !df_id_cmp(&x->covers[lo].id, row)
+		       ? &x->covers[lo]
+		       : NULL;
 }
 
 /* ---- the row's body */
@@ -201,8 +201,8 @@ int df_ck_body_read(const void *data, size_t len, struct df_ck_body *b)
 		get_piece(&r, &b->pieces[b->n_pieces]);
 		sum += b->pieces[b->n_pieces].rlen;
 	}
-	if (!r.bad && !df_rd_left(&r) && sum == b->index_len &&
-	    b->generation && version == BODY_VERSION)
+	if (!r.bad && !df_rd_left(&r) && sum == b->index_len && b->generation &&
+	    version == BODY_VERSION)
 		return 0;
 	df_ck_body_release(b);
 	return DF_ECORRUPT;

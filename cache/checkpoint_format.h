@@ -42,10 +42,10 @@ struct df_ck_cover {
 struct df_ck_index {
 	uint64_t generation;
 	uint64_t n_objs;
-	uint64_t max_time; /* greatest stamp in it */
-	struct df_ck_block *blocks;   /* owned */
+	uint64_t max_time;          /* greatest stamp in it */
+	struct df_ck_block *blocks; /* owned */
 	size_t n_blocks, blocks_size;
-	struct df_ck_cover *covers;   /* owned; sorted by id */
+	struct df_ck_cover *covers; /* owned; sorted by id */
 	size_t n_covers, covers_size;
 	/* packs that travelled inside rows and that registers point to */
 	struct df_inline_place *inlines; /* owned; sorted by pack */

@@ -14,9 +14,9 @@
 
 #define READERS 3
 #define WINDOW 5
-#define RUN_CLEN (2U << 20)  /* bytes of a read, about */
-#define RUN_RLEN (4U << 20)  /* unpacked, about */
-#define RUN_GAP (64U << 10)  /* read and thrown away rather than asked twice */
+#define RUN_CLEN (2U << 20) /* bytes of a read, about */
+#define RUN_RLEN (4U << 20) /* unpacked, about */
+#define RUN_GAP (64U << 10) /* read and thrown away rather than asked twice */
 #define READ_MAX ((size_t)4 << 20)
 #define RAW_MAX ((size_t)8 << 20)
 #define READ_TIMEOUT_MS 60000
@@ -50,10 +50,10 @@ struct fetch {
 /* ---- planning */
 static int piece_cmp(const void *a, const void *b, void *arg)
 {
-	const struct df_piece *x = (const struct df_piece *)arg +
-				   *(const size_t *)a;
-	const struct df_piece *y = (const struct df_piece *)arg +
-				   *(const size_t *)b;
+	const struct df_piece *x =
+		(const struct df_piece *)arg + *(const size_t *)a;
+	const struct df_piece *y =
+		(const struct df_piece *)arg + *(const size_t *)b;
 	int c = df_id_cmp(&x->pack, &y->pack);
 
 	return c ? c : (x->off > y->off) - (x->off < y->off);
@@ -72,8 +72,9 @@ static void plan(struct fetch *f)
 		const struct df_piece *p = &f->pieces[f->order[i]];
 		struct run *r = f->n_runs ? &f->runs[f->n_runs - 1] : NULL;
 		uint64_t end = (uint64_t)p->off + p->clen;
-		bool joins = r && !df_id_cmp(&p->pack, &f->pieces[
-						f->order[r->first]].pack) &&
+		bool joins = r &&
+			     !df_id_cmp(&p->pack,
+					&f->pieces[f->order[r->first]].pack) &&
 			     p->off >= r->off + r->len &&
 			     p->off - (r->off + r->len) <= RUN_GAP &&
 			     end - r->off <= RUN_CLEN &&
@@ -104,8 +105,8 @@ static int read_run(struct fetch *f, const struct run *r, struct df_buf *raw)
 		const struct df_piece *p = &f->pieces[f->order[r->first + i]];
 		size_t at = (size_t)(p->off - r->off), used;
 		err = at < in.len ? df_piece_decode(in.data + at, in.len - at,
-						    p, raw, &used) :
-				    DF_ECORRUPT;
+						    p, raw, &used)
+				  : DF_ECORRUPT;
 	}
 	df_buf_release(&in);
 	return err;
@@ -180,8 +181,7 @@ static int fetch_here(struct fetch *f, df_ck_piece_fn *fn, void *arg)
 	for (size_t i = 0; i < f->n_runs && !err; i++) {
 		err = read_run(f, &f->runs[i], &f->slot[0].raw);
 		if (!err)
-			err = consume(f, &f->runs[i], &f->slot[0].raw, fn,
-				      arg);
+			err = consume(f, &f->runs[i], &f->slot[0].raw, fn, arg);
 	}
 	return err;
 }
@@ -214,8 +214,8 @@ int df_ck_fetch(struct df_vol *v, const struct df_piece *pieces, size_t n,
 	for (int i = 0; i < WINDOW; i++)
 		df_buf_init(&f.slot[i].raw, RAW_MAX);
 	plan(&f);
-	int err = f.n_runs > 1 ? fetch_parallel(&f, fn, arg) :
-				 fetch_here(&f, fn, arg);
+	int err = f.n_runs > 1 ? fetch_parallel(&f, fn, arg)
+			       : fetch_here(&f, fn, arg);
 	for (int i = 0; i < WINDOW; i++)
 		df_buf_release(&f.slot[i].raw);
 	df_cond_release(&f.changed);
@@ -255,7 +255,8 @@ int df_ck_fetch_index(struct df_vol *v, const struct df_row *row,
 		p.off[i] = p.off[i - 1] + body.pieces[i - 1].rlen;
 	p.data = df_buf_extend(&b, (size_t)body.index_len);
 	err = p.data ? df_ck_fetch(v, body.pieces, body.n_pieces, take_piece,
-				   &p) : DF_ECORRUPT;
+				   &p)
+		     : DF_ECORRUPT;
 	if (!err)
 		err = df_ck_index_read(b.data, b.len, x);
 	if (!err && x->generation != body.generation) {
@@ -303,7 +304,8 @@ void df_ck_base_save(struct df_vol *v, const struct df_ck_base *b)
 	if (index.err || out.err || !path ||
 	    df_file_replace(path, out.data, out.len, 0600))
 		df_log_warn("%s: cannot be written; the next checkpoint "
-			    "sends all blocks again", path ? path : "");
+			    "sends all blocks again",
+			    path ? path : "");
 	df_buf_release(&index);
 	df_buf_release(&out);
 }

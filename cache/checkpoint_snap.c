@@ -15,8 +15,8 @@ struct dir {
 };
 
 struct ent {
-	uint32_t rank;    /* of the directory */
-	uint64_t head;    /* of the id, so that numbers sort as ids */
+	uint32_t rank; /* of the directory */
+	uint64_t head; /* of the id, so that numbers sort as ids */
 	df_nid nid;
 };
 
@@ -24,12 +24,12 @@ struct df_snap {
 	const char *path; /* the fold's */
 	sqlite3 *db;
 	sqlite3_stmt *get;
-	struct dir *dirs;    /* by id: the index is the rank */
+	struct dir *dirs; /* by id: the index is the rank */
 	size_t n_dirs, dirs_size;
 	struct {
 		df_nid nid;
 		uint32_t rank;
-	} *by_nid;           /* sorted; n_dirs */
+	} * by_nid; /* sorted; n_dirs */
 	struct ent *ents;
 	size_t n, size, at;
 	df_nid *dirty;
@@ -53,23 +53,24 @@ int df_snap_open(struct df_vol *v, struct df_snap **out)
 	s->path = v->fold->path;
 	err = df_fold_flush(v->fold);
 	if (!err && sqlite3_open_v2(s->path, &s->db,
-				    SQLITE_OPEN_READONLY |
-					    SQLITE_OPEN_NOMUTEX,
+				    SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
 				    NULL) != SQLITE_OK)
 		err = sql_error(s, "open");
 	if (!err) {
 		sqlite3_busy_timeout(s->db, 10000);
 		/* What another thread is writing just now belongs to it. */
 		pthread_mutex_lock(&v->fold->writer);
-		if (sqlite3_exec(s->db, "PRAGMA cache_size = -4096; BEGIN;"
-				 "SELECT 1 FROM meta LIMIT 1", NULL, NULL,
-				 NULL) != SQLITE_OK)
+		if (sqlite3_exec(s->db,
+				 "PRAGMA cache_size = -4096; BEGIN;"
+				 "SELECT 1 FROM meta LIMIT 1",
+				 NULL, NULL, NULL) != SQLITE_OK)
 			err = sql_error(s, "begin");
 		pthread_mutex_unlock(&v->fold->writer);
 	}
-	if (!err && sqlite3_prepare_v2(s->db, "SELECT data FROM obj WHERE "
-				       "nid = ?1", -1, &s->get,
-				       NULL) != SQLITE_OK)
+	if (!err && sqlite3_prepare_v2(s->db,
+				       "SELECT data FROM obj WHERE "
+				       "nid = ?1",
+				       -1, &s->get, NULL) != SQLITE_OK)
 		err = sql_error(s, "prepare");
 	if (err) {
 		df_snap_free(s);
@@ -113,9 +114,10 @@ static int load_dirs(struct df_snap *s)
 	sqlite3_stmt *st;
 	int rc;
 
-	if (sqlite3_prepare_v2(s->db, "SELECT nid, id FROM obj WHERE "
-			       "flagged <> 0 AND flagged & 2", -1, &st,
-			       NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(s->db,
+			       "SELECT nid, id FROM obj WHERE "
+			       "flagged <> 0 AND flagged & 2",
+			       -1, &st, NULL) != SQLITE_OK)
 		return sql_error(s, "directories");
 	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
 		DF_GROW(s->dirs, s->n_dirs, s->dirs_size);
@@ -151,8 +153,8 @@ static uint32_t rank_of(const struct df_snap *s, df_nid nid)
 		else
 			hi = mid;
 	}
-	return lo < s->n_dirs && s->by_nid[lo].nid == nid ?
-		       s->by_nid[lo].rank : NOWHERE;
+	return lo < s->n_dirs && s->by_nid[lo].nid == nid ? s->by_nid[lo].rank
+							  : NOWHERE;
 }
 
 struct df_id df_snap_dir_id(void *snap, df_nid nid)
@@ -281,8 +283,9 @@ int df_snap_sort(struct df_snap *s)
 	if (s->n)
 		qsort(s->ents, s->n, sizeof(*s->ents), ent_cmp);
 	for (size_t i = 0, n; i < s->n && !err; i += n) {
-		for (n = 1; i + n < s->n &&
-			    !ent_cmp(&s->ents[i], &s->ents[i + n]); n++)
+		for (n = 1;
+		     i + n < s->n && !ent_cmp(&s->ents[i], &s->ents[i + n]);
+		     n++)
 			;
 		if (n > 1)
 			err = sort_ties(s, s->ents + i, n);

@@ -19,7 +19,7 @@
 #include "cache/sender.h"
 #include "cache/worker.h"
 
-#define LINKS_AT_ONCE 1000      /* of one object in a block */
+#define LINKS_AT_ONCE 1000 /* of one object in a block */
 #define XATTRS_AT_ONCE (128 << 10)
 #define PART_MAX (600 << 10)    /* no part of an object is larger */
 #define REUSE_PACKS 24          /* so many packs are read gladly */
@@ -34,8 +34,8 @@
 struct writer {
 	struct df_vol *v;
 	struct df_snap *snap;
-	struct df_ck_base base;     /* what there is already */
-	struct df_ck_block *reuse;  /* of base, by sum; owned */
+	struct df_ck_base base;    /* what there is already */
+	struct df_ck_block *reuse; /* of base, by sum; owned */
 	size_t n_reuse;
 	struct df_ck_index x;       /* what is written */
 	struct df_idepoch_list log; /* sorted by id */
@@ -66,8 +66,8 @@ static bool in_log(const struct writer *w, const struct df_id *id)
 {
 	struct df_dep key = { .id = *id };
 
-	return w->log.n && bsearch(&key, w->log.v, w->log.n,
-				   sizeof(*w->log.v), dep_cmp);
+	return w->log.n &&
+	       bsearch(&key, w->log.v, w->log.n, sizeof(*w->log.v), dep_cmp);
 }
 
 /* ---- the moment */
@@ -79,11 +79,12 @@ static void take_covers(struct writer *w, struct df_dep *rows, size_t n)
 		if (!in_log(w, &rows[i].id) ||
 		    (i && !df_id_cmp(&rows[i].id, &rows[i - 1].id)))
 			continue;
-		const struct df_ck_cover *old = df_ck_covers(&w->base.index,
-							     &rows[i].id);
+		const struct df_ck_cover *old =
+			df_ck_covers(&w->base.index, &rows[i].id);
 		DF_GROW(w->x.covers, w->x.n_covers, w->x.covers_size);
 		w->x.covers[w->x.n_covers++] = (struct df_ck_cover){
-			rows[i].id, rows[i].epoch,
+			rows[i].id,
+			rows[i].epoch,
 			old ? old->since_ms : w->now_ms,
 		};
 	}
@@ -139,9 +140,10 @@ static int find_reusable(struct writer *w)
 	for (size_t i = 0; i < n; i++)
 		if (!i || pack_cmp(&b[i - 1], &b[i]))
 			ids[n_packs++] = b[i].piece.pack;
-	int err = n_packs ? w->v->remote->ops->packs_have(
-				    w->v->remote, ids, n_packs,
-				    LIST_TIMEOUT_MS, here) : 0;
+	int err = n_packs ? w->v->remote->ops->packs_have(w->v->remote, ids,
+							  n_packs,
+							  LIST_TIMEOUT_MS, here)
+			  : 0;
 	for (size_t i = 0, k = 0, end; i < n && !err; i = end, k++) {
 		uint64_t bytes = 0;
 		for (end = i; end < n && !pack_cmp(&b[i], &b[end]); end++)
@@ -209,7 +211,8 @@ static int end_block(struct writer *w)
 	memcpy(b.sum.b, sum, DF_ID_LEN);
 	const struct df_ck_block *old =
 		w->n_reuse ? bsearch(&b, w->reuse, w->n_reuse,
-				     sizeof(*w->reuse), sum_cmp) : NULL;
+				     sizeof(*w->reuse), sum_cmp)
+			   : NULL;
 	if (old && old->piece.rlen == w->raw.len) {
 		b.piece = old->piece;
 		w->shared++;
@@ -271,8 +274,9 @@ static int put_part(struct writer *w, const struct df_ck_key *key,
 	if (w->objs.len - before > PART_MAX) {
 		char hex[33];
 		df_id_hex(&o->id, hex);
-		return df_fail(-EFBIG, "object %s has %zu bytes of registers: "
-				       "too many for a checkpoint",
+		return df_fail(-EFBIG,
+			       "object %s has %zu bytes of registers: "
+			       "too many for a checkpoint",
 			       hex, w->objs.len - before);
 	}
 	return df_ck_ends(&o->id, w->objs.len) ? end_block(w) : 0;
@@ -334,8 +338,8 @@ static int write_blocks(struct writer *w)
 		if (rc < 0)
 			return rc;
 		note_packs(w, o);
-		err = is_large(o) ? put_parts(w, &key, o) :
-				    put_part(w, &key, o);
+		err = is_large(o) ? put_parts(w, &key, o)
+				  : put_part(w, &key, o);
 		df_obj_free(o, NULL);
 		if (!err && w->v->stop_now)
 			err = -ECANCELED;
@@ -375,13 +379,13 @@ static int write_index(struct writer *w, struct df_ck_body *body)
 	size_t first = 0;
 	for (size_t i = 0; i < n && !err; i++) {
 		size_t at = i * DF_PIECE_RAW_MAX;
-		err = df_packer_add(w->packer, b.data + at,
-				    DF_MIN(b.len - at,
-					   (size_t)DF_PIECE_RAW_MAX),
-				    &body->pieces[body->n_pieces++]);
-		if (err || (i + 1 < n && df_packer_len(w->packer) +
-						 DF_PIECE_RAW_MAX <
-						 w->v->remote->pack_max))
+		err = df_packer_add(
+			w->packer, b.data + at,
+			DF_MIN(b.len - at, (size_t)DF_PIECE_RAW_MAX),
+			&body->pieces[body->n_pieces++]);
+		if (err ||
+		    (i + 1 < n && df_packer_len(w->packer) + DF_PIECE_RAW_MAX <
+					  w->v->remote->pack_max))
 			continue;
 		err = df_packer_finish(w->packer, &id, &data, &len);
 		for (; !err && first < body->n_pieces; first++)
@@ -439,7 +443,8 @@ static int send_row(struct writer *w, const struct df_ck_body *body,
 		    struct df_id *id)
 {
 	struct df_vol *v = w->v;
-	struct df_row row = { .node = w->node, .seq = body->generation,
+	struct df_row row = { .node = w->node,
+			      .seq = body->generation,
 			      .epoch = body->generation,
 			      .kind = DF_ROW_CHECKPOINT };
 	struct df_buf b;
@@ -465,8 +470,8 @@ static int send_row(struct writer *w, const struct df_ck_body *body,
 					      ROW_TIMEOUT_MS, &ack);
 		if (!err)
 			break;
-		if (n + 1 < PUT_TRIES && (err == DF_EOFFLINE ||
-					  err == -EAGAIN) &&
+		if (n + 1 < PUT_TRIES &&
+		    (err == DF_EOFFLINE || err == -EAGAIN) &&
 		    df_vol_backoff(v, n, err))
 			err = 0;
 	}
@@ -542,8 +547,8 @@ static int write_all(struct writer *w)
 	struct df_vol *v = w->v;
 	struct df_ck_body body = { 0 };
 	struct df_id row;
-	int err = v->remote->ops->rows_list(v->remote, LIST_TIMEOUT_MS,
-					    &w->log, NULL);
+	int err = v->remote->ops->rows_list(v->remote, LIST_TIMEOUT_MS, &w->log,
+					    NULL);
 
 	if (err)
 		return err;

@@ -202,8 +202,7 @@ void df_put_ns(struct df_coder *c, struct df_buf *b, int64_t ns)
 
 int64_t df_get_ns(struct df_coder *c, struct df_rd *r)
 {
-	c->last_ns = (int64_t)((uint64_t)c->last_ns +
-			       (uint64_t)df_rd_svar(r));
+	c->last_ns = (int64_t)((uint64_t)c->last_ns + (uint64_t)df_rd_svar(r));
 	return c->last_ns;
 }
 
@@ -335,13 +334,12 @@ void df_decode_ext(struct df_coder *c, struct df_rd *r, struct df_ext *e,
 		e->piece.off = (uint32_t)df_rd_var_max(r, 64 << 20);
 		e->piece.clen = (uint32_t)df_rd_var_max(
 			r, DF_PIECE_RAW_MAX + DF_PIECE_HEAD);
-		e->piece.rlen = flags & EXT_WHOLE ?
-					e->len :
-					(uint32_t)df_rd_var_max(
-						r, DF_PIECE_RAW_MAX);
+		e->piece.rlen =
+			flags & EXT_WHOLE
+				? e->len
+				: (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX);
 		if (flags & EXT_SKIP)
-			e->skip = (uint32_t)df_rd_var_max(r,
-							  DF_PIECE_RAW_MAX);
+			e->skip = (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX);
 		e->piece.check = df_rd_u32(r);
 		if (e->piece.clen <= DF_PIECE_HEAD ||
 		    e->piece.rlen > DF_PIECE_RAW_MAX ||
@@ -418,13 +416,13 @@ int df_decode_page(const void *data, size_t len, uint64_t off, uint64_t max,
 
 /* ---- versions */
 enum {
-	VER_PLAIN_VV = 1,  /* vv is the dot alone */
-	VER_ROOT_DOT = 2,  /* root is the dot */
+	VER_PLAIN_VV = 1, /* vv is the dot alone */
+	VER_ROOT_DOT = 2, /* root is the dot */
 	VER_HAS_SUM = 4,
-	VER_PIECES = 8,    /* pieces, pvv, pid follow */
+	VER_PIECES = 8, /* pieces, pvv, pid follow */
 	VER_PAGES = 16,
 	VER_MOVED = 32,
-	VER_LOCAL = 64,    /* local flags follow */
+	VER_LOCAL = 64,     /* local flags follow */
 	VER_ROOT_SUM = 128, /* root_sum is not the start of sum */
 };
 
@@ -447,8 +445,7 @@ static void code_pieces(struct df_coder *c, struct df_buf *b,
 	}
 }
 
-static void decode_pieces(struct df_coder *c, struct df_rd *r,
-			  struct df_ver *v)
+static void decode_pieces(struct df_coder *c, struct df_rd *r, struct df_ver *v)
 {
 	uint64_t sum = 0;
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 11);
@@ -494,8 +491,7 @@ static void code_pages(struct df_coder *c, struct df_buf *b,
 	}
 }
 
-static void decode_pages(struct df_coder *c, struct df_rd *r,
-			 struct df_ver *v)
+static void decode_pages(struct df_coder *c, struct df_rd *r, struct df_ver *v)
 {
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 9);
 	uint64_t at = 0;
@@ -527,18 +523,18 @@ void df_code_ver(struct df_coder *c, struct df_buf *b, const struct df_ver *v)
 	bool pieces = v->n_pieces || v->pvv.n || v->n_pid;
 	bool root_sum = !(v->flags & DF_VER_SUM) || pieces ||
 			memcmp(v->root_sum.b, v->sum, DF_ID_LEN);
-	bool pages = c->local ? (v->flags & DF_VER_UNLOADED) || v->n_pages :
-				v->n_pages > 0;
+	bool pages = c->local ? (v->flags & DF_VER_UNLOADED) || v->n_pages
+			      : v->n_pages > 0;
 
-	df_buf_put_u8(b, (uint8_t)((plain_vv(v) ? VER_PLAIN_VV : 0) |
-				   (df_stamp_eq(v->root, v->dot) ?
-					    VER_ROOT_DOT : 0) |
-				   (v->flags & DF_VER_SUM ? VER_HAS_SUM : 0) |
-				   (pieces ? VER_PIECES : 0) |
-				   (pages ? VER_PAGES : 0) |
-				   (v->moved ? VER_MOVED : 0) |
-				   (c->local ? VER_LOCAL : 0) |
-				   (root_sum ? VER_ROOT_SUM : 0)));
+	df_buf_put_u8(
+		b,
+		(uint8_t)((plain_vv(v) ? VER_PLAIN_VV : 0) |
+			  (df_stamp_eq(v->root, v->dot) ? VER_ROOT_DOT : 0) |
+			  (v->flags & DF_VER_SUM ? VER_HAS_SUM : 0) |
+			  (pieces ? VER_PIECES : 0) | (pages ? VER_PAGES : 0) |
+			  (v->moved ? VER_MOVED : 0) |
+			  (c->local ? VER_LOCAL : 0) |
+			  (root_sum ? VER_ROOT_SUM : 0)));
 	df_put_stamp(c, b, v->dot);
 	if (!plain_vv(v))
 		df_code_vv(c, b, &v->vv);

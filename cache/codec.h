@@ -43,8 +43,7 @@ void df_code_object(struct df_coder *c, struct df_buf *b,
  * set in the local form. */
 struct df_obj *df_decode_object(struct df_coder *c, struct df_rd *r);
 
-void df_code_ver(struct df_coder *c, struct df_buf *b,
-		 const struct df_ver *v);
+void df_code_ver(struct df_coder *c, struct df_buf *b, const struct df_ver *v);
 struct df_ver *df_decode_ver(struct df_coder *c, struct df_rd *r);
 void df_code_vv(struct df_coder *c, struct df_buf *b, const struct df_vv *vv);
 void df_decode_vv(struct df_coder *c, struct df_rd *r, struct df_vv *vv);

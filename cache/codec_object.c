@@ -17,11 +17,9 @@ enum {
 };
 
 /* A register's marks and "there" in one byte. */
-static uint8_t marks(const struct df_coder *c, bool there, bool dirty,
-		     bool pub)
+static uint8_t marks(const struct df_coder *c, bool there, bool dirty, bool pub)
 {
-	return (uint8_t)(there |
-			 (c->local ? dirty << 1 | pub << 2 : 0));
+	return (uint8_t)(there | (c->local ? dirty << 1 | pub << 2 : 0));
 }
 
 static void code_links(struct df_coder *c, struct df_buf *b,
@@ -50,8 +48,7 @@ static bool get_marks(struct df_coder *c, struct df_rd *r, bool *there,
 	return !r->bad;
 }
 
-static void decode_links(struct df_coder *c, struct df_rd *r,
-			 struct df_obj *o)
+static void decode_links(struct df_coder *c, struct df_rd *r, struct df_obj *o)
 {
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 5);
 
@@ -75,8 +72,8 @@ static void code_place(struct df_coder *c, struct df_buf *b,
 	bool same = p->from_parent == p->parent &&
 		    !strcmp(p->from_name, p->name);
 
-	df_buf_put_u8(b, (uint8_t)(marks(c, p->there, p->dirty, p->pub) |
-				   same << 3));
+	df_buf_put_u8(
+		b, (uint8_t)(marks(c, p->there, p->dirty, p->pub) | same << 3));
 	df_put_stamp(c, b, p->st);
 	df_put_parent(c, b, p->parent);
 	df_put_name(b, p->name);
@@ -100,8 +97,8 @@ static void decode_place(struct df_coder *c, struct df_rd *r,
 	p->parent = df_get_parent(c, r);
 	p->name = df_get_name(r);
 	p->from_parent = m & 8 ? p->parent : df_get_parent(c, r);
-	p->from_name = m & 8 ? (p->name ? df_xstrdup(p->name) : NULL) :
-			       df_get_name(r);
+	p->from_name = m & 8 ? (p->name ? df_xstrdup(p->name) : NULL)
+			     : df_get_name(r);
 }
 
 static void code_attr(struct df_coder *c, struct df_buf *b,
@@ -154,8 +151,8 @@ static bool known_type(uint32_t type)
 	       type == S_IFBLK;
 }
 
-static void decode_attr(struct df_coder *c, struct df_rd *r,
-			struct df_attrs *a, int f)
+static void decode_attr(struct df_coder *c, struct df_rd *r, struct df_attrs *a,
+			int f)
 {
 	switch (f) {
 	case DF_A_TYPE:
@@ -255,8 +252,7 @@ static void code_xattrs(struct df_coder *c, struct df_buf *b,
 	}
 }
 
-static void decode_xattrs(struct df_coder *c, struct df_rd *r,
-			  struct df_obj *o)
+static void decode_xattrs(struct df_coder *c, struct df_rd *r, struct df_obj *o)
 {
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 5);
 
@@ -266,12 +262,11 @@ static void decode_xattrs(struct df_coder *c, struct df_rd *r,
 		char name[DF_XATTR_NAME_MAX + 1] = "";
 		get_marks(c, r, &there, &dirty, &pub);
 		struct df_stamp st = df_get_stamp(c, r);
-		const uint8_t *at = df_rd_bytes(r, DF_XATTR_NAME_MAX,
-						&name_len);
+		const uint8_t *at =
+			df_rd_bytes(r, DF_XATTR_NAME_MAX, &name_len);
 		if (!r->bad)
 			memcpy(name, at, name_len);
-		const uint8_t *value = df_rd_bytes(r, DF_XATTR_VALUE_MAX,
-						   &len);
+		const uint8_t *value = df_rd_bytes(r, DF_XATTR_VALUE_MAX, &len);
 		if (strlen(name) != name_len || !name_len)
 			r->bad = true;
 		if (r->bad)
@@ -347,8 +342,7 @@ void df_code_object(struct df_coder *c, struct df_buf *b,
 		code_xattrs(c, b, o);
 }
 
-static void decode_heads(struct df_coder *c, struct df_rd *r,
-			 struct df_obj *o)
+static void decode_heads(struct df_coder *c, struct df_rd *r, struct df_obj *o)
 {
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 8);
 

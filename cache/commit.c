@@ -66,8 +66,8 @@ static void get_pieces(struct df_rd *r, struct df_body *b)
 		struct df_piece *p = &b->pieces[i];
 		df_rd_copy(r, p->pack.b, DF_ID_LEN);
 		p->off = (uint32_t)df_rd_var_max(r, 64 << 20);
-		p->clen = (uint32_t)df_rd_var_max(
-			r, DF_PIECE_RAW_MAX + DF_PIECE_HEAD);
+		p->clen = (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX +
+							     DF_PIECE_HEAD);
 		p->rlen = (uint32_t)df_rd_var_max(r, DF_PIECE_RAW_MAX);
 		p->check = df_rd_u32(r);
 		sum += p->rlen;

@@ -20,9 +20,9 @@ struct df_body {
 	struct df_id pack_id;
 	struct df_piece *pieces; /* owned: where the registers are */
 	size_t n_pieces;
-	const uint8_t *regs;     /* or here (zstd if packed) */
+	const uint8_t *regs; /* or here (zstd if packed) */
 	size_t regs_len;
-	size_t raw_len;          /* unpacked length of all registers */
+	size_t raw_len; /* unpacked length of all registers */
 	bool packed;
 };
 

@@ -42,8 +42,8 @@ struct df_ver *df_ver_copy(const struct df_ver *v, struct df_segs *segs)
 void df_ver_touch(struct df_ver *v, uint64_t off, uint64_t len)
 {
 	uint64_t first = off / DF_REGION;
-	uint64_t last = (len > UINT64_MAX - off ? UINT64_MAX : off + len) /
-			DF_REGION;
+	uint64_t last =
+		(len > UINT64_MAX - off ? UINT64_MAX : off + len) / DF_REGION;
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < v->n_pages; i++)
@@ -261,8 +261,7 @@ static struct df_ver *choose_base(struct df_ver *const *v, uint32_t n)
 
 	for (uint32_t i = 1; i < n; i++) {
 		uint64_t a = df_vv_max(&v[i]->pvv), b = df_vv_max(&base->pvv);
-		if (a > b || (a == b &&
-			      df_stamp_cmp(v[i]->dot, base->dot) > 0))
+		if (a > b || (a == b && df_stamp_cmp(v[i]->dot, base->dot) > 0))
 			base = v[i];
 	}
 	return base;

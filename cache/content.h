@@ -35,8 +35,8 @@ struct df_pid {
 };
 
 enum df_ver_flags {
-	DF_VER_SUM = 1,   /* sum is the SHA-256 of the whole text */
-	DF_VER_OPEN = 2,  /* root_sum is set at the cut (local only) */
+	DF_VER_SUM = 1,      /* sum is the SHA-256 of the whole text */
+	DF_VER_OPEN = 2,     /* root_sum is set at the cut (local only) */
 	DF_VER_UNLOADED = 8, /* ext is empty until the pages are fetched */
 };
 
@@ -57,7 +57,7 @@ struct df_ver {
 	uint64_t size;         /* bytes of the text */
 	int64_t mtime_ns;
 	uint32_t moved;
-	uint64_t own_base;     /* local: vv[own] when this cut's changes began */
+	uint64_t own_base; /* local: vv[own] when this cut's changes began */
 	uint32_t flags;
 	uint8_t sum[DF_SHA_LEN];
 	struct df_extmap ext;
@@ -65,8 +65,8 @@ struct df_ver {
 	uint32_t n_pages;
 	struct df_append *pieces; /* owned; sorted by (time, ident) */
 	uint32_t n_pieces;
-	struct df_vv pvv;         /* dots of absorbed pieces */
-	struct df_pid *pid;       /* owned; absorbed pieces that had been
+	struct df_vv pvv;   /* dots of absorbed pieces */
+	struct df_pid *pid; /* owned; absorbed pieces that had been
 				   * restamped: pvv cannot name them */
 	uint32_t n_pid;
 };
@@ -88,8 +88,7 @@ struct df_heads {
 
 void df_heads_release(struct df_heads *h, struct df_segs *segs);
 /* Join one version in (takes it); true if the set changed. */
-bool df_heads_join(struct df_heads *h, struct df_ver *v,
-		   struct df_segs *segs);
+bool df_heads_join(struct df_heads *h, struct df_ver *v, struct df_segs *segs);
 /* Join of all vectors. */
 struct df_vv df_heads_vv(const struct df_heads *h);
 
@@ -97,8 +96,8 @@ struct df_vv df_heads_vv(const struct df_heads *h);
  * (dot, root, size, mtime, ext, pieces, pvv, pid; vv empty). */
 struct df_text {
 	struct df_stamp dot;
-	struct df_ver *m;     /* owned */
-	uint32_t *heads;      /* owned; indexes into the set */
+	struct df_ver *m; /* owned */
+	uint32_t *heads;  /* owned; indexes into the set */
 	uint32_t n_heads;
 };
 struct df_texts {

@@ -19,8 +19,8 @@ void df_copy_clear(struct df_vol *v, struct df_obj *o)
 /* Type, mode and owner as the file's, told to nobody. */
 static void borrow_attrs(struct df_obj *c, const struct df_obj *o)
 {
-	static const int fields[] = { DF_A_TYPE, DF_A_MODE, DF_A_UID,
-				      DF_A_GID, DF_A_BTIME };
+	static const int fields[] = { DF_A_TYPE, DF_A_MODE, DF_A_UID, DF_A_GID,
+				      DF_A_BTIME };
 	unsigned mask = 0;
 
 	for (size_t i = 0; i < DF_ARRAY_LEN(fields); i++)
@@ -48,10 +48,11 @@ struct df_obj *df_copy_look(struct df_vol *v, const struct df_shown *s)
 	for (uint32_t i = 1; i < t.n; i++)
 		for (uint32_t k = 0; k < t.v[i].n_heads; k++)
 			if (df_stamp_eq(t.v[i].dot, s->dot))
-				df_heads_join(&c->heads,
-					      df_ver_copy(o->heads.v[t.v[i].heads[k]],
-							  v->segs),
-					      v->segs);
+				df_heads_join(
+					&c->heads,
+					df_ver_copy(o->heads.v[t.v[i].heads[k]],
+						    v->segs),
+					v->segs);
 	df_texts_release(&t, NULL);
 	borrow_attrs(c, o);
 	c->flags |= DF_OBJ_ORPHAN; /* gone with its last lookup */

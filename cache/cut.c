@@ -63,8 +63,8 @@ static bool worth_sending(const struct df_obj *o)
 {
 	if (df_obj_published(o))
 		return true;
-	return df_obj_is_dir(o) ? df_tree_dir_live(o) :
-				  !(o->flags & DF_OBJ_ORPHAN);
+	return df_obj_is_dir(o) ? df_tree_dir_live(o)
+				: !(o->flags & DF_OBJ_ORPHAN);
 }
 
 void df_cut_copy(struct df_vol *v, struct df_obj *o)
@@ -112,8 +112,8 @@ void df_cut_finish(struct df_vol *v, struct df_cut *c)
 		df_fold_trim(v->fold);
 		for (int i = 0; i < FINISH_BATCH && more; i++) {
 			df_nid nid = df_nidset_pop(&c->pending, &at);
-			struct df_obj *o = nid ? df_fold_get(v->fold, nid) :
-						 NULL;
+			struct df_obj *o = nid ? df_fold_get(v->fold, nid)
+					       : NULL;
 			more = nid != 0;
 			if (o)
 				df_cut_copy(v, o);

@@ -14,11 +14,11 @@
 
 struct df_cut {
 	uint64_t number;
-	uint64_t time;           /* hlc */
+	uint64_t time; /* hlc */
 	struct df_nidset pending;
-	df_nid force;            /* held or not */
+	df_nid force; /* held or not */
 	uint64_t n_held;
-	struct df_obj **objs;    /* owned copies */
+	struct df_obj **objs; /* owned copies */
 	size_t n, size;
 };
 

@@ -31,10 +31,10 @@ void df_extmap_release(struct df_extmap *m, struct df_segs *segs)
 	*m = (struct df_extmap){ 0 };
 }
 
-struct df_extmap df_extmap_copy(const struct df_extmap *m,
-				struct df_segs *segs)
+struct df_extmap df_extmap_copy(const struct df_extmap *m, struct df_segs *segs)
 {
-	struct df_extmap out = { .n_chunks = m->n_chunks, .n = m->n,
+	struct df_extmap out = { .n_chunks = m->n_chunks,
+				 .n = m->n,
 				 .bytes = m->bytes };
 
 	if (!m->n_chunks)
@@ -92,8 +92,7 @@ struct df_extpos df_extmap_next(const struct df_extmap *m, struct df_extpos p)
 static void drop_chunk(struct df_extmap *m, uint32_t c)
 {
 	free(m->c[c].v);
-	memmove(m->c + c, m->c + c + 1,
-		(m->n_chunks - c - 1) * sizeof(*m->c));
+	memmove(m->c + c, m->c + c + 1, (m->n_chunks - c - 1) * sizeof(*m->c));
 	if (--m->n_chunks == 0) {
 		free(m->c);
 		m->c = NULL;
@@ -104,8 +103,7 @@ static void remove_at(struct df_extmap *m, struct df_extpos p)
 {
 	struct df_chunk *c = &m->c[p.chunk];
 
-	memmove(c->v + p.i, c->v + p.i + 1,
-		(c->n - p.i - 1) * sizeof(*c->v));
+	memmove(c->v + p.i, c->v + p.i + 1, (c->n - p.i - 1) * sizeof(*c->v));
 	c->n--;
 	m->n--;
 	if (!c->n)
@@ -115,8 +113,7 @@ static void remove_at(struct df_extmap *m, struct df_extpos p)
 static void split_chunk(struct df_extmap *m, uint32_t at)
 {
 	m->c = df_xrealloc(m->c, m->n_chunks + 1, sizeof(*m->c));
-	memmove(m->c + at + 1, m->c + at,
-		(m->n_chunks - at) * sizeof(*m->c));
+	memmove(m->c + at + 1, m->c + at, (m->n_chunks - at) * sizeof(*m->c));
 	m->n_chunks++;
 	struct df_chunk *a = &m->c[at], *b = &m->c[at + 1];
 	/* A sequential writer fills the left half for good: keep it full. */
@@ -244,7 +241,8 @@ bool df_extmap_same(const struct df_extmap *a, const struct df_extmap *b)
 		if (x->off != y->off || x->len != y->len)
 			return false;
 		bool piece = df_ext_remote(x) && df_ext_remote(y) &&
-			     x->skip == y->skip && x->piece.off == y->piece.off &&
+			     x->skip == y->skip &&
+			     x->piece.off == y->piece.off &&
 			     !df_id_cmp(&x->piece.pack, &y->piece.pack);
 		bool local = !df_ext_remote(x) && !df_ext_remote(y) &&
 			     x->loc.seg == y->loc.seg && x->loc.seg &&
@@ -285,8 +283,8 @@ void df_extmap_learn(struct df_extmap *mine, const struct df_extmap *sent,
 		at = ext_end(e);
 		if (df_ext_remote(e))
 			continue;
-		const struct df_ext *s = df_extmap_at(
-			sent, df_extmap_find(sent, e->off));
+		const struct df_ext *s =
+			df_extmap_at(sent, df_extmap_find(sent, e->off));
 		if (!s || s->off > e->off || !df_ext_remote(s) ||
 		    (by_loc && !same_place(e, s)))
 			continue;

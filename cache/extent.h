@@ -64,8 +64,7 @@ struct df_extpos {
 struct df_extpos df_extmap_find(const struct df_extmap *m, uint64_t off);
 /* The extent at p, or NULL at the end. */
 struct df_ext *df_extmap_at(const struct df_extmap *m, struct df_extpos p);
-struct df_extpos df_extmap_next(const struct df_extmap *m,
-				struct df_extpos p);
+struct df_extpos df_extmap_next(const struct df_extmap *m, struct df_extpos p);
 /* Same bytes as far as can be told: same offsets, lengths and pieces. */
 bool df_extmap_same(const struct df_extmap *a, const struct df_extmap *b);
 

@@ -28,13 +28,13 @@
 #include "base/lock.h"
 #include "base/log.h"
 
-#define WINDOW (256U << 10)         /* first miss: about so much of a pack */
+#define WINDOW (256U << 10) /* first miss: about so much of a pack */
 #define PACK_READ_MAX ((size_t)65 << 20)
 #define NEIGHBOURS_MAX ((size_t)32 << 20) /* raw bytes kept unasked, a pack */
-#define RANGE_MAX (8U << 20)        /* larger packs come in parts */
+#define RANGE_MAX (8U << 20)              /* larger packs come in parts */
 #define HINT_TIMEOUT_MS 30000
-#define ABSENT_MS 10000             /* rows may show seconds before packs */
-#define HINTS_MAX 64                /* jobs; more are forgotten */
+#define ABSENT_MS 10000 /* rows may show seconds before packs */
+#define HINTS_MAX 64    /* jobs; more are forgotten */
 #define RETRY_FIRST_MS 250
 #define RETRY_LAST_MS 4000
 #define MISS_SLOTS 1024
@@ -61,7 +61,7 @@ struct job {
 	TAILQ_ENTRY(job) link; /* queue, while not running */
 	struct job *next;      /* in its slot */
 	struct df_id pack;
-	struct want *want;     /* owned */
+	struct want *want; /* owned */
 	size_t n, size;
 	bool running, demand;
 };
@@ -78,14 +78,14 @@ struct df_fetch {
 	struct df_remote *remote; /* not owned */
 	struct df_segs *segs;     /* not owned */
 	unsigned n_threads, started;
-	pthread_t *thread;        /* workers, then the keeper */
+	pthread_t *thread; /* workers, then the keeper */
 	_Atomic uint64_t bytes;
 
 	struct df_lock lock;
 	struct df_cond work;  /* a job was queued, or stop */
 	struct df_cond keep;  /* a request ended, a nearer deadline, or stop */
 	struct df_cond retry; /* stop */
-	bool stopped;              /* lock; and all below */
+	bool stopped;         /* lock; and all below */
 	struct req_list waiting, ended;
 	struct job_list demand, hints;
 	unsigned n_hints, running, running_hints;
@@ -256,9 +256,10 @@ static struct miss *miss_of_locked(struct df_fetch *f, const struct df_id *pack)
 /* ---- what to ask for */
 
 /* A try: bytes off..off+len of the pack, and the wants that it must bring. */
-struct try {
+struct
+try {
 	struct df_id pack;
-	uint64_t off, len; /* len 0: the whole pack */
+	uint64_t off, len;      /* len 0: the whole pack */
 	struct df_piece *piece; /* owned; by offset */
 	size_t n;
 	int64_t deadline_ns;
@@ -319,8 +320,8 @@ static int plan_try_locked(struct df_fetch *f, struct job *j, struct try *t)
 		const struct want *w = &j->want[i];
 		t->piece[t->n++] = w->piece;
 		if (w->req)
-			t->deadline_ns = DF_MAX(t->deadline_ns,
-						w->req->deadline_ns);
+			t->deadline_ns =
+				DF_MAX(t->deadline_ns, w->req->deadline_ns);
 	}
 	sort_pieces(t);
 	struct miss *m = miss_of_locked(f, &j->pack);
@@ -341,8 +342,8 @@ static int keep_piece(struct df_fetch *f, const struct df_id *pack,
 		      uint32_t off, const struct df_buf *raw)
 {
 	struct df_loc loc;
-	int err = df_seg_put_piece(f->segs, pack, off, raw->data, raw->len,
-				   &loc);
+	int err =
+		df_seg_put_piece(f->segs, pack, off, raw->data, raw->len, &loc);
 
 	if (err == -ENOSPC && df_segs_evict(f->segs, raw->len + 8192))
 		err = df_seg_put_piece(f->segs, pack, off, raw->data, raw->len,
@@ -395,8 +396,8 @@ static int keep_pieces(struct df_fetch *f, const struct try *t,
 		if (e != DF_ECORRUPT)
 			at += clen;
 		else
-			at = next < t->n ? t->piece[next].off - t->off :
-					   in->len;
+			at = next < t->n ? t->piece[next].off - t->off
+					 : in->len;
 	}
 	df_buf_release(&raw);
 	return err || met == t->n ? err : DF_ECORRUPT;
@@ -436,8 +437,8 @@ static int bring(struct df_fetch *f, struct job *j, struct try *t)
 
 	for (;;) {
 		struct df_buf in;
-		int64_t left_ms = (t->deadline_ns - df_deadline_ms(0)) /
-				  DF_NS_PER_MS;
+		int64_t left_ms =
+			(t->deadline_ns - df_deadline_ms(0)) / DF_NS_PER_MS;
 		if (left_ms < 1)
 			return -ETIMEDOUT;
 		df_buf_init(&in, PACK_READ_MAX);
@@ -701,8 +702,8 @@ bool df_fetch_cancel(struct df_fetch *f, void *arg)
 
 	df_lock(&f->lock);
 	TAILQ_FOREACH(r, &f->waiting, link)
-		if (r->arg == arg)
-			break;
+	if (r->arg == arg)
+		break;
 	if (r)
 		end_req_locked(f, r, -EINTR);
 	df_unlock(&f->lock);

@@ -197,8 +197,7 @@ static struct df_obj *load(struct df_fold *f, sqlite3_stmt *st)
 		df_coder_reset(&f->coder);
 		o = df_decode_object(&f->coder, &r);
 		if (!o)
-			f->err = df_fail(DF_ECORRUPT, "%s: an object",
-					 f->path);
+			f->err = df_fail(DF_ECORRUPT, "%s: an object", f->path);
 	} else if (rc != SQLITE_DONE) {
 		df_fold_sql_error(f, f->rd, "read an object");
 	}
@@ -208,8 +207,7 @@ static struct df_obj *load(struct df_fold *f, sqlite3_stmt *st)
 
 struct df_obj *df_fold_get(struct df_fold *f, df_nid nid)
 {
-	for (struct df_obj *o = f->by_nid[nid_slot(f, nid)]; o;
-	     o = o->next_nid)
+	for (struct df_obj *o = f->by_nid[nid_slot(f, nid)]; o; o = o->next_nid)
 		if (o->nid == nid) {
 			if (o->flags & DF_OBJ_DEAD)
 				return NULL;
@@ -371,13 +369,17 @@ int df_fold_each(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
 int df_fold_each_flagged(struct df_fold *f,
 			 int (*fn)(void *arg, struct df_obj *o), void *arg)
 {
-	return each(f, "SELECT nid FROM obj WHERE flagged <> 0 AND flagged & 1"
-		    " ORDER BY nid", fn, arg);
+	return each(f,
+		    "SELECT nid FROM obj WHERE flagged <> 0 AND flagged & 1"
+		    " ORDER BY nid",
+		    fn, arg);
 }
 
-int df_fold_each_dir(struct df_fold *f,
-		     int (*fn)(void *arg, struct df_obj *o), void *arg)
+int df_fold_each_dir(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
+		     void *arg)
 {
-	return each(f, "SELECT nid FROM obj WHERE flagged <> 0 AND flagged & 2"
-		    " ORDER BY nid", fn, arg);
+	return each(f,
+		    "SELECT nid FROM obj WHERE flagged <> 0 AND flagged & 2"
+		    " ORDER BY nid",
+		    fn, arg);
 }

@@ -119,8 +119,8 @@ int df_fold_each(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
 int df_fold_each_flagged(struct df_fold *f,
 			 int (*fn)(void *arg, struct df_obj *o), void *arg);
 
-int df_fold_each_dir(struct df_fold *f,
-		     int (*fn)(void *arg, struct df_obj *o), void *arg);
+int df_fold_each_dir(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
+		     void *arg);
 
 /* ---- writing */
 struct df_flush; /* one transaction's worth, encoded */

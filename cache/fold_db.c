@@ -50,9 +50,9 @@ static const char *const sql[ST_COUNT] = {
 int df_fold_sql_error(struct df_fold *f, sqlite3 *db, const char *what)
 {
 	int code = sqlite3_errcode(db);
-	int err = code == SQLITE_FULL	? -ENOSPC :
-		  code == SQLITE_NOMEM	? -ENOMEM :
-					  -EIO;
+	int err = code == SQLITE_FULL    ? -ENOSPC
+		  : code == SQLITE_NOMEM ? -ENOMEM
+					 : -EIO;
 
 	f->err = df_fail(err, "%s: %s: %s", f->path, what, sqlite3_errmsg(db));
 	return err;
@@ -92,8 +92,8 @@ static int open_one(struct df_fold *f, sqlite3 **db, int cache_kib)
 		 "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -%d;"
 		 "PRAGMA temp_store = MEMORY;",
 		 cache_kib);
-	return sqlite3_exec(*db, pragma, NULL, NULL, NULL) == SQLITE_OK ? 0 :
-									   -EIO;
+	return sqlite3_exec(*db, pragma, NULL, NULL, NULL) == SQLITE_OK ? 0
+									: -EIO;
 }
 
 void df_fold_db_close(struct df_fold *f)
@@ -181,17 +181,17 @@ static int load_rivals(struct df_fold *f)
 {
 	sqlite3_stmt *st;
 
-	if (sqlite3_prepare_v2(f->rd, "SELECT parent, name FROM rival", -1,
-			       &st, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(f->rd, "SELECT parent, name FROM rival", -1, &st,
+			       NULL) != SQLITE_OK)
 		return df_fold_sql_error(f, f->rd, "rival");
 	size_t pending = f->n_pending;
 	while (sqlite3_step(st) == SQLITE_ROW) {
-		DF_FREE char *name = df_xalloc(
-			(size_t)sqlite3_column_bytes(st, 1) + 1);
+		DF_FREE char *name =
+			df_xalloc((size_t)sqlite3_column_bytes(st, 1) + 1);
 		memcpy(name, sqlite3_column_blob(st, 1),
 		       (size_t)sqlite3_column_bytes(st, 1));
-		df_fold_set_rival(f, (df_nid)sqlite3_column_int64(st, 0),
-				  name, true);
+		df_fold_set_rival(f, (df_nid)sqlite3_column_int64(st, 0), name,
+				  true);
 	}
 	sqlite3_finalize(st);
 	while (f->n_pending > pending) /* they are stored already */

@@ -53,7 +53,7 @@ struct df_fold {
 	/* objects */
 	struct df_obj **by_nid, **by_id; /* chained; size n_buckets */
 	uint32_t n_buckets, n_objs;
-	struct df_obj lru; /* ring: lru.lru_next is the newest */
+	struct df_obj lru;     /* ring: lru.lru_next is the newest */
 	struct df_obj **dirty; /* FOLD_DIRTY objects; owned array */
 	size_t n_dirty, dirty_size;
 	/* names */

@@ -69,8 +69,7 @@ static void load_cands(struct df_fold *f, struct df_name *n)
 	n->stored = n->n > 0;
 }
 
-struct df_name *df_fold_name(struct df_fold *f, df_nid parent,
-			     const char *name)
+struct df_name *df_fold_name(struct df_fold *f, df_nid parent, const char *name)
 {
 	uint64_t cookie = df_name_cookie(name);
 	struct df_name *n = f->names[name_slot(f, parent, cookie)];
@@ -201,8 +200,8 @@ static struct df_dirrow *changed_rows(const struct df_obj *dir, uint64_t after,
 			DF_GROW(rows, used, size);
 			rows[used].cookie = m->cookie;
 			rows[used].nid = df_name_cand(m, i);
-			snprintf(rows[used].name, sizeof(rows[used].name),
-				 "%s", m->name);
+			snprintf(rows[used].name, sizeof(rows[used].name), "%s",
+				 m->name);
 			used++;
 		}
 	}
@@ -260,8 +259,8 @@ int df_fold_list(struct df_fold *f, df_nid parent, uint64_t after,
 	bool any = dir && dir->dirty_names;
 	bool more = next_stored(f, st, parent, any, &stored);
 	while (n < max && (more || at < n_changed)) {
-		if (!more || (at < n_changed &&
-			      row_cmp(&changed[at], &stored) < 0)) {
+		if (!more ||
+		    (at < n_changed && row_cmp(&changed[at], &stored) < 0)) {
 			out[n++] = changed[at++];
 		} else {
 			out[n++] = stored;
@@ -322,8 +321,8 @@ struct df_pending *df_fold_pend(struct df_fold *f, enum df_stmt stmt)
 static void pend_rival(struct df_fold *f, df_nid parent, const char *name,
 		       bool on)
 {
-	struct df_pending *p = df_fold_pend(f,
-					    on ? ST_RIVAL_PUT : ST_RIVAL_DEL);
+	struct df_pending *p =
+		df_fold_pend(f, on ? ST_RIVAL_PUT : ST_RIVAL_DEL);
 
 	p->parent = parent;
 	p->text = df_xstrdup(name);
@@ -410,10 +409,11 @@ struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n)
 
 	*n = 0;
 	df_fold_flush(f);
-	if (sqlite3_prepare_v2(f->rd, deps_only ?
-			       "SELECT id, epoch FROM log WHERE dep = 1" :
-			       "SELECT id, epoch FROM log", -1, &st,
-			       NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(
+		    f->rd,
+		    deps_only ? "SELECT id, epoch FROM log WHERE dep = 1"
+			      : "SELECT id, epoch FROM log",
+		    -1, &st, NULL) != SQLITE_OK)
 		return NULL;
 	while (sqlite3_step(st) == SQLITE_ROW) {
 		DF_GROW(rows, *n, size);
@@ -447,8 +447,8 @@ void df_fold_set_meta(struct df_fold *f, const char *key, uint64_t value)
 	if (i == DF_ARRAY_LEN(f->meta))
 		return; /* keys are few and all ours */
 	if (i == f->n_meta)
-		snprintf(f->meta[f->n_meta++].key, sizeof(f->meta[i].key),
-			 "%s", key);
+		snprintf(f->meta[f->n_meta++].key, sizeof(f->meta[i].key), "%s",
+			 key);
 	else if (f->meta[i].value == value)
 		return;
 	f->meta[i].value = value;

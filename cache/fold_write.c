@@ -16,18 +16,18 @@ struct df_flush {
 		int flagged;
 		bool dead;
 		size_t off, len; /* in blobs */
-	} *objs;
+	} * objs;
 	size_t n_objs;
 	struct flush_name {
 		struct df_name *n; /* pinned by n->flushing */
 		df_nid parent;
 		uint64_t cookie;
-		char *name;  /* owned */
+		char *name; /* owned */
 		df_nid one;
 		df_nid *more; /* owned */
 		uint32_t n_cands;
 		bool stored;
-	} *names;
+	} * names;
 	size_t n_names;
 	struct df_pending *pending;
 	size_t n_pending;
@@ -66,8 +66,9 @@ static void take_objects(struct df_fold *f, struct df_flush *b)
 	for (size_t i = 0; i < f->n_dirty; i++) {
 		struct df_obj *o = f->dirty[i];
 		struct flush_obj *t = &b->objs[b->n_objs++];
-		*t = (struct flush_obj){ .o = o, .nid = o->nid, .id = o->id,
-					 .off = b->blobs.len };
+		*t = (struct flush_obj){
+			.o = o, .nid = o->nid, .id = o->id, .off = b->blobs.len
+		};
 		t->dead = o->flags & DF_OBJ_DEAD;
 		t->flagged = (df_obj_dirty(o) || (o->flags & DF_OBJ_ORPHAN)) |
 			     df_obj_is_dir(o) << 1;
@@ -91,11 +92,16 @@ static void take_names(struct df_fold *f, struct df_flush *b)
 	for (size_t i = 0; i < f->n_dirty_names; i++) {
 		struct df_name *n = f->dirty_names[i];
 		b->names[b->n_names++] = (struct flush_name){
-			.n = n, .parent = n->parent, .cookie = n->cookie,
-			.name = df_xstrdup(n->name), .one = n->one,
-			.more = n->n > 1 ? df_xdup(n->more, n->n *
-						   sizeof(*n->more)) : NULL,
-			.n_cands = n->n, .stored = n->stored,
+			.n = n,
+			.parent = n->parent,
+			.cookie = n->cookie,
+			.name = df_xstrdup(n->name),
+			.one = n->one,
+			.more = n->n > 1 ? df_xdup(n->more,
+						   n->n * sizeof(*n->more))
+					 : NULL,
+			.n_cands = n->n,
+			.stored = n->stored,
 		};
 		n->dirty = false;
 		n->flushing++;
@@ -177,9 +183,10 @@ static int write_names(struct df_fold *f, struct df_flush *b)
 		}
 		for (uint32_t k = 0; k < n->n_cands && !err; k++) {
 			bind_name(f->st[ST_ENT_PUT], n);
-			sqlite3_bind_int64(f->st[ST_ENT_PUT], 4,
-					   (sqlite3_int64)(n->n_cands == 1 ?
-						   n->one : n->more[k]));
+			sqlite3_bind_int64(
+				f->st[ST_ENT_PUT], 4,
+				(sqlite3_int64)(n->n_cands == 1 ? n->one
+								: n->more[k]));
 			err = run(f, ST_ENT_PUT);
 		}
 	}
@@ -191,8 +198,7 @@ static int write_pending(struct df_fold *f, const struct df_pending *p)
 	sqlite3_stmt *st = f->st[p->stmt];
 
 	if (p->stmt == ST_ROW_PUT) {
-		sqlite3_bind_blob(st, 1, p->row.id.b, DF_ID_LEN,
-				  SQLITE_STATIC);
+		sqlite3_bind_blob(st, 1, p->row.id.b, DF_ID_LEN, SQLITE_STATIC);
 		sqlite3_bind_int64(st, 2, (sqlite3_int64)p->row.epoch);
 		sqlite3_bind_int64(st, 3, (sqlite3_int64)p->value);
 	} else if (p->stmt == ST_ROW_TAKEN) {
@@ -211,20 +217,23 @@ static int write_pending(struct df_fold *f, const struct df_pending *p)
 int df_fold_write(struct df_fold *f, struct df_flush *b)
 {
 	int err = sqlite3_exec(f->wr, "BEGIN IMMEDIATE", NULL, NULL, NULL) ==
-				  SQLITE_OK ?
-			  0 : -EIO;
+				  SQLITE_OK
+			  ? 0
+			  : -EIO;
 
 	if (!err && b->forget_rows)
 		err = sqlite3_exec(f->wr, "DELETE FROM log", NULL, NULL,
-				   NULL) == SQLITE_OK ? 0 : -EIO;
+				   NULL) == SQLITE_OK
+			      ? 0
+			      : -EIO;
 	if (!err)
 		err = write_objects(f, b);
 	if (!err)
 		err = write_names(f, b);
 	for (size_t i = 0; i < b->n_pending && !err; i++)
 		err = write_pending(f, &b->pending[i]);
-	if (!err && sqlite3_exec(f->wr, "COMMIT", NULL, NULL, NULL) !=
-			    SQLITE_OK)
+	if (!err &&
+	    sqlite3_exec(f->wr, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
 		err = -EIO;
 	if (err) {
 		err = df_fold_sql_error(f, f->wr, "write");
@@ -301,9 +310,8 @@ int df_fold_checkpoint(struct df_fold *f)
 
 	pthread_mutex_lock(&f->writer);
 	/* PASSIVE syncs the WAL and the database, and waits for nobody. */
-	int rc = sqlite3_wal_checkpoint_v2(f->wr, NULL,
-					   SQLITE_CHECKPOINT_PASSIVE, &log,
-					   &done);
+	int rc = sqlite3_wal_checkpoint_v2(
+		f->wr, NULL, SQLITE_CHECKPOINT_PASSIVE, &log, &done);
 	pthread_mutex_unlock(&f->writer);
 	if (rc != SQLITE_OK)
 		return -EIO;

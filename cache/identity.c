@@ -15,8 +15,8 @@ static uint64_t sandbox_hash(void)
 	struct df_buf b;
 
 	df_buf_init(&b, 4096);
-	uint64_t hash = df_file_read(SANDBOX_ID, &b) ?
-				0 : df_xxh3(b.data, b.len) | 1;
+	uint64_t hash =
+		df_file_read(SANDBOX_ID, &b) ? 0 : df_xxh3(b.data, b.len) | 1;
 	df_buf_release(&b);
 	return hash;
 }
@@ -92,8 +92,8 @@ static bool fresh_of(const struct restamp *r, struct df_stamp *st)
 {
 	if (st->node != r->old)
 		return false;
-	uint64_t *at = bsearch(&st->time, r->times, r->n, sizeof(*r->times),
-			       u64_cmp);
+	uint64_t *at =
+		bsearch(&st->time, r->times, r->n, sizeof(*r->times), u64_cmp);
 	if (!at)
 		return false;
 	st->time = r->fresh[at - r->times];

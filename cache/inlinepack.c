@@ -30,9 +30,9 @@ struct inliner {
 	struct df_remote_ops ops;
 	struct df_remote *lower; /* owned */
 	struct df_lock lock;
-	sqlite3 *db;                  /* lock */
-	sqlite3_stmt *st[ST_COUNT];   /* lock */
-	int64_t searched_ns;          /* lock; monotonic, 0 = never */
+	sqlite3 *db;                /* lock */
+	sqlite3_stmt *st[ST_COUNT]; /* lock */
+	int64_t searched_ns;        /* lock; monotonic, 0 = never */
 };
 
 static struct inliner *of(struct df_remote *r)
@@ -71,12 +71,12 @@ static int put_locked(struct inliner *x, const struct df_inline_place *p)
 
 static int exec_locked(struct inliner *x, const char *text)
 {
-	return sqlite3_exec(x->db, text, NULL, NULL, NULL) == SQLITE_OK ?
-		       0 : sql_error(x, text);
+	return sqlite3_exec(x->db, text, NULL, NULL, NULL) == SQLITE_OK
+		       ? 0
+		       : sql_error(x, text);
 }
 
-static int put_all(struct inliner *x, const struct df_inline_place *p,
-		   size_t n)
+static int put_all(struct inliner *x, const struct df_inline_place *p, size_t n)
 {
 	if (!n)
 		return 0;
@@ -92,8 +92,7 @@ static int put_all(struct inliner *x, const struct df_inline_place *p,
 	return err;
 }
 
-static bool find(struct inliner *x, const struct df_id *pack,
-		 struct df_id *row)
+static bool find(struct inliner *x, const struct df_id *pack, struct df_id *row)
 {
 	bool found = false;
 
@@ -154,18 +153,18 @@ static int in_row_put(struct df_remote *r, const struct df_row *row,
 
 	if (err)
 		return err;
-	return mirror(x, x->lower->ops->row_put(x->lower, row, sent,
-						timeout_ms, ack));
+	return mirror(x, x->lower->ops->row_put(x->lower, row, sent, timeout_ms,
+						ack));
 }
 
 static int in_rows_after(struct df_remote *r, uint64_t after, unsigned limit,
-			 int64_t timeout_ms, struct df_rows *out,
-			 int64_t *date)
+			 int64_t timeout_ms, struct df_rows *out, int64_t *date)
 {
 	struct inliner *x = of(r);
 
-	return passed(x, x->lower->ops->rows_after(x->lower, after, limit,
-						   timeout_ms, out, date),
+	return passed(x,
+		      x->lower->ops->rows_after(x->lower, after, limit,
+						timeout_ms, out, date),
 		      out);
 }
 
@@ -174,8 +173,10 @@ static int in_rows_feed(struct df_remote *r, uint64_t after, unsigned limit,
 {
 	struct inliner *x = of(r);
 
-	return passed(x, x->lower->ops->rows_feed(x->lower, after, limit,
-						  wait_ms, out, date), out);
+	return passed(x,
+		      x->lower->ops->rows_feed(x->lower, after, limit, wait_ms,
+					       out, date),
+		      out);
 }
 
 static int in_rows_list(struct df_remote *r, int64_t timeout_ms,
@@ -183,8 +184,8 @@ static int in_rows_list(struct df_remote *r, int64_t timeout_ms,
 {
 	struct inliner *x = of(r);
 
-	return mirror(x, x->lower->ops->rows_list(x->lower, timeout_ms, out,
-						  date));
+	return mirror(
+		x, x->lower->ops->rows_list(x->lower, timeout_ms, out, date));
 }
 
 static int in_rows_get(struct df_remote *r, const struct df_id *ids, size_t n,
@@ -192,8 +193,9 @@ static int in_rows_get(struct df_remote *r, const struct df_id *ids, size_t n,
 {
 	struct inliner *x = of(r);
 
-	return passed(x, x->lower->ops->rows_get(x->lower, ids, n, timeout_ms,
-						 out), out);
+	return passed(
+		x, x->lower->ops->rows_get(x->lower, ids, n, timeout_ms, out),
+		out);
 }
 
 static int in_rows_delete(struct df_remote *r, const struct df_id *ids,
@@ -201,8 +203,8 @@ static int in_rows_delete(struct df_remote *r, const struct df_id *ids,
 {
 	struct inliner *x = of(r);
 
-	return mirror(x, x->lower->ops->rows_delete(x->lower, ids, n,
-						    timeout_ms));
+	return mirror(x,
+		      x->lower->ops->rows_delete(x->lower, ids, n, timeout_ms));
 }
 
 /* ---- packs */
@@ -215,16 +217,16 @@ static int in_pack_put(struct df_remote *r, const struct df_id *id,
 						 timeout_ms));
 }
 
-static int slice(const struct df_row *row, const struct df_id *id,
-		 uint64_t off, uint64_t len, struct df_buf *out)
+static int slice(const struct df_row *row, const struct df_id *id, uint64_t off,
+		 uint64_t len, struct df_buf *out)
 {
 	struct df_body body;
 	int err = df_body_read(row->body, row->body_len, &body);
 
 	if (err)
 		return DF_ECORRUPT;
-	if (!body.pack || df_id_cmp(&body.pack_id, id) ||
-	    off > body.pack_len || len > body.pack_len - off) {
+	if (!body.pack || df_id_cmp(&body.pack_id, id) || off > body.pack_len ||
+	    len > body.pack_len - off) {
 		err = DF_ECORRUPT;
 	} else {
 		df_buf_put(out, body.pack + off,
@@ -245,8 +247,7 @@ static int get_from_row(struct inliner *x, const struct df_id *row,
 						    timeout_ms, &rows));
 
 	if (!err)
-		err = rows.n ? slice(&rows.row[0], id, off, len, out) :
-			       -ENOENT;
+		err = rows.n ? slice(&rows.row[0], id, off, len, out) : -ENOENT;
 	df_rows_release(&rows);
 	return err;
 }
@@ -256,8 +257,8 @@ static bool may_search(struct inliner *x)
 	int64_t now = df_clock_mono_ns();
 
 	df_lock(&x->lock);
-	bool may = !x->searched_ns || now - x->searched_ns >
-					      SEARCH_EVERY_MS * DF_NS_PER_MS;
+	bool may = !x->searched_ns ||
+		   now - x->searched_ns > SEARCH_EVERY_MS * DF_NS_PER_MS;
 	if (may)
 		x->searched_ns = now;
 	df_unlock(&x->lock);
@@ -279,8 +280,8 @@ static int search_log(struct inliner *x, int64_t timeout_ms)
 		int64_t left = (until - df_deadline_ms(0)) / DF_NS_PER_MS;
 		for (size_t k = 0; k < n; k++)
 			ids[k] = all.v[i + k].id;
-		err = left < 1 ? -ETIMEDOUT :
-				 in_rows_get(&x->base, ids, n, left, &rows);
+		err = left < 1 ? -ETIMEDOUT
+			       : in_rows_get(&x->base, ids, n, left, &rows);
 		df_rows_release(&rows);
 	}
 	free(all.v);
@@ -309,8 +310,8 @@ static int in_pack_get(struct df_remote *r, const struct df_id *id,
 }
 
 /* An inline pack whose row is there is there. */
-static int in_packs_have(struct df_remote *r, const struct df_id *ids,
-			 size_t n, int64_t timeout_ms, bool *present)
+static int in_packs_have(struct df_remote *r, const struct df_id *ids, size_t n,
+			 int64_t timeout_ms, bool *present)
 {
 	struct inliner *x = of(r);
 	struct df_id row;
@@ -342,8 +343,8 @@ static int in_packs_delete(struct df_remote *r, const struct df_id *ids,
 {
 	struct inliner *x = of(r);
 
-	return mirror(x, x->lower->ops->packs_delete(x->lower, ids, n,
-						     timeout_ms));
+	return mirror(
+		x, x->lower->ops->packs_delete(x->lower, ids, n, timeout_ms));
 }
 
 /* ---- the rest goes through */
@@ -352,8 +353,8 @@ static int in_view_apply(struct df_remote *r, const struct df_view_row *rows,
 {
 	struct inliner *x = of(r);
 
-	return mirror(x, x->lower->ops->view_apply(x->lower, rows, n,
-						   timeout_ms));
+	return mirror(x,
+		      x->lower->ops->view_apply(x->lower, rows, n, timeout_ms));
 }
 
 static int in_view_foreign(struct df_remote *r, const char *after,
@@ -414,9 +415,10 @@ static int try_open(struct inliner *x, const char *path)
 		"CREATE TABLE IF NOT EXISTS inlined(pack BLOB PRIMARY KEY,"
 		" row BLOB NOT NULL) WITHOUT ROWID;";
 
-	if (sqlite3_open_v2(path, &x->db, SQLITE_OPEN_READWRITE |
-			    SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) !=
-		    SQLITE_OK ||
+	if (sqlite3_open_v2(path, &x->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+				    SQLITE_OPEN_NOMUTEX,
+			    NULL) != SQLITE_OK ||
 	    sqlite3_exec(x->db, setup, NULL, NULL, NULL) != SQLITE_OK)
 		return -EIO;
 	for (int i = 0; i < ST_COUNT; i++)

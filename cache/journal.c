@@ -13,8 +13,8 @@ static int append(struct df_vol *v, enum df_jtype type, struct df_buf *b)
 
 	if (!err)
 		err = df_seg_append(v->segs, (uint8_t)type, v->jseq + 1,
-				    b->data, b->len, NULL, 0,
-				    DF_SEG_RESERVED, NULL);
+				    b->data, b->len, NULL, 0, DF_SEG_RESERVED,
+				    NULL);
 	if (!err)
 		v->jseq++;
 	df_buf_release(b);
@@ -152,9 +152,8 @@ static void noted_again(struct df_vol *v, const struct df_row *row)
 		c.arg = v;
 		for (uint64_t i = 0; i < n && !r.bad; i++) {
 			struct df_obj *sent = df_decode_object(&c, &r);
-			struct df_obj *o = sent ? df_fold_find(v->fold,
-							       &sent->id) :
-						  NULL;
+			struct df_obj *o =
+				sent ? df_fold_find(v->fold, &sent->id) : NULL;
 			if (o) {
 				df_obj_mark_cut(o);
 				df_obj_mark_noted(o, sent, v->segs);

@@ -54,12 +54,11 @@ static int read_pieces(struct df_vol *v, const struct df_body *body,
 	for (size_t i = 0; i < body->n_pieces && !err; i++) {
 		const struct df_piece *p = &body->pieces[i];
 		struct df_loc loc;
-		if (!df_seg_has_piece(v->segs, &p->pack, p->off, p->rlen,
-				      &loc))
+		if (!df_seg_has_piece(v->segs, &p->pack, p->off, p->rlen, &loc))
 			return -EAGAIN;
 		void *room = df_buf_extend(regs, p->rlen);
-		err = room ? df_seg_read(v->segs, loc, room, p->rlen) :
-			     regs->err;
+		err = room ? df_seg_read(v->segs, loc, room, p->rlen)
+			   : regs->err;
 	}
 	return err;
 }
@@ -96,8 +95,8 @@ int df_merge_keep(struct df_vol *v, const struct df_body *body)
 int df_merge_fetch(struct df_vol *v, const struct df_body *body,
 		   struct df_buf *regs, uint64_t *max_time)
 {
-	int err = body->n_pieces ? read_pieces(v, body, regs) :
-				   df_body_registers(body, regs);
+	int err = body->n_pieces ? read_pieces(v, body, regs)
+				 : df_body_registers(body, regs);
 
 	if (!err)
 		err = df_registers_check(regs->data, regs->len, max_time);
@@ -160,8 +159,7 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 		df_vol_push_name(v, w.one.parent, w.one.name);
 	for (uint32_t i = 0; i < delta->n_links; i++) {
 		const struct df_link *l = &delta->links[i];
-		df_obj_join_link(o, l->parent, l->name, l->st, l->there,
-				 false);
+		df_obj_join_link(o, l->parent, l->name, l->st, l->there, false);
 	}
 	if (delta->place.st.time)
 		moved = df_obj_join_place(o, &delta->place, false);
@@ -173,8 +171,8 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 	df_obj_join_attrs(o, &delta->a, mask, false);
 	for (uint32_t i = 0; i < delta->n_xattrs; i++) {
 		const struct df_xattr *x = &delta->xattrs[i];
-		df_obj_join_xattr(o, x->name, x->st, x->there, x->value,
-				  x->len, false);
+		df_obj_join_xattr(o, x->name, x->st, x->there, x->value, x->len,
+				  false);
 	}
 	o->ctime_ns = DF_MAX(o->ctime_ns, delta->ctime_ns);
 	df_tree_after(v, o, &w);

@@ -119,8 +119,7 @@ bool df_obj_join_place(struct df_obj *o, const struct df_place *p, bool dirty)
 {
 	struct df_place *old = &o->place;
 
-	if (old->st.time && !newer(p->st, old->st, place_cmp(p, old),
-				    dirty)) {
+	if (old->st.time && !newer(p->st, old->st, place_cmp(p, old), dirty)) {
 		old->pub |= !dirty;
 		return false;
 	}
@@ -271,8 +270,7 @@ bool df_obj_join_xattr(struct df_obj *o, const char *name, struct df_stamp st,
 					sizeof(*o->xattrs));
 		x = &o->xattrs[o->n_xattrs++];
 		*x = (struct df_xattr){ .name = df_xstrdup(name) };
-	} else if (!newer(st, x->st, xattr_cmp(x, there, value, len),
-			  dirty)) {
+	} else if (!newer(st, x->st, xattr_cmp(x, there, value, len), dirty)) {
 		x->pub |= !dirty;
 		return false;
 	}
@@ -419,8 +417,8 @@ static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 			mine->flags |= s->flags & DF_VER_SUM;
 			memcpy(mine->sum, s->sum, sizeof(s->sum));
 			free(mine->pages);
-			mine->pages = df_xdup(s->pages, s->n_pages *
-							sizeof(*s->pages));
+			mine->pages = df_xdup(s->pages,
+					      s->n_pages * sizeof(*s->pages));
 			mine->n_pages = s->n_pages;
 		}
 		all &= same;
@@ -437,8 +435,7 @@ static void names_noted(struct df_obj *o, const struct df_obj *sent)
 		if (l && df_stamp_eq(l->st, s->st))
 			l->dirty = false;
 	}
-	if (sent->place.st.time &&
-	    df_stamp_eq(o->place.st, sent->place.st))
+	if (sent->place.st.time && df_stamp_eq(o->place.st, sent->place.st))
 		o->place.dirty = false;
 	for (uint32_t i = 0; i < sent->n_xattrs; i++) {
 		struct df_xattr *x = df_obj_xattr(o, sent->xattrs[i].name);
@@ -454,7 +451,7 @@ void df_obj_mark_noted(struct df_obj *o, const struct df_obj *sent,
 	for (int f = 0; f < DF_A_FIELDS; f++)
 		if (sent->a.st[f].time &&
 		    df_stamp_eq(o->a.st[f], sent->a.st[f]))
-			o->a.dirty &= (uint8_t)~(1u << f);
+			o->a.dirty &= (uint8_t) ~(1u << f);
 	if (sent->heads.n)
 		heads_noted(o, sent, segs);
 	if (sent->gone.n && df_vv_eq(&o->gone, &sent->gone))
@@ -473,8 +470,8 @@ static void copy_names(struct df_obj *c, const struct df_obj *o)
 	for (uint32_t i = 0; i < o->n_xattrs; i++) {
 		const struct df_xattr *x = &o->xattrs[i];
 		if (x->dirty)
-			df_obj_join_xattr(c, x->name, x->st, x->there,
-					  x->value, x->len, true);
+			df_obj_join_xattr(c, x->name, x->st, x->there, x->value,
+					  x->len, true);
 	}
 }
 
@@ -489,8 +486,7 @@ struct df_obj *df_obj_copy_dirty(const struct df_obj *o, struct df_segs *segs)
 	df_obj_join_attrs(c, &o->a, o->a.dirty, true);
 	c->flags = o->flags;
 	if (o->flags & DF_OBJ_CONTENT_DIRTY) {
-		c->heads.v = df_xrealloc(NULL, o->heads.n,
-					 sizeof(*c->heads.v));
+		c->heads.v = df_xrealloc(NULL, o->heads.n, sizeof(*c->heads.v));
 		for (uint32_t i = 0; i < o->heads.n; i++)
 			c->heads.v[i] = df_ver_copy(o->heads.v[i], segs);
 		c->heads.n = o->heads.n;
@@ -513,4 +509,3 @@ void df_obj_drop_unpublished(struct df_obj *o)
 	}
 	o->n_links = n;
 }
-

@@ -21,9 +21,9 @@ enum df_attr_field {
 	DF_A_MODE,     /* 07777 */
 	DF_A_UID,
 	DF_A_GID,
-	DF_A_BTIME,    /* ns */
-	DF_A_MTIME,    /* ns: utimensat, and times(directory) */
-	DF_A_TARGET,   /* symlink */
+	DF_A_BTIME,  /* ns */
+	DF_A_MTIME,  /* ns: utimensat, and times(directory) */
+	DF_A_TARGET, /* symlink */
 	DF_A_FIELDS,
 };
 
@@ -34,8 +34,8 @@ struct df_attrs {
 	uint32_t mode;
 	uint32_t uid, gid;
 	int64_t btime_ns, mtime_ns;
-	char *target;    /* owned; NULL: none */
-	uint8_t dirty;   /* bit a field */
+	char *target;  /* owned; NULL: none */
+	uint8_t dirty; /* bit a field */
 	uint8_t pub;
 };
 
@@ -66,15 +66,16 @@ enum df_obj_flags {
 	DF_OBJ_CONTENT_PUB = 2,
 	DF_OBJ_GONE_DIRTY = 4,
 	DF_OBJ_GONE_PUB = 8,
-	DF_OBJ_FOLD_DIRTY = 16,  /* differs from its SQLite row; not stored */
-	DF_OBJ_ORPHAN = 32,      /* no name shows it */
-	DF_OBJ_HELD = 64,        /* too big for this cut (E6); not stored */
-	DF_OBJ_WHOLE = 128,      /* written otherwise than by appends since the
+	DF_OBJ_FOLD_DIRTY = 16, /* differs from its SQLite row; not stored */
+	DF_OBJ_ORPHAN = 32,     /* no name shows it */
+	DF_OBJ_HELD = 64,       /* too big for this cut (E6); not stored */
+	DF_OBJ_WHOLE = 128,     /* written otherwise than by appends since the
 				  * last cut: further appends are no pieces */
-	DF_OBJ_LOST = 256,       /* lost bytes: next fsync fails once */
-	DF_OBJ_UNKNOWN_DIR = 512, /* named as a parent, no place known: shown, if
+	DF_OBJ_LOST = 256,      /* lost bytes: next fsync fails once */
+	DF_OBJ_UNKNOWN_DIR =
+		512,        /* named as a parent, no place known: shown, if
 				   * at all, in the root as lost-<id> */
-	DF_OBJ_DEAD = 1024,      /* forgotten; its row is to be deleted */
+	DF_OBJ_DEAD = 1024, /* forgotten; its row is to be deleted */
 };
 
 struct df_name;
@@ -83,11 +84,11 @@ struct df_obj {
 	df_nid nid;
 	struct df_id id;
 	uint32_t flags;
-	uint64_t jseq;       /* newest journal record applied to it */
+	uint64_t jseq; /* newest journal record applied to it */
 	struct df_attrs a;
-	int64_t ctime_ns;    /* joined by maximum */
-	int64_t atime_ns;    /* local; 0 = as mtime */
-	int64_t append_ns;   /* when the open piece last grew; not stored */
+	int64_t ctime_ns;      /* joined by maximum */
+	int64_t atime_ns;      /* local; 0 = as mtime */
+	int64_t append_ns;     /* when the open piece last grew; not stored */
 	struct df_link *links; /* owned; files */
 	uint32_t n_links;
 	struct df_place place; /* directories */
@@ -96,20 +97,20 @@ struct df_obj {
 	struct df_xattr *xattrs; /* owned */
 	uint32_t n_xattrs;
 	/* derived, directories (tree.c keeps them) */
-	uint32_t n_subdirs;   /* shown directories in it */
-	uint64_t n_live;      /* effective entries in it */
-	df_nid e_parent;      /* effective place if taken back (rule 8) */
-	char *e_name;         /* owned; NULL: place's own */
+	uint32_t n_subdirs; /* shown directories in it */
+	uint64_t n_live;    /* effective entries in it */
+	df_nid e_parent;    /* effective place if taken back (rule 8) */
+	char *e_name;       /* owned; NULL: place's own */
 	/* object cache (fold.c) */
 	struct df_name *dirty_names; /* entries in it that SQLite lacks */
 	uint32_t n_dirty_names;
 	uint32_t flushing; /* df_flush that hold it */
 	struct df_obj *next_nid, *next_id;
 	struct df_obj *lru_prev, *lru_next;
-	uint64_t ino;         /* st_ino, 0 = not worked out yet */
-	df_nid held_with;     /* must not leave before this held file */
-	int64_t held_ns;      /* monotonic, since when it is held; 0 = not */
-	uint32_t mem;         /* bytes it was last accounted with */
+	uint64_t ino;     /* st_ino, 0 = not worked out yet */
+	df_nid held_with; /* must not leave before this held file */
+	int64_t held_ns;  /* monotonic, since when it is held; 0 = not */
+	uint32_t mem;     /* bytes it was last accounted with */
 };
 
 struct df_obj *df_obj_new(const struct df_id *id);
@@ -133,8 +134,7 @@ bool df_obj_join_gone(struct df_obj *o, const struct df_vv *vv, bool dirty);
 bool df_obj_join_attrs(struct df_obj *o, const struct df_attrs *from,
 		       unsigned mask, bool dirty);
 bool df_obj_join_xattr(struct df_obj *o, const char *name, struct df_stamp st,
-		       bool there, const void *value, uint32_t len,
-		       bool dirty);
+		       bool there, const void *value, uint32_t len, bool dirty);
 
 struct df_link *df_obj_link(const struct df_obj *o, df_nid parent,
 			    const char *name);
@@ -147,7 +147,7 @@ bool df_obj_revived(const struct df_obj *o);
 struct df_eff {
 	uint32_t n;
 	bool revived;
-	uint32_t *i;      /* owned if n > 1, else points to one */
+	uint32_t *i; /* owned if n > 1, else points to one */
 	uint32_t one;
 };
 void df_obj_eff(const struct df_obj *o, struct df_eff *e);
@@ -168,8 +168,7 @@ void df_obj_mark_cut(struct df_obj *o);
 void df_obj_mark_noted(struct df_obj *o, const struct df_obj *sent,
 		       struct df_segs *segs);
 /* A copy that holds only the dirty registers, for a cut. */
-struct df_obj *df_obj_copy_dirty(const struct df_obj *o,
-				 struct df_segs *segs);
+struct df_obj *df_obj_copy_dirty(const struct df_obj *o, struct df_segs *segs);
 /* Forget registers that nobody else can know and that show nothing. */
 void df_obj_drop_unpublished(struct df_obj *o);
 

@@ -108,8 +108,10 @@ void df_op_link(struct df_vol *v, struct df_obj *o, df_nid parent,
 void df_op_place(struct df_vol *v, struct df_obj *o, bool there, df_nid parent,
 		 const char *name, df_nid from_parent, const char *from_name)
 {
-	struct df_place p = { .st = v->op.st, .there = there,
-			      .parent = parent, .from_parent = from_parent };
+	struct df_place p = { .st = v->op.st,
+			      .there = there,
+			      .parent = parent,
+			      .from_parent = from_parent };
 	DF_FREE char *n = df_xstrdup(name), *f = df_xstrdup(from_name);
 	struct df_was w;
 
@@ -222,8 +224,7 @@ struct df_ver *df_op_head(struct df_vol *v, struct df_obj *o)
 
 static void new_dot(struct df_vol *v, struct df_obj *o, struct df_ver *h)
 {
-	if (!(o->flags & DF_OBJ_CONTENT_DIRTY) ||
-	    h->dot.time <= v->cut_time)
+	if (!(o->flags & DF_OBJ_CONTENT_DIRTY) || h->dot.time <= v->cut_time)
 		h->own_base = df_vv_get(&h->vv, v->op.st.node);
 	h->dot = v->op.st;
 	df_vv_raise(&h->vv, h->dot.node, h->dot.time);
@@ -255,14 +256,15 @@ static void add_piece(struct df_vol *v, struct df_obj *o, struct df_ver *h,
 		      const struct df_write *w)
 {
 	if (w->new_piece) {
-		uint64_t stable = DF_MIN(v->acked_time,
-					 v->op.st.time -
-						 ((uint64_t)DF_GAP_MS << 16));
+		uint64_t stable =
+			DF_MIN(v->acked_time,
+			       v->op.st.time - ((uint64_t)DF_GAP_MS << 16));
 		df_ver_absorb(h, stable);
 		h->pieces = df_xrealloc(h->pieces, h->n_pieces + 1,
 					sizeof(*h->pieces));
 		h->pieces[h->n_pieces++] = (struct df_append){
-			.time = v->op.st.time, .node = v->op.st.node,
+			.time = v->op.st.time,
+			.node = v->op.st.node,
 			.ident = w->ident,
 		};
 	}
@@ -343,7 +345,8 @@ int df_op_small_write(struct df_vol *v, struct df_obj *o, struct df_write *w,
 		df_op_cancel(v);
 		return err;
 	}
-	struct df_ext e = { .off = w->off, .len = (uint32_t)w->len,
+	struct df_ext e = { .off = w->off,
+			    .len = (uint32_t)w->len,
 			    .loc = loc };
 	/* apply_write alone reads it */
 	/* cppcheck-suppress autoVariables */

@@ -52,11 +52,11 @@ struct df_write {
 	uint64_t off;
 	uint64_t len;
 	bool append;
-	uint64_t ident;         /* of a new piece */
+	uint64_t ident; /* of a new piece */
 	bool new_piece;
-	struct df_ext *ext;     /* n extents over [off, off + len), rest hole */
+	struct df_ext *ext; /* n extents over [off, off + len), rest hole */
 	uint32_t n_ext;
-	uint64_t size;          /* of the file afterwards */
+	uint64_t size; /* of the file afterwards */
 };
 void df_op_write(struct df_vol *v, struct df_obj *o, const struct df_write *w);
 /* The text that o shows as its one head, ready to be written (the only path

@@ -294,7 +294,8 @@ static void again_write(struct replay *p, struct df_obj *o)
 	if (w.new_piece)
 		w.ident = df_rd_u64(&p->r);
 	if (flags & WRITE_INLINED) {
-		inlined = (struct df_ext){ .off = w.off, .loc = p->data,
+		inlined = (struct df_ext){ .off = w.off,
+					   .loc = p->data,
 					   .len = (uint32_t)w.len };
 		w.ext = &inlined;
 		w.n_ext = 1;
@@ -303,8 +304,7 @@ static void again_write(struct replay *p, struct df_obj *o)
 	} else {
 		struct df_coder c;
 		uint64_t at = 0;
-		w.n_ext = (uint32_t)df_rd_var_max(&p->r,
-						  df_rd_left(&p->r) / 3);
+		w.n_ext = (uint32_t)df_rd_var_max(&p->r, df_rd_left(&p->r) / 3);
 		list = df_xrealloc(NULL, w.n_ext, sizeof(*list));
 		df_coder_init(&c, true);
 		for (uint32_t i = 0; i < w.n_ext && !p->r.bad; i++)
@@ -365,8 +365,11 @@ static void again(struct replay *p, enum df_item kind, struct df_obj *o)
 int df_op_replay(struct df_vol *v, uint64_t seq, const void *rec, size_t len,
 		 struct df_loc data, size_t data_len)
 {
-	struct replay p = { .v = v, .r = df_rd(rec, len), .seq = seq,
-			    .data = data, .data_len = data_len };
+	struct replay p = { .v = v,
+			    .r = df_rd(rec, len),
+			    .seq = seq,
+			    .data = data,
+			    .data_len = data_len };
 	struct df_op *op = &v->op;
 
 	op->st.time = df_rd_u64(&p.r);

@@ -23,8 +23,7 @@ static struct df_obj *private_obj(struct df_vol *v, struct df_obj *o)
 	return df_fold_make(v->fold, &id);
 }
 
-static void copy_registers(struct df_vol *v, struct df_obj *p,
-			   struct df_obj *o)
+static void copy_registers(struct df_vol *v, struct df_obj *p, struct df_obj *o)
 {
 	struct df_attrs a = o->a;
 	unsigned mask = 0;

@@ -179,8 +179,9 @@ static int decode_head(const uint8_t *in, size_t len, struct head *h)
 	*h = (struct head){ in[3], get_u32(in + 4), get_u32(in + 8), in + 12 };
 	if (!h->rlen || h->rlen > DF_PIECE_RAW_MAX)
 		return DF_ECORRUPT;
-	bool fits = h->method == PIECE_RAW ? h->stored == h->rlen :
-		    h->method == PIECE_ZSTD && h->stored < h->rlen;
+	bool fits = h->method == PIECE_RAW
+			    ? h->stored == h->rlen
+			    : h->method == PIECE_ZSTD && h->stored < h->rlen;
 	return fits && h->stored ? 0 : DF_ECORRUPT;
 }
 

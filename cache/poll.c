@@ -82,8 +82,7 @@ int64_t df_poll_interval_ms(struct df_vol *v)
 
 	df_lock(&v->lock);
 	for (unsigned i = 0; i < v->n_active; i++)
-		active += now - v->active[i].at_ns <
-				  DF_GAP_MS * DF_NS_PER_MS &&
+		active += now - v->active[i].at_ns < DF_GAP_MS * DF_NS_PER_MS &&
 			  v->active[i].node != v->node;
 	bool ours = v->remote->caps.ours;
 	ms = DF_MAX((int64_t)DF_POLL_MIN_MS, 4 * v->remote->latency_ms);
@@ -135,8 +134,7 @@ static bool known(struct df_vol *v, const struct df_dep *d, bool listed)
 {
 	static const struct df_id none;
 
-	return !df_id_cmp(&d->id, &none) ||
-	       df_fold_has_row(v->fold, &d->id) ||
+	return !df_id_cmp(&d->id, &none) || df_fold_has_row(v->fold, &d->id) ||
 	       (listed && d->epoch < v->epoch);
 }
 
@@ -282,8 +280,8 @@ static void keep_waiting(struct df_vol *v, struct df_row *row)
 
 static bool overdue(const struct df_waiting *w)
 {
-	return w->listed && df_clock_mono_ns() - w->since_ns >
-				    DF_GAP_MS * DF_NS_PER_MS;
+	return w->listed &&
+	       df_clock_mono_ns() - w->since_ns > DF_GAP_MS * DF_NS_PER_MS;
 }
 
 /* Fold what has become ready; true if anything was. */
@@ -413,8 +411,7 @@ static int poll_list(struct df_vol *v)
 	for (size_t i = 0; i < n && !err; i += PAGE_ROWS) {
 		struct df_rows rows = { 0 };
 		err = v->remote->ops->rows_get(v->remote, ids + i,
-					       DF_MIN(n - i,
-						      (size_t)PAGE_ROWS),
+					       DF_MIN(n - i, (size_t)PAGE_ROWS),
 					       poll_timeout_ms(v), &rows);
 		if (!err)
 			err = take_rows(v, &rows);

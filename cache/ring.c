@@ -15,7 +15,7 @@ struct dir {
 	df_nid parent; /* E */
 	struct df_stamp st;
 	struct df_id id;
-	int tried;     /* 0, 1: from-parent, 2: root */
+	int tried; /* 0, 1: from-parent, 2: root */
 	size_t colour;
 };
 
@@ -31,8 +31,10 @@ static int add_dir(void *arg, struct df_obj *o)
 	if (!df_obj_is_dir(o) || o->nid == DF_ROOT_NID)
 		return 0;
 	DF_GROW(d->v, d->n, d->size);
-	d->v[d->n++] = (struct dir){ .nid = o->nid, .parent = o->place.parent,
-				     .st = o->place.st, .id = o->id };
+	d->v[d->n++] = (struct dir){ .nid = o->nid,
+				     .parent = o->place.parent,
+				     .st = o->place.st,
+				     .id = o->id };
 	return 0;
 }
 
@@ -66,8 +68,7 @@ static void break_ring(struct df_vol *v, const struct dirs *d, struct dir *m)
 	if (!best)
 		return;
 	const struct df_obj *o = df_fold_get(v->fold, best->nid);
-	best->parent = best->tried++ || !o ? DF_ROOT_NID :
-					     o->place.from_parent;
+	best->parent = best->tried++ || !o ? DF_ROOT_NID : o->place.from_parent;
 }
 
 static bool find_ring(struct df_vol *v, const struct dirs *d)

@@ -102,7 +102,8 @@ static int grow_alloc(struct df_segs *s, struct seg *g, uint32_t add)
 	}
 	if (err == -EOPNOTSUPP || err == -ENOSYS) {
 		df_log_info("%s: no fallocate here; unlink may fail when the "
-			    "disk is full", s->dir);
+			    "disk is full",
+			    s->dir);
 		s->no_falloc = true;
 		err = 0;
 	}
@@ -222,8 +223,8 @@ static int journal_write(struct df_segs *s, struct seg *g, struct df_frame *f,
 	if (f->rec_len)
 		iov[n++] = (struct iovec){ (void *)(uintptr_t)rec, f->rec_len };
 	if (f->data_len)
-		iov[n++] = (struct iovec){ (void *)(uintptr_t)data,
-					   f->data_len };
+		iov[n++] =
+			(struct iovec){ (void *)(uintptr_t)data, f->data_len };
 	int err = seg_pwritev(g->fd, iov, n, off, "seg.pwrite");
 	if (err) {
 		/* The next frame tries its luck on other blocks. */
@@ -315,8 +316,7 @@ static int next_segment(struct df_segs *s, uint8_t stream, struct seg *old)
 
 /* Take the place of a frame in the stream's active segment. */
 static int take_place(struct df_segs *s, uint8_t stream,
-		      const struct df_frame *f, struct seg **out,
-		      uint32_t *off)
+		      const struct df_frame *f, struct seg **out, uint32_t *off)
 {
 	for (;;) {
 		int err = -EAGAIN;
@@ -349,18 +349,17 @@ static int take_place(struct df_segs *s, uint8_t stream,
 /* The frame at off is written (err 0) or not: list it, or give back its
  * place if nobody took the next one. */
 static int give_place(struct df_segs *s, struct seg *g, uint32_t off,
-		      const struct df_frame *f, struct df_seg_entry *e,
-		      int err)
+		      const struct df_frame *f, struct df_seg_entry *e, int err)
 {
 	df_lock(&s->lock);
 	if (!err) {
 		g->unsynced = true;
 		list_frame_locked(g, e);
 		if (g->stream == DF_STREAM_FETCH)
-			err = df_segindex_set(s->index, &e->pack, e->piece_off,
-					      (struct df_loc){ g->no,
-							       e->data_off },
-					      e->data_len);
+			err = df_segindex_set(
+				s->index, &e->pack, e->piece_off,
+				(struct df_loc){ g->no, e->data_off },
+				e->data_len);
 	} else if (g->end == df_frame_end(f, off)) {
 		s->bytes -= g->end - off;
 		g->end = off;
@@ -386,8 +385,8 @@ static int put_frame(struct df_segs *s, uint8_t stream, const uint8_t *rec,
 		.rec_len = rec_len,
 		.data_len = len,
 		.rec_sum = rec_len ? df_xxh3(rec, rec_len) : 0,
-		.data_sum = df_data_sum(data, len,
-					head + DF_FRAME_LEN + rec_len),
+		.data_sum =
+			df_data_sum(data, len, head + DF_FRAME_LEN + rec_len),
 	};
 	struct iovec iov[3] = { { head, head_len } };
 	struct seg *g;

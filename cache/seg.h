@@ -79,8 +79,8 @@ bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
 		       uint32_t off, struct df_loc *loc);
 /* The same, if it is len bytes long.  For readers: a row may say of a piece
  * what is not true, and what lies behind a shorter one is another's. */
-bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack,
-		      uint32_t off, size_t len, struct df_loc *loc);
+bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
+		      size_t len, struct df_loc *loc);
 
 /* Keep the segment readable until df_seg_unpin: its descriptor, or -errno. */
 int df_seg_pin(struct df_segs *s, uint32_t seg);
@@ -117,9 +117,8 @@ uint64_t df_segs_dirty_bytes(const struct df_segs *s);
  * first append of this process.  A torn last frame is dropped (logged).  Where
  * only the data of a frame is damaged, fn gets the record, data_len, and a
  * `data` of {0, 0}.  fn's error ends the walk. */
-typedef int df_replay_fn(void *arg, uint8_t type, uint64_t seq,
-			 const void *rec, size_t rec_len, struct df_loc data,
-			 size_t data_len);
+typedef int df_replay_fn(void *arg, uint8_t type, uint64_t seq, const void *rec,
+			 size_t rec_len, struct df_loc data, size_t data_len);
 int df_segs_replay(struct df_segs *s, uint64_t from, df_replay_fn *fn,
 		   void *arg);
 

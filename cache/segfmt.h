@@ -24,12 +24,12 @@
 #define DF_SEG_HEAD_COPY 2048 /* offset of the second copy */
 #define DF_FRAME_LEN 48
 #define DF_TRAILER_LEN 64
-#define DF_SEG_BLOCK 65536            /* data bytes under one checksum */
-#define DF_SEG_REC_MAX (16U << 20)    /* most bytes of a record */
-#define DF_SEG_DATA_MAX (4U << 20)    /* most bytes of data in a frame */
+#define DF_SEG_BLOCK 65536         /* data bytes under one checksum */
+#define DF_SEG_REC_MAX (16U << 20) /* most bytes of a record */
+#define DF_SEG_DATA_MAX (4U << 20) /* most bytes of data in a frame */
 #define DF_SEG_SUMS_MAX (DF_SEG_DATA_MAX / DF_SEG_BLOCK)
-#define DF_SEG_SIZE_MAX (128U << 20)  /* no segment file is larger */
-#define DF_PIECE_REC_LEN 20           /* record of a piece: pack id, offset */
+#define DF_SEG_SIZE_MAX (128U << 20) /* no segment file is larger */
+#define DF_PIECE_REC_LEN 20          /* record of a piece: pack id, offset */
 
 /* The first page of a segment. */
 struct df_seg_head {
@@ -69,7 +69,7 @@ struct df_seg_trailer {
 	uint32_t list_off;   /* where the entries start */
 	uint32_t n;          /* entries */
 	uint32_t entry_len;
-	uint64_t last_seq;   /* highest seq up to here */
+	uint64_t last_seq; /* highest seq up to here */
 	uint64_t list_sum;
 };
 

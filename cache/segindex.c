@@ -18,12 +18,12 @@ struct df_segindex {
 	bool (*alive)(void *arg, uint32_t seg);
 	void *arg;
 	uint64_t key;
-	struct slot *slot;  /* owned; n_slots is a power of two */
+	struct slot *slot; /* owned; n_slots is a power of two */
 	uint32_t n_slots, used;
 	struct df_id *pack; /* owned; by number */
 	uint32_t n_packs, packs_size;
-	uint32_t *by_id;    /* owned; number + 1, 0 = empty */
-	uint32_t n_by_id;   /* a power of two */
+	uint32_t *by_id;  /* owned; number + 1, 0 = empty */
+	uint32_t n_by_id; /* a power of two */
 };
 
 /* Pack ids are hashes, but an attacker may choose them: mix with a number
@@ -89,8 +89,7 @@ static int grow_packs(struct df_segindex *x)
 	return 0;
 }
 
-static int add_pack(struct df_segindex *x, const struct df_id *id,
-		    uint32_t *no)
+static int add_pack(struct df_segindex *x, const struct df_id *id, uint32_t *no)
 {
 	*no = x->packs_size ? find_pack(x, id) : NO_PACK;
 	if (*no != NO_PACK)

@@ -97,8 +97,9 @@ int seg_open_pinned(struct df_segs *s, struct seg *g)
 
 	seg_name(g, name);
 	int err = df_fault("seg.open");
-	int fd = err ? -1 : openat(s->dir_fd, name,
-				   O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = err ? -1
+		     : openat(s->dir_fd, name,
+			      O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0) {
 		err = err ? err : -errno;
 		return df_fail(err, "local segment %s/seg/%s cannot be opened",
@@ -178,8 +179,8 @@ bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
 	return find_piece(s, pack, off, loc, &len);
 }
 
-bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack,
-		      uint32_t off, size_t len, struct df_loc *loc)
+bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
+		      size_t len, struct df_loc *loc)
 {
 	uint32_t is;
 
@@ -365,8 +366,10 @@ int df_segs_sync(struct df_segs *s)
 		if (!e && g->sync_failed)
 			e = -EIO;
 		if (e)
-			err = df_fail(e, "local segment %s/seg/%08x cannot be "
-				      "written to disk", s->dir, g->no);
+			err = df_fail(e,
+				      "local segment %s/seg/%08x cannot be "
+				      "written to disk",
+				      s->dir, g->no);
 		df_seg_unpin(s, g->no);
 	}
 	int e = sync_dir(s);

@@ -75,7 +75,8 @@ static int take_no(struct df_segs *s, uint32_t *no)
 {
 	if (s->next_no >= s->mark) {
 		if (s->next_no > UINT32_MAX - 2 * NUMBERS_AHEAD)
-			return df_fail(-ENOSPC, "%s: segment numbers are used "
+			return df_fail(-ENOSPC,
+				       "%s: segment numbers are used "
 				       "up; clear the cache directory",
 				       s->dir);
 		DF_FREE char *path = df_strf("%s/seg/next", s->dir);
@@ -119,15 +120,18 @@ int seg_make(struct df_segs *s, uint8_t stream, uint32_t prev,
 	int err = take_no(s, &g->no);
 	if (err)
 		goto out;
-	g->head = (struct df_seg_head){ .no = g->no, .stream = stream,
-					.prev = prev, .base_seq = base_seq };
+	g->head = (struct df_seg_head){ .no = g->no,
+					.stream = stream,
+					.prev = prev,
+					.base_seq = base_seq };
 	df_random(&g->head.salt, sizeof(g->head.salt));
 	seg_name(g, name);
 	err = df_fault("seg.create");
 	if (!err) {
 		g->fd = openat(s->dir_fd, name,
 			       O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC |
-				       O_NOFOLLOW, 0600);
+				       O_NOFOLLOW,
+			       0600);
 		err = g->fd < 0 ? -errno : write_head(g);
 		if (err && g->fd >= 0)
 			unlinkat(s->dir_fd, name, 0);
@@ -188,10 +192,11 @@ static int read_head(struct df_segs *s, struct seg *g, const char *name)
 		return (int)got;
 	err = df_seg_head_decode(page, (size_t)got, &g->head, &version);
 	if (err == DF_EFORMAT)
-		return df_fail(err, "%s/seg/%s has format %u, this program "
+		return df_fail(err,
+			       "%s/seg/%s has format %u, this program "
 			       "reads up to %u: install the newer deeplake, or "
-			       "use another cache directory", s->dir, name,
-			       version, DF_SEG_VERSION);
+			       "use another cache directory",
+			       s->dir, name, version, DF_SEG_VERSION);
 	if (err || got < DF_SEG_PAGE || g->head.no != g->no ||
 	    g->head.stream != g->stream)
 		return DF_ECORRUPT;
@@ -385,8 +390,7 @@ static int open_dir(struct df_segs *s)
 		err = open_all(s, false);
 	/* DF_EFORMAT has said so itself. */
 	if (err && err != DF_EFORMAT)
-		df_fail(err, "cache directory %s/seg cannot be opened",
-			s->dir);
+		df_fail(err, "cache directory %s/seg cannot be opened", s->dir);
 	for (size_t i = 0; i < s->n_seg; i++)
 		s->seg[i]->used = ++s->tick;
 	return err;

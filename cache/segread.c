@@ -99,7 +99,9 @@ static const struct seg_entry *find_entry(const struct seg_table *t,
 static bool is_checked(const struct seg_table *t, uint32_t bit)
 {
 	return atomic_load_explicit(&t->checked[bit / 64],
-				    memory_order_relaxed) >> (bit % 64) & 1;
+				    memory_order_relaxed) >>
+		       (bit % 64) &
+	       1;
 }
 
 /* The sums of e's blocks, out of its frame; n of them. */
@@ -202,13 +204,15 @@ static int verify(struct df_segs *s, struct seg *g, int fd, struct df_loc loc,
 	const struct seg_entry *e = find_entry(t, loc.off);
 	if (!e || loc.off - e->data_off > e->data_len ||
 	    len > e->data_len - (loc.off - e->data_off))
-		return df_fail(DF_ECORRUPT, "%s/seg/%08x: no whole data at "
-			       "%u+%zu", s->dir, g->no, loc.off, len);
+		return df_fail(DF_ECORRUPT,
+			       "%s/seg/%08x: no whole data at "
+			       "%u+%zu",
+			       s->dir, g->no, loc.off, len);
 	if (!len)
 		return 0;
 	uint32_t first = (loc.off - e->data_off) / DF_SEG_BLOCK;
-	uint32_t last = (uint32_t)(loc.off - e->data_off + len - 1) /
-			DF_SEG_BLOCK;
+	uint32_t last =
+		(uint32_t)(loc.off - e->data_off + len - 1) / DF_SEG_BLOCK;
 	bool due = false;
 	for (uint32_t i = first; i <= last; i++)
 		due |= !is_checked(t, e->bit + i);

@@ -13,8 +13,8 @@ struct replay {
 	uint64_t from;
 	df_replay_fn *fn; /* NULL: only learn the last seq */
 	void *arg;
-	uint64_t seq;     /* highest so far */
-	uint32_t no;      /* the last segment walked; 0 = none yet */
+	uint64_t seq; /* highest so far */
+	uint32_t no;  /* the last segment walked; 0 = none yet */
 };
 
 /* Numbers of the journal's segments, in order; caller frees. */
@@ -30,8 +30,7 @@ static int journal_numbers(struct df_segs *s, uint32_t **out, size_t *n)
 	return *out ? 0 : -ENOMEM;
 }
 
-static int tell_lost(struct replay *r, uint32_t no, uint32_t off,
-		     uint32_t len)
+static int tell_lost(struct replay *r, uint32_t no, uint32_t off, uint32_t len)
 {
 	if (!r->fn)
 		return 0;
@@ -51,11 +50,11 @@ static int check_chain(struct replay *r, const struct seg *g)
 	if (!h->prev && !r->no && !h->base_seq)
 		return 0;
 	df_log_error("%s: the journal has a gap before segment %08x: frames "
-		     "between %llu and %llu are lost (%s)", r->s->dir, g->no,
-		     (unsigned long long)r->seq,
+		     "between %llu and %llu are lost (%s)",
+		     r->s->dir, g->no, (unsigned long long)r->seq,
 		     (unsigned long long)h->base_seq,
-		     h->prev == r->no ? "the one before it is cut off" :
-					"the one before it is missing");
+		     h->prev == r->no ? "the one before it is cut off"
+				      : "the one before it is missing");
 	return tell_lost(r, h->prev, 0, 0);
 }
 
@@ -85,8 +84,8 @@ static int deliver(struct replay *r, struct seg_scan *c, uint32_t no,
 
 	if (f.data_len && whole)
 		loc = (struct df_loc){ no, df_frame_data_off(&f, c->at) };
-	const uint8_t *rec = seg_scan_bytes(c, c->at + DF_FRAME_LEN,
-					    f.rec_len, &err);
+	const uint8_t *rec =
+		seg_scan_bytes(c, c->at + DF_FRAME_LEN, f.rec_len, &err);
 	if (!rec)
 		return err ? err : DF_ECORRUPT;
 	return r->fn(r->arg, f.type, f.seq, rec, f.rec_len, loc, f.data_len);
@@ -101,8 +100,8 @@ static int replay_frame(struct replay *r, struct seg_scan *c, uint32_t no)
 
 	if (c->hole && seq > r->from && r->fn) {
 		df_log_error("%s/seg/%08x.j: %u bytes at %u are damaged: the "
-			     "frames there are lost", r->s->dir, no, c->hole,
-			     at - c->hole);
+			     "frames there are lost",
+			     r->s->dir, no, c->hole, at - c->hole);
 		err = tell_lost(r, no, at - c->hole, c->hole);
 	}
 	int whole = err ? err : data_whole(c);
@@ -115,7 +114,8 @@ static int replay_frame(struct replay *r, struct seg_scan *c, uint32_t no)
 		whole = seg_scan_next(c) == 1 ? 0 : -EIO;
 		if (!whole)
 			df_log_error("%s/seg/%08x.j: data of the frame at %u "
-				     "is damaged", r->s->dir, no, at);
+				     "is damaged",
+				     r->s->dir, no, at);
 	}
 	if (whole < 0)
 		return whole;
@@ -125,8 +125,7 @@ static int replay_frame(struct replay *r, struct seg_scan *c, uint32_t no)
 	return err ? err : 1;
 }
 
-static int replay_segment(struct replay *r, struct seg *g, int fd,
-			  uint32_t end)
+static int replay_segment(struct replay *r, struct seg *g, int fd, uint32_t end)
 {
 	struct seg_scan c;
 	uint32_t good = DF_SEG_PAGE;

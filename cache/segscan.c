@@ -50,8 +50,8 @@ const uint8_t *seg_scan_bytes(struct seg_scan *c, uint32_t off, uint32_t len,
 	if (off >= c->base && off - c->base <= c->len &&
 	    len <= c->len - (off - c->base))
 		return c->buf + (off - c->base);
-	size_t want = DF_MIN(DF_MAX((size_t)len, c->step),
-			     (size_t)(c->end - off));
+	size_t want =
+		DF_MIN(DF_MAX((size_t)len, c->step), (size_t)(c->end - off));
 	if (want > c->size) {
 		uint8_t *buf = realloc(c->buf, want);
 		if (!buf) {

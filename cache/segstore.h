@@ -44,8 +44,8 @@ struct seg_table {
 	uint32_t n;
 	struct seg_entry {
 		uint32_t data_off, data_len, frame_off;
-		uint32_t bit; /* of the first block */
-	} *e; /* owned; by data_off */
+		uint32_t bit;      /* of the first block */
+	} * e;                     /* owned; by data_off */
 	_Atomic uint64_t *checked; /* owned; a bit a block */
 };
 
@@ -66,10 +66,10 @@ struct seg {
 	int64_t dirty;      /* lock */
 	uint64_t used;      /* lock; tick of the last pin */
 	struct df_seg_head head;
-	uint64_t last_seq;  /* lock; UINT64_MAX = not known yet */
-	uint32_t frames_end; /* lock; once sealed: where frames end */
+	uint64_t last_seq;             /* lock; UINT64_MAX = not known yet */
+	uint32_t frames_end;           /* lock; once sealed: where frames end */
 	struct df_seg_trailer trailer; /* old; valid if .frames_end */
-	struct df_buf list; /* lock; ours: footer entries so far */
+	struct df_buf list;            /* lock; ours: footer entries so far */
 	_Atomic(struct seg_table *) table;
 };
 
@@ -84,8 +84,8 @@ struct df_segs {
 	struct df_lock make;    /* order 3 */
 	struct df_lock lock;    /* order 4 */
 
-	struct seg **seg;       /* lock; by number */
-	size_t n_seg, size_seg; /* lock */
+	struct seg **seg;               /* lock; by number */
+	size_t n_seg, size_seg;         /* lock */
 	struct seg *active[DF_STREAMS]; /* lock */
 	struct df_segindex *index;      /* lock */
 	uint64_t tick;                  /* lock */
@@ -103,8 +103,8 @@ struct df_segs {
 	uint32_t last_no;  /* journal: newest journal segment; 0 = none */
 	bool no_falloc;    /* journal */
 
-	uint32_t next_no;  /* make */
-	uint32_t mark;     /* make: numbers below are ours to use */
+	uint32_t next_no; /* make */
+	uint32_t mark;    /* make: numbers below are ours to use */
 };
 
 /* seg.c */
@@ -132,8 +132,7 @@ int seg_pin(struct df_segs *s, uint32_t no, struct seg **out);
 int seg_open_pinned(struct df_segs *s, struct seg *g);
 
 /* Out of the table; g is then the caller's. */
-void seg_remove_locked(struct df_segs *s, struct seg *g)
-	DF_REQUIRES(&s->lock);
+void seg_remove_locked(struct df_segs *s, struct seg *g) DF_REQUIRES(&s->lock);
 
 /* segread.c */
 void seg_table_free(struct seg_table *t);
@@ -145,16 +144,16 @@ int seg_journal_learn(struct df_segs *s) DF_REQUIRES(&s->journal);
 struct seg_scan {
 	int fd;
 	uint64_t salt;
-	uint32_t end;     /* scan no further */
-	uint32_t at;      /* of the current frame */
-	uint32_t next;    /* where to look for the next one */
-	uint32_t hole;    /* bytes stepped over before the current frame */
+	uint32_t end;  /* scan no further */
+	uint32_t at;   /* of the current frame */
+	uint32_t next; /* where to look for the next one */
+	uint32_t hole; /* bytes stepped over before the current frame */
 	struct df_frame frame;
 	/* window on the file */
 	uint8_t *buf;
-	size_t size;      /* of buf */
-	size_t step;      /* bytes to read at once */
-	uint32_t base;    /* file offset of buf[0] */
+	size_t size;   /* of buf */
+	size_t step;   /* bytes to read at once */
+	uint32_t base; /* file offset of buf[0] */
 	uint32_t len;
 };
 int seg_scan_init(struct seg_scan *c, int fd, uint64_t salt, uint32_t end,
@@ -170,8 +169,7 @@ const uint8_t *seg_scan_bytes(struct seg_scan *c, uint32_t off, uint32_t len,
 int seg_read_entries(struct seg *g, int fd, struct df_buf *out);
 
 /* Fault points and short transfers around the calls that can fail. */
-int seg_pwritev(int fd, struct iovec *iov, int n, off_t off,
-		const char *point);
+int seg_pwritev(int fd, struct iovec *iov, int n, off_t off, const char *point);
 ssize_t seg_pread(int fd, void *out, size_t len, off_t off);
 
 #endif

@@ -37,8 +37,7 @@ bool df_vol_backoff(struct df_vol *v, unsigned n, int err)
 	ms = DF_MIN(ms, BACKOFF_MAX_MS);
 	ms = ms / 2 + ms * random / 131072;
 	df_lock(&v->lock);
-	v->offline = err == DF_EOFFLINE || err == -EAGAIN ||
-		     err == -ETIMEDOUT;
+	v->offline = err == DF_EOFFLINE || err == -EAGAIN || err == -ETIMEDOUT;
 	v->auth_err = err == DF_EAUTH || err == -EDQUOT ? err : 0;
 	bool go = v->started && !v->stop_now;
 	if (go) {
@@ -61,9 +60,8 @@ static bool hopeless(int err)
 static int send_one(struct df_vol *v, const struct item *it)
 {
 	for (unsigned n = 0;; n++) {
-		int err = v->remote->ops->pack_put(v->remote, &it->id,
-						   it->data, it->len,
-						   PACK_TIMEOUT_MS);
+		int err = v->remote->ops->pack_put(v->remote, &it->id, it->data,
+						   it->len, PACK_TIMEOUT_MS);
 		if (!err) {
 			df_lock(&v->lock);
 			v->offline = false;
@@ -120,8 +118,8 @@ struct df_sender *df_sender_new(struct df_vol *v, unsigned threads)
 	df_cond_init(&s->less);
 	s->threads = df_xalloc((threads + 1) * sizeof(*s->threads));
 	for (; s->n_threads < threads; s->n_threads++)
-		if (pthread_create(&s->threads[s->n_threads], NULL,
-				   sender_main, s))
+		if (pthread_create(&s->threads[s->n_threads], NULL, sender_main,
+				   s))
 			break;
 	return s;
 }

@@ -47,7 +47,7 @@ void df_settle_rings(struct df_vol *v)
 	struct places {
 		df_nid parent;
 		char *name;
-	} *at;
+	} * at;
 
 	if (!v->n_rehung || df_rule_off(DF_RULE_SETTLE))
 		return;
@@ -156,7 +156,7 @@ struct views {
 	struct view {
 		df_nid parent;
 		struct df_dirview d;
-	} *v;
+	} * v;
 	size_t n, size;
 };
 
@@ -187,8 +187,10 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 	struct df_obj *c = df_fold_take(v->fold, &id);
 	df_copy_clear(v, c);
 	struct df_texts t;
-	struct df_attrs a = { .type = S_IFREG, .mode = o->a.mode,
-			      .uid = o->a.uid, .gid = o->a.gid,
+	struct df_attrs a = { .type = S_IFREG,
+			      .mode = o->a.mode,
+			      .uid = o->a.uid,
+			      .gid = o->a.gid,
 			      .btime_ns = o->a.btime_ns };
 
 	df_texts_init(&t, &o->heads, NULL);
@@ -201,9 +203,9 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 						  v->segs));
 	}
 	df_texts_release(&t, NULL);
-	df_op_attrs(v, c, &a, 1u << DF_A_TYPE | 1u << DF_A_MODE |
-				      1u << DF_A_UID | 1u << DF_A_GID |
-				      1u << DF_A_BTIME);
+	df_op_attrs(v, c, &a,
+		    1u << DF_A_TYPE | 1u << DF_A_MODE | 1u << DF_A_UID |
+			    1u << DF_A_GID | 1u << DF_A_BTIME);
 	df_op_link(v, c, parent, l->shown, true);
 }
 
@@ -309,8 +311,8 @@ static void settle_spot(struct df_vol *v, struct views *s,
 static void reassert(struct df_vol *v, df_nid parent, const char *name)
 {
 	struct df_name *n = df_fold_name(v->fold, parent, name);
-	struct df_obj *o = n->n ? df_fold_get(v->fold, df_tree_winner(v, n)) :
-				  NULL;
+	struct df_obj *o = n->n ? df_fold_get(v->fold, df_tree_winner(v, n))
+				: NULL;
 	bool there;
 
 	if (!o || df_obj_is_dir(o) || df_rule_off(DF_RULE_REASSERT))

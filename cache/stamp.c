@@ -53,8 +53,7 @@ void df_vv_set(struct df_vv *vv, uint64_t node, uint64_t time)
 		vv->n--;
 	} else if (time) {
 		vv->v = df_xrealloc(vv->v, vv->n + 1, sizeof(*vv->v));
-		memmove(vv->v + i + 1, vv->v + i,
-			(vv->n - i) * sizeof(*vv->v));
+		memmove(vv->v + i + 1, vv->v + i, (vv->n - i) * sizeof(*vv->v));
 		vv->v[i] = (struct df_stamp){ time, node };
 		vv->n++;
 	}

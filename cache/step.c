@@ -81,8 +81,8 @@ int df_step_rule(const char *name, bool on)
 		if (strcmp(rules[i].name, name))
 			continue;
 #ifdef DF_SIM
-		df_rules_off = on ? df_rules_off & ~rules[i].bit :
-				    df_rules_off | rules[i].bit;
+		df_rules_off = on ? df_rules_off & ~rules[i].bit
+				  : df_rules_off | rules[i].bit;
 #else
 		(void)on;
 #endif

@@ -152,10 +152,10 @@ static void file_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 
 	df_obj_eff(o, &e);
 	for (uint32_t i = 0; i < w->n; i++) {
-		const struct df_link *l = df_obj_link(o, w->more[i].parent,
-						      w->more[i].name);
-		bool still = e.revived ? l == &o->links[e.one] :
-					 e.n && l && l->there;
+		const struct df_link *l =
+			df_obj_link(o, w->more[i].parent, w->more[i].name);
+		bool still = e.revived ? l == &o->links[e.one]
+				       : e.n && l && l->there;
 		if (!still)
 			set_entry(v, w->more[i].parent, w->more[i].name, o,
 				  false);
@@ -165,8 +165,8 @@ static void file_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 		if (w->dir || !was_at(w, l->parent, l->name))
 			set_entry(v, l->parent, l->name, o, true);
 		else if (o->heads.n > 1 || w->n_heads > 1) {
-			update_rival(v, df_fold_name(v->fold, l->parent,
-						     l->name));
+			update_rival(v,
+				     df_fold_name(v->fold, l->parent, l->name));
 			if (v->merging) /* conflict copies come and go */
 				df_vol_push_name(v, l->parent, l->name);
 		}
@@ -191,8 +191,8 @@ static void dir_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 		for (uint32_t i = 0; i < w->n; i++)
 			set_entry(v, w->more[i].parent, w->more[i].name, o,
 				  false);
-	else if (w->live && (w->one.parent != parent ||
-			     strcmp(w->one.name, name)))
+	else if (w->live &&
+		 (w->one.parent != parent || strcmp(w->one.name, name)))
 		set_entry(v, w->one.parent, w->one.name, o, false);
 	bool live = df_tree_dir_live(o);
 	set_entry(v, parent, name, o, live);
@@ -273,8 +273,8 @@ static struct cand *ranked(struct df_vol *v, const struct df_name *n)
 		c[used].nid = o->nid;
 		c[used].id = o->id;
 		c[used].dir = df_obj_is_dir(o);
-		c[used].st = df_tree_stamp(o, n->parent, n->name,
-					   &c[used].there);
+		c[used].st =
+			df_tree_stamp(o, n->parent, n->name, &c[used].there);
 		used++;
 	}
 	if (used > 1)
@@ -499,9 +499,9 @@ static struct df_shown shown_obj(struct df_vol *v, df_nid nid)
 
 	if (!o)
 		return (struct df_shown){ 0 };
-	return (struct df_shown){ df_obj_is_dir(o) ? DF_KIND_DIR :
-						     DF_KIND_FILE,
-				  nid, { 0 } };
+	return (struct df_shown){ df_obj_is_dir(o) ? DF_KIND_DIR : DF_KIND_FILE,
+				  nid,
+				  { 0 } };
 }
 
 struct df_shown df_tree_lookup(struct df_vol *v, df_nid parent,
@@ -514,8 +514,7 @@ struct df_shown df_tree_lookup(struct df_vol *v, df_nid parent,
 	if (n->n)
 		return shown_obj(v, df_tree_winner(v, n));
 	struct df_shown s = { 0 };
-	if (!df_fold_has_rivals(v->fold, parent) ||
-	    !strstr(name, ".conflict-"))
+	if (!df_fold_has_rivals(v->fold, parent) || !strstr(name, ".conflict-"))
 		return s;
 	struct df_dirview d;
 	df_dirview_init(v, parent, &d);

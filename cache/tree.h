@@ -54,11 +54,11 @@ struct df_shown df_tree_lookup(struct df_vol *v, df_nid parent,
 /* Everything shown in a directory that has rivals, other than the plain
  * winners of names without rivals. */
 struct df_loser {
-	char *shown;         /* owned */
-	char *name;          /* owned; registered */
+	char *shown; /* owned */
+	char *name;  /* owned; registered */
 	enum df_kind kind;
 	df_nid nid;
-	struct df_stamp st;  /* of the register, or the dot */
+	struct df_stamp st; /* of the register, or the dot */
 	struct df_id id;
 };
 struct df_dirview {
@@ -67,7 +67,7 @@ struct df_dirview {
 	struct df_hidden {
 		char *name; /* owned; registered */
 		df_nid nid;
-	} *hidden;          /* owned */
+	} * hidden; /* owned */
 	size_t n_hidden;
 };
 void df_dirview_init(struct df_vol *v, df_nid parent, struct df_dirview *d);
@@ -82,7 +82,6 @@ char *df_cname(const char *name, struct df_stamp st, const char *tail);
 /* The id that a conflict copy has once it is settled. */
 struct df_id df_copy_id(const struct df_id *id, struct df_stamp dot);
 /* The newest effective link of a file; false: none. */
-bool df_tree_newest(const struct df_obj *o, df_nid *parent,
-		    const char **name);
+bool df_tree_newest(const struct df_obj *o, df_nid *parent, const char **name);
 
 #endif

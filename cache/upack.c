@@ -87,8 +87,8 @@ static void mark_lost(struct df_upload *u, struct df_obj *o, struct df_ext *e,
 	char hex[33];
 
 	df_seg_dirty(u->v->segs, e->loc.seg, -(int64_t)e->len);
-	e->piece = (struct df_piece){ .clen = DF_PIECE_HEAD + 1,
-				      .rlen = e->len };
+	e->piece =
+		(struct df_piece){ .clen = DF_PIECE_HEAD + 1, .rlen = e->len };
 	e->skip = 0;
 	df_id_hex(&o->id, hex);
 	df_lock(&v->lock);
@@ -119,8 +119,7 @@ static void split_long(struct df_extmap *m, struct df_segs *segs)
 	}
 }
 
-static int pack_version(struct df_upload *u, struct df_obj *o,
-			struct df_ver *h)
+static int pack_version(struct df_upload *u, struct df_obj *o, struct df_ver *h)
 {
 	uint64_t at = UINT64_MAX;
 	int err = 0;
@@ -138,8 +137,8 @@ static int pack_version(struct df_upload *u, struct df_obj *o,
 			break;
 		size_t before = u->raw.len;
 		void *room = df_buf_extend(&u->raw, e->len);
-		int bad = !room ? u->raw.err :
-				  df_seg_read(u->v->segs, e->loc, room, e->len);
+		int bad = !room ? u->raw.err
+				: df_seg_read(u->v->segs, e->loc, room, e->len);
 		if (bad) {
 			u->raw.len = before;
 			mark_lost(u, o, e, bad);
@@ -294,8 +293,8 @@ static int page_version(struct df_upload *u, struct df_ver *h)
 				continue;
 			region = r;
 			DF_GROW(h->pages, h->n_pages, size);
-			h->pages[h->n_pages++] = (struct df_page){ .region =
-									   r };
+			h->pages[h->n_pages++] =
+				(struct df_page){ .region = r };
 		}
 	}
 	qsort(h->pages, h->n_pages, sizeof(*h->pages), page_cmp);
@@ -306,8 +305,8 @@ static int page_version(struct df_upload *u, struct df_ver *h)
 			continue;
 		df_buf_init(&b, DF_PIECE_RAW_MAX);
 		df_code_page(&b, &h->ext, g->region * DF_REGION, DF_REGION);
-		err = b.err ? b.err :
-			      df_upload_piece(u, b.data, b.len, &g->piece);
+		err = b.err ? b.err
+			    : df_upload_piece(u, b.data, b.len, &g->piece);
 		df_buf_release(&b);
 	}
 	return err;

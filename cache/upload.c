@@ -48,10 +48,10 @@ static int pack_registers(struct df_upload *u, const struct df_buf *regs,
 	*n = count;
 	for (size_t i = 0; i < count && !err; i++) {
 		size_t at = i * DF_PIECE_RAW_MAX;
-		err = df_upload_piece(u, regs->data + at,
-				      DF_MIN(regs->len - at,
-					     (size_t)DF_PIECE_RAW_MAX),
-				      &(*pieces)[i]);
+		err = df_upload_piece(
+			u, regs->data + at,
+			DF_MIN(regs->len - at, (size_t)DF_PIECE_RAW_MAX),
+			&(*pieces)[i]);
 	}
 	return err ? err : df_upload_close(u, true);
 }
@@ -193,7 +193,8 @@ static void give_back(struct df_vol *v, const struct df_cut *c)
 
 int df_upload_cut(struct df_vol *v, struct df_cut *c)
 {
-	struct df_upload u = { .v = v, .cut = c,
+	struct df_upload u = { .v = v,
+			       .cut = c,
 			       .pack_max = v->remote->pack_max };
 	struct df_buf body;
 
@@ -257,7 +258,7 @@ int df_upload_row(struct df_vol *v)
 	if (out->seen)
 		err = 0; /* the table has it, whatever the answer was */
 	else if (!err && ack.server_date_ms && v->last_poll_date_ms &&
-	    ack.server_date_ms - v->last_poll_date_ms > 7 * DF_DAY_MS)
+		 ack.server_date_ms - v->last_poll_date_ms > 7 * DF_DAY_MS)
 		err = -EAGAIN; /* slept: look before believing it (E3) */
 	if (!err) {
 		out->acked = true;

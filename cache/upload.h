@@ -28,18 +28,18 @@ struct df_upload {
 	struct df_cut *cut;
 	struct df_packer *packer;
 	size_t pack_max;
-	struct df_id **ids;       /* pieces of the open pack: ids to fill in */
+	struct df_id **ids; /* pieces of the open pack: ids to fill in */
 	size_t n_ids, ids_size;
-	struct df_buf raw;        /* run being collected */
-	struct df_ver *ver;       /* whose extents these are */
+	struct df_buf raw;  /* run being collected */
+	struct df_ver *ver; /* whose extents these are */
 	struct df_ext **run;
 	size_t n_run, run_size;
 	struct df_sha *sha;
-	uint8_t *last;            /* a small last pack, to go inline; owned */
+	uint8_t *last; /* a small last pack, to go inline; owned */
 	size_t last_len;
 	uint64_t bytes;
 	/* of every version, in their order: its extents with both places */
-	struct df_extmap *maps;   /* owned */
+	struct df_extmap *maps; /* owned */
 	size_t n_maps, maps_size;
 };
 /* upack.c */

@@ -26,12 +26,12 @@
 #define ROUND_RECS 2000
 #define ROUND_SEEN 500
 #define SEEN_MAX 100000
-#define GATHER_MS 200   /* after a cut, for those that follow it */
-#define TICK_MS 100     /* while an acknowledgement is waited for */
+#define GATHER_MS 200 /* after a cut, for those that follow it */
+#define TICK_MS 100   /* while an acknowledgement is waited for */
 #define IDLE_MS 5000
-#define SETTLE_MS 3000  /* a conflict: until the others have seen it, too */
+#define SETTLE_MS 3000 /* a conflict: until the others have seen it, too */
 #define RECENT_MS (10 * 60 * 1000) /* older commits had their time */
-#define HOT_BYTES_S 32768 /* what one file may cost */
+#define HOT_BYTES_S 32768          /* what one file may cost */
 #define BACKOFF_MAX_MS 30000
 
 /* ---- the queue's file */
@@ -95,7 +95,8 @@ struct df_view *df_view_new(struct df_vol *v)
 	df_cond_init(&w->drained_cond);
 	if (open_queue(w)) {
 		df_log_warn("the files view of %s is not kept up to date by "
-			    "this mount", v->conf.table);
+			    "this mount",
+			    v->conf.table);
 		df_view_free(w);
 		return NULL;
 	}
@@ -264,8 +265,7 @@ static void reset_queue(struct df_view *w)
 	}
 	df_lock(&w->lock);
 	if (w->head == w->tail && w->head != b.len && !b.err &&
-	    !ftruncate(w->fd, 0) &&
-	    !df_pwrite_all(w->fd, b.data, b.len, 0))
+	    !ftruncate(w->fd, 0) && !df_pwrite_all(w->fd, b.data, b.len, 0))
 		w->head = w->tail = w->ready = b.len;
 	df_unlock(&w->lock);
 	df_buf_release(&b);
@@ -305,8 +305,8 @@ static size_t join_recs(struct view_rec *r, size_t n)
 static int read_recs(struct df_view *w, uint64_t ready, struct view_rec *out,
 		     size_t *n, uint64_t *end)
 {
-	size_t len = DF_MIN((size_t)(ready - w->head),
-			    (size_t)ROUND_RECS * REC_LEN);
+	size_t len =
+		DF_MIN((size_t)(ready - w->head), (size_t)ROUND_RECS * REC_LEN);
 	DF_FREE uint8_t *raw = df_xalloc(len + 1);
 	ssize_t got = df_pread_all(w->fd, raw, len, (off_t)w->head);
 
@@ -332,8 +332,8 @@ static int64_t hot_until(struct df_view *w, const struct df_id *id)
 
 	if (!h->at_ns || df_id_cmp(&h->id, id))
 		return 0;
-	return h->at_ns + (int64_t)(h->bytes * 1000 / HOT_BYTES_S) *
-				  DF_NS_PER_MS;
+	return h->at_ns +
+	       (int64_t)(h->bytes * 1000 / HOT_BYTES_S) * DF_NS_PER_MS;
 }
 
 static bool hold(struct df_view *w, const struct view_rec *r, int64_t now)
@@ -392,7 +392,7 @@ static int add_rec(struct df_view *w, const struct view_rec *r,
 /* Send and start anew when the batch is large. */
 static int flush_if(struct df_view *w, struct view_batch *b, bool all)
 {
-	if (!all && b->bytes < VIEW_STMT_BYTES)
+	if (!all && b->bytes < VIEW_BATCH_BYTES)
 		return 0;
 	int err = view_send(w->v, b, !w->again);
 	view_batch_release(b);
@@ -471,7 +471,7 @@ static size_t due_seen(struct df_view *w, struct view_seen *out)
 /* Of seen, which have all their rows? */
 static int find_missing(struct df_view *w, struct view_seen *seen, size_t n)
 {
-	char (*ids)[DF_VIEW_ID_LEN] = NULL;
+	char(*ids)[DF_VIEW_ID_LEN] = NULL;
 	size_t n_ids = 0, size = 0;
 	size_t *whose = df_xalloc((n + 1) * sizeof(*whose));
 
@@ -491,8 +491,8 @@ static int find_missing(struct df_view *w, struct view_seen *seen, size_t n)
 		free(want);
 	}
 	bool *present = df_xalloc(n_ids + 1);
-	int err = view_has_sql(w->v) ? view_present(w->v, ids, n_ids, present) :
-				       -EOPNOTSUPP;
+	int err = view_has_sql(w->v) ? view_present(w->v, ids, n_ids, present)
+				     : -EOPNOTSUPP;
 	for (size_t i = 0; i < n_ids && !err; i++)
 		seen[whose[i]].rewrite |= !present[i];
 	free(present);
@@ -622,15 +622,15 @@ static void *view_main(void *arg)
 			w->drained = true;
 			df_cond_broadcast(&w->drained_cond);
 		}
-		wait_ms = rc < 0	? backoff(w) :
-			  rc & 1	? 0 :
-			  rc & 2	? TICK_MS :
-			  w->n_held	? TICK_MS :
-			  !idle		? GATHER_MS :
-					  DF_MIN(DF_MAX((foreign_ns - now) /
-								DF_NS_PER_MS,
-							(int64_t)TICK_MS),
-						 (int64_t)IDLE_MS);
+		wait_ms = rc < 0      ? backoff(w)
+			  : rc & 1    ? 0
+			  : rc & 2    ? TICK_MS
+			  : w->n_held ? TICK_MS
+			  : !idle     ? GATHER_MS
+				      : DF_MIN(DF_MAX((foreign_ns - now) /
+							      DF_NS_PER_MS,
+						      (int64_t)TICK_MS),
+					       (int64_t)IDLE_MS);
 	}
 	df_unlock(&w->lock);
 	return NULL;

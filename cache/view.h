@@ -55,7 +55,7 @@ int df_view_step(struct df_view *w);
 #define DF_VIEW_ID_LEN 36
 struct df_view_want {
 	char id[DF_VIEW_ID_LEN];
-	char *path;      /* owned */
+	char *path; /* owned */
 	uint64_t size;
 };
 /* Calls fn for each row that the view of v should hold, until it returns other

@@ -205,12 +205,12 @@ static int list_page(struct df_view *w, const char *after, struct df_answer *a)
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT _id, path, size_bytes, md5(content_text), "
+	df_stmt_sql(&s,
+		    "SELECT _id, path, size_bytes, md5(content_text), "
 		    "md5(encode(content, 'base64')) FROM \"%s\" WHERE "
 		    "(_id NOT LIKE 'df-%%' OR _id IS NULL)%s "
 		    "ORDER BY path LIMIT %d",
-		    w->v->conf.table, after ? " AND path > $1" : "",
-		    PAGE_ROWS);
+		    w->v->conf.table, after ? " AND path > $1" : "", PAGE_ROWS);
 	if (after)
 		df_stmt_text(&s, after, strlen(after));
 	return ask(w, &s, a);
@@ -277,9 +277,10 @@ static int get_bytes(struct df_view *w, const struct frow *r,
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "SELECT encode(content, 'base64'), content_text FROM "
-		    "\"%s\" WHERE path = $1 AND %s LIMIT 1", w->v->conf.table,
-		    r->id ? "_id = $2" : "_id IS NULL");
+	df_stmt_sql(&s,
+		    "SELECT encode(content, 'base64'), content_text FROM "
+		    "\"%s\" WHERE path = $1 AND %s LIMIT 1",
+		    w->v->conf.table, r->id ? "_id = $2" : "_id IS NULL");
 	df_stmt_text(&s, r->path, strlen(r->path));
 	if (r->id)
 		df_stmt_text(&s, r->id, strlen(r->id));
@@ -295,10 +296,9 @@ static int get_bytes(struct df_view *w, const struct frow *r,
 			df_buf_init(&b64, 0);
 			for (size_t i = 0; i < raw->len; i++)
 				if (raw->s[i] != '\n')
-					df_buf_put_u8(&b64,
-						      (uint8_t)raw->s[i]);
-			err = b64.err ? b64.err :
-					df_b64_get(out, (char *)b64.data,
+					df_buf_put_u8(&b64, (uint8_t)raw->s[i]);
+			err = b64.err ? b64.err
+				      : df_b64_get(out, (char *)b64.data,
 						   b64.len);
 			df_buf_release(&b64);
 		} else if (text->type == DF_CELL_TEXT) {
@@ -447,8 +447,8 @@ static int set_aside(struct df_vol *v, const char *path,
 	char hex[33];
 
 	df_id_hex(print, hex);
-	DF_FREE char *beside = df_strf("%.*s.conflict-row-%.8s",
-				       (int)strlen(path), path, hex);
+	DF_FREE char *beside =
+		df_strf("%.*s.conflict-row-%.8s", (int)strlen(path), path, hex);
 	if (!beside)
 		return -ENOMEM;
 	int err = make_file(v, beside, raw, NULL);
@@ -471,8 +471,8 @@ static int meet_file(struct df_view *w, struct frow *r, const char *path,
 	if (!memcmp(mine, r->mark, MARK_LEN)) {
 		if (imported && !memcmp(had, r->mark, MARK_LEN))
 			return 0;
-		return df_vol_setxattr(v, e->nid, VIEW_XATTR, r->mark,
-				       MARK_LEN, 0);
+		return df_vol_setxattr(v, e->nid, VIEW_XATTR, r->mark, MARK_LEN,
+				       0);
 	}
 	if (imported && !memcmp(had, mine, MARK_LEN))
 		return write_file(v, e->nid, raw, r->mark);
@@ -492,7 +492,8 @@ static int act(struct df_view *w, struct frow *r)
 
 	if (!path) {
 		df_log_warn("a row of table %s has a path that no file can "
-			    "have: left alone", v->conf.table);
+			    "have: left alone",
+			    v->conf.table);
 		return 0;
 	}
 	df_buf_init(&raw, 0);
@@ -565,8 +566,7 @@ static bool is_still_so(struct df_view *w, const struct frow *r)
 	const struct df_obj *o = df_vol_obj(v, e.nid);
 	const struct df_xattr *x = o ? df_obj_xattr(o, VIEW_XATTR) : NULL;
 	bool same = x && x->there && x->len == MARK_LEN &&
-		    !memcmp(x->value, r->mark, MARK_LEN) &&
-		    o->heads.n == 1 &&
+		    !memcmp(x->value, r->mark, MARK_LEN) && o->heads.n == 1 &&
 		    (!(o->heads.v[0]->flags & DF_VER_SUM) ||
 		     !memcmp(o->heads.v[0]->sum, r->mark, DF_SHA_LEN));
 	df_unlock(&v->lock);
@@ -582,8 +582,8 @@ static int compare(struct df_view *w, struct frow *now, size_t n, bool *open)
 
 	for (size_t i = 0; i < n && !err; i++) {
 		struct frow *old = f->n_was ? bsearch(&now[i], f->was, f->n_was,
-						      sizeof(*now), row_cmp) :
-					      NULL;
+						      sizeof(*now), row_cmp)
+					    : NULL;
 		if (!old || df_id_cmp(&old->print, &now[i].print)) {
 			*open = true;
 			continue;
@@ -649,8 +649,8 @@ int view_foreign_step(struct df_view *w, int64_t now_ns, int64_t *due_ns)
 	if (n >= ROWS_MAX && !f->told) {
 		f->told = true;
 		df_log_warn("table %s has over %d rows of others: the rest "
-			    "does not become files", w->v->conf.table,
-			    ROWS_MAX);
+			    "does not become files",
+			    w->v->conf.table, ROWS_MAX);
 	}
 	err = compare(w, now, n, &open);
 	n = carry_gone(w, &now, n, &open);

@@ -280,9 +280,9 @@ size_t df_fsck_tree(struct df_vol *v,
 	for (size_t i = 0; i < l.n; i++) {
 		df_lock(&v->lock);
 		struct df_obj *o = look(v, l.v[i]);
-		const char *problem = !o		? NULL :
-				      df_obj_is_dir(o)	? dir_problem(v, o) :
-							  file_problem(v, o);
+		const char *problem = !o                 ? NULL
+				      : df_obj_is_dir(o) ? dir_problem(v, o)
+							 : file_problem(v, o);
 		char *path = problem ? any_path(v, o) : NULL;
 		df_unlock(&v->lock);
 		if (problem) {
@@ -331,7 +331,7 @@ int df_view_rewrite(struct df_vol *v, const df_nid *nids, size_t n,
 
 	for (size_t i = 0; i < n && !err; i++) {
 		err = view_rows_of(&w, nids[i], NULL, &b);
-		if (!err && (b.bytes > VIEW_STMT_BYTES || i + 1 == n)) {
+		if (!err && (b.bytes > VIEW_BATCH_BYTES || i + 1 == n)) {
 			err = view_send(v, &b, true);
 			view_batch_release(&b);
 		}

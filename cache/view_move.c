@@ -10,8 +10,8 @@
 
 #include "cache/viewi.h"
 
-#define WALK_ROWS 400   /* paths set in one round */
-#define WALK_WHOLE 50   /* rows written again in one round */
+#define WALK_ROWS 400 /* paths set in one round */
+#define WALK_WHOLE 50 /* rows written again in one round */
 
 void view_walk_add(struct df_view *w, df_nid dir)
 {
@@ -65,8 +65,8 @@ static int list_some(struct df_view *w, struct view_walk *k, df_nid *nids,
 			next = 0; /* of the next directory */
 		}
 		for (int i = 0; i < got; i++) {
-			const struct df_obj *o = df_fold_get(v->fold,
-							     rows[i].nid);
+			const struct df_obj *o =
+				df_fold_get(v->fold, rows[i].nid);
 			if (o && df_obj_is_dir(o)) {
 				/* below the one that is being listed */
 				DF_GROW(k->dirs, k->n, k->size);

@@ -6,10 +6,10 @@
 #include "base/file.h"
 #include "cache/viewi.h"
 
-#define DOTS_MAX 64      /* replaced dots that are looked for */
+#define DOTS_MAX 64 /* replaced dots that are looked for */
 #define DEPTH_MAX 1024
 #define EXTENTS_MAX 65536
-#define SNIFF 8192       /* bytes that tell the type of a big file */
+#define SNIFF 8192 /* bytes that tell the type of a big file */
 
 void view_batch_release(struct view_batch *b)
 {
@@ -162,7 +162,7 @@ static char *join(const char *dir, const char *name)
 struct wants {
 	struct df_view_want *v;
 	size_t n, size;
-	df_nid dir;     /* whose path is cached */
+	df_nid dir; /* whose path is cached */
 	char *path;
 };
 
@@ -199,8 +199,8 @@ static void want_copies(struct df_vol *v, const struct df_obj *o,
 	for (size_t i = 0; i < d.n; i++) {
 		if (d.v[i].nid != o->nid || d.v[i].kind != DF_KIND_COPY)
 			continue;
-		struct df_view_want *want = add_want(v, w, parent,
-						     d.v[i].shown);
+		struct df_view_want *want =
+			add_want(v, w, parent, d.v[i].shown);
 		if (!want)
 			continue;
 		row_id(&o->id, d.v[i].st, NULL, NULL, want->id);
@@ -217,8 +217,7 @@ static struct df_stamp row_dot(const struct df_obj *o, const struct df_texts *t)
 	struct df_stamp dot = t->v[0].dot;
 	const struct df_ver *h = o->heads.v[0];
 
-	if (o->heads.n == 1 && (o->flags & DF_OBJ_CONTENT_DIRTY) &&
-	    h->own_base)
+	if (o->heads.n == 1 && (o->flags & DF_OBJ_CONTENT_DIRTY) && h->own_base)
 		return (struct df_stamp){ h->own_base, dot.node };
 	return dot;
 }
@@ -236,8 +235,8 @@ static void want_names(struct df_vol *v, const struct df_obj *o,
 	for (uint32_t i = 0; i < e.n; i++) {
 		const struct df_link *l = &o->links[e.i[i]];
 		const struct df_obj *p = df_fold_get(v->fold, l->parent);
-		DF_FREE char *shown = p ? shown_name(v, l->parent, l->name,
-						     o) : NULL;
+		DF_FREE char *shown = p ? shown_name(v, l->parent, l->name, o)
+					: NULL;
 		struct df_view_want *want =
 			shown ? add_want(v, w, l->parent, shown) : NULL;
 		if (!want)
@@ -262,8 +261,8 @@ static bool is_foreign(const struct df_obj *o, const struct wants *w)
 
 	return x && x->there && o->heads.n == 1 && x->len == VIEW_MARK_LEN &&
 	       o->heads.v[0]->flags & DF_VER_SUM &&
-	       !memcmp(x->value, o->heads.v[0]->sum, DF_SHA_LEN) &&
-	       w->n == 1 && view_mark_is_at(x->value, w->v[0].path);
+	       !memcmp(x->value, o->heads.v[0]->sum, DF_SHA_LEN) && w->n == 1 &&
+	       view_mark_is_at(x->value, w->v[0].path);
 }
 
 static void all_wants(struct df_vol *v, struct df_obj *o,
@@ -274,8 +273,9 @@ static void all_wants(struct df_vol *v, struct df_obj *o,
 	if (!is_file(o))
 		return;
 	df_texts_init(&t, &o->heads, NULL);
-	struct df_stamp dot = rec && rec->dot.time && o->heads.n == 1 ?
-				      rec->dot : row_dot(o, &t);
+	struct df_stamp dot = rec && rec->dot.time && o->heads.n == 1
+				      ? rec->dot
+				      : row_dot(o, &t);
 	want_names(v, o, dot, t.v[0].m->size, w);
 	want_copies(v, o, &t, w);
 	df_texts_release(&t, NULL);
@@ -319,8 +319,8 @@ static void add_replaced(struct df_vol *v, const struct df_obj *o,
 			add_gone(b, id);
 		for (uint32_t k = 0; k < o->n_links && o->n_links > 1; k++) {
 			const struct df_link *l = &o->links[k];
-			const struct df_obj *p = df_fold_get(v->fold,
-							     l->parent);
+			const struct df_obj *p =
+				df_fold_get(v->fold, l->parent);
 			if (!p)
 				continue;
 			row_id(&o->id, d.v[i], &p->id, l->name, id);
@@ -464,9 +464,11 @@ bool view_is_text(const void *data, size_t len)
 
 	while (p < end) {
 		uint32_t c = *p++;
-		int more = c < 0x80 ? 0 : (c & 0xe0) == 0xc0 ? 1 :
-			   (c & 0xf0) == 0xe0 ? 2 : (c & 0xf8) == 0xf0 ? 3 :
-						-1;
+		int more = c < 0x80             ? 0
+			   : (c & 0xe0) == 0xc0 ? 1
+			   : (c & 0xf0) == 0xe0 ? 2
+			   : (c & 0xf8) == 0xf0 ? 3
+						: -1;
 		if (!c || more < 0 || end - p < more)
 			return false;
 		if (!more)
@@ -488,11 +490,11 @@ bool view_is_text(const void *data, size_t len)
 static const struct {
 	const char *end, *mime;
 } text_types[] = {
-	{ ".md", "text/markdown" },	{ ".txt", "text/plain" },
+	{ ".md", "text/markdown" },      { ".txt", "text/plain" },
 	{ ".json", "application/json" }, { ".js", "text/javascript" },
-	{ ".ts", "text/typescript" },	{ ".css", "text/css" },
-	{ ".html", "text/html" },	{ ".svg", "image/svg+xml" },
-	{ ".csv", "text/csv" },		{ ".log", "text/plain" },
+	{ ".ts", "text/typescript" },    { ".css", "text/css" },
+	{ ".html", "text/html" },        { ".svg", "image/svg+xml" },
+	{ ".csv", "text/csv" },          { ".log", "text/plain" },
 };
 
 static const char *by_name(const char *name)
@@ -548,8 +550,8 @@ static void set_text(struct df_view *w, struct df_view_row *r,
 	bool whole = raw->len == r->size_bytes && raw->len <= max;
 	bool text = view_is_text(raw->data, raw->len);
 
-	r->mime_type = df_xstrdup(view_mime(w, r->filename, raw->data,
-					    raw->len, text));
+	r->mime_type = df_xstrdup(
+		view_mime(w, r->filename, raw->data, raw->len, text));
 	if (!whole || !raw->len)
 		return;
 	/* One copy: content_text is content where it is text at all. */

@@ -79,13 +79,17 @@ static int insert(struct df_vol *v, const struct df_view_row *row, size_t n)
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "INSERT INTO \"%s\" (_id,content,content_text,filename,"
-		    "mime_type,path,size_bytes) VALUES ", v->conf.table);
+	df_stmt_sql(&s,
+		    "INSERT INTO \"%s\" (_id,content,content_text,filename,"
+		    "mime_type,path,size_bytes) VALUES ",
+		    v->conf.table);
 	for (size_t i = 0; i < n; i++) {
 		size_t p = i * 7;
-		df_stmt_sql(&s, "%s($%zu,decode($%zu,'base64'),$%zu,$%zu,$%zu,"
-			    "$%zu,$%zu)", p ? "," : "", p + 1, p + 2, p + 3,
-			    p + 4, p + 5, p + 6, p + 7);
+		df_stmt_sql(&s,
+			    "%s($%zu,decode($%zu,'base64'),$%zu,$%zu,$%zu,"
+			    "$%zu,$%zu)",
+			    p ? "," : "", p + 1, p + 2, p + 3, p + 4, p + 5,
+			    p + 6, p + 7);
 	}
 	for (size_t i = 0; i < n; i++) {
 		const struct df_view_row *r = &row[i];
@@ -94,8 +98,8 @@ static int insert(struct df_vol *v, const struct df_view_row *row, size_t n)
 		df_stmt_text(&s, r->content_text ? r->content_text : "",
 			     r->content_text_len);
 		put_text(&s, r->filename);
-		put_text(&s, r->mime_type ? r->mime_type :
-					    "application/octet-stream");
+		put_text(&s, r->mime_type ? r->mime_type
+					  : "application/octet-stream");
 		put_text(&s, r->path);
 		df_stmt_u64(&s, r->size_bytes);
 	}
@@ -108,8 +112,7 @@ static size_t statement_len(const struct df_view_row *row, size_t n)
 
 	while (k < n && k < VIEW_STMT_ROWS) {
 		bytes += 256 + 2 * strlen(row[k].path) +
-			 row[k].content_text_len +
-			 row[k].content_len / 3 * 4;
+			 row[k].content_text_len + row[k].content_len / 3 * 4;
 		if (k && bytes > VIEW_STMT_BYTES)
 			break;
 		k++;
@@ -143,8 +146,8 @@ int view_send(struct df_vol *v, const struct view_batch *b, bool sure)
 	int err = delete_ids(v, b->gone.v, b->gone.n);
 	if (!err && !sure) {
 		/* Some of these may be there: an answer was lost. */
-		char (*ids)[DF_VIEW_ID_LEN] = df_xalloc((b->n + 1) *
-							sizeof(*ids));
+		char(*ids)[DF_VIEW_ID_LEN] =
+			df_xalloc((b->n + 1) * sizeof(*ids));
 		for (size_t i = 0; i < b->n; i++)
 			memcpy(ids[i], b->row[i].id, strlen(b->row[i].id));
 		err = delete_ids(v, ids, b->n);

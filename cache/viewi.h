@@ -16,7 +16,9 @@
 #include "backend/filesview.h"
 #include "cache/view.h"
 
-#define VIEW_STMT_BYTES ((size_t)4 << 20)
+/* A batch is sent at the first figure; a statement is split at the second. */
+#define VIEW_BATCH_BYTES ((size_t)6 << 20)
+#define VIEW_STMT_BYTES ((size_t)7 << 20)
 #define VIEW_STMT_ROWS 3000
 #define VIEW_TIMEOUT_MS 30000
 /* On a file that came from a row: see view_foreign.c. */
@@ -43,7 +45,7 @@ struct view_batch {
 	struct df_view_row *row; /* owned, with all that they point to */
 	size_t n, size;
 	struct view_ids gone;
-	size_t bytes;            /* of the statement, about */
+	size_t bytes; /* of the statement, about */
 };
 void view_batch_release(struct view_batch *b);
 
@@ -70,29 +72,29 @@ struct df_view {
 	struct df_cond cond;
 	pthread_t thread;
 	bool started;
-	bool stop;           /* lock */
-	bool drain;          /* lock: no waiting for more */
-	bool drained;        /* lock: nothing is left that could be done */
+	bool stop;    /* lock */
+	bool drain;   /* lock: no waiting for more */
+	bool drained; /* lock: nothing is left that could be done */
 	struct df_cond drained_cond;
-	atomic_bool dead;    /* the server will not have it: said once */
+	atomic_bool dead; /* the server will not have it: said once */
 
 	/* the queue: records in a file, from head to tail */
 	int fd;
-	uint64_t head;       /* the thread's */
-	uint64_t tail;       /* lock */
-	uint64_t ready;      /* lock: acknowledged up to here */
+	uint64_t head;  /* the thread's */
+	uint64_t tail;  /* lock */
+	uint64_t ready; /* lock: acknowledged up to here */
 	struct view_mark {
 		uint64_t cut, tail;
-	} *marks;            /* lock: not acknowledged yet */
+	} * marks; /* lock: not acknowledged yet */
 	size_t n_marks, marks_size;
-	bool again;          /* the last round's fate is unknown */
+	bool again; /* the last round's fate is unknown */
 
 	/* the thread's */
 	struct view_walk *walks;
 	struct view_held {
 		struct view_rec rec;
 		int64_t due_ns;
-	} *held;             /* big and hot: written less often */
+	} * held; /* big and hot: written less often */
 	size_t n_held, held_size;
 	struct view_hot {
 		struct df_id id;
@@ -101,7 +103,7 @@ struct df_view {
 	} hot[64];
 	int64_t retry_ns;
 	unsigned fails;
-	magic_t magic;       /* NULL until needed */
+	magic_t magic; /* NULL until needed */
 	bool magic_failed;
 	struct view_foreign *foreign;
 
@@ -132,8 +134,7 @@ int view_send(struct df_vol *v, const struct view_batch *b, bool sure);
 int view_present(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
 		 bool *present);
 /* Set the paths of rows that are there. */
-int view_set_paths(struct df_vol *v, const struct df_view_want *want,
-		   size_t n);
+int view_set_paths(struct df_vol *v, const struct df_view_want *want, size_t n);
 /* Remove somebody else's row.  id NULL: rows of this path without one. */
 int view_drop_foreign(struct df_vol *v, const char *path, const char *id);
 /* For SQL beside remote.h's operations; NULL in tests/sim. */

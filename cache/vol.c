@@ -73,8 +73,7 @@ df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o)
 {
 	if (o->nid == v->root)
 		return DF_ROOT_NID;
-	df_nid alias = v->alias_of.n ? df_nidmap_get(&v->alias_of, o->nid) :
-				       0;
+	df_nid alias = v->alias_of.n ? df_nidmap_get(&v->alias_of, o->nid) : 0;
 	return alias ? alias : o->nid;
 }
 
@@ -156,8 +155,8 @@ static void text_attr(struct df_obj *o, struct df_attr *a, int64_t *mtime,
 		h = t.v[0].m;
 	}
 	if (h) {
-		uint64_t bytes = h->flags & DF_VER_UNLOADED ? h->size :
-							      h->ext.bytes;
+		uint64_t bytes = h->flags & DF_VER_UNLOADED ? h->size
+							    : h->ext.bytes;
 		a->size = h->size;
 		a->blocks = (bytes + 511) / 512;
 		*mtime = h->mtime_ns;
@@ -174,11 +173,12 @@ void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a)
 	struct df_stamp dot = { 0 };
 
 	*a = (struct df_attr){ .ino = obj_ino(o), .nlink = 1 };
-	uint32_t type = dir ? S_IFDIR :
-			r->st[DF_A_TYPE].time ? r->type : S_IFREG;
-	uint32_t mode = r->st[DF_A_MODE].time ?
-				r->mode :
-				(dir ? 0777u : 0666u) & ~v->conf.umask;
+	uint32_t type = dir                     ? S_IFDIR
+			: r->st[DF_A_TYPE].time ? r->type
+						: S_IFREG;
+	uint32_t mode = r->st[DF_A_MODE].time
+				? r->mode
+				: (dir ? 0777u : 0666u) & ~v->conf.umask;
 	a->mode = type | mode;
 	a->uid = r->st[DF_A_UID].time ? r->uid : v->conf.uid;
 	a->gid = r->st[DF_A_GID].time ? r->gid : v->conf.gid;
@@ -198,13 +198,13 @@ void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a)
 		if (type == S_IFLNK)
 			a->size = r->target ? strlen(r->target) : 0;
 	}
-	if (r->st[DF_A_MTIME].time &&
-	    df_stamp_cmp(r->st[DF_A_MTIME], dot) > 0)
+	if (r->st[DF_A_MTIME].time && df_stamp_cmp(r->st[DF_A_MTIME], dot) > 0)
 		mtime = r->mtime_ns;
 	a->mtime = from_ns(mtime);
 	/* Never read here: as old as it is (not as its last change). */
-	a->atime = from_ns(o->atime_ns ? o->atime_ns :
-			   r->btime_ns ? r->btime_ns : mtime);
+	a->atime = from_ns(o->atime_ns   ? o->atime_ns
+			   : r->btime_ns ? r->btime_ns
+					 : mtime);
 	a->ctime = from_ns(DF_MAX(o->ctime_ns, r->btime_ns));
 	a->btime = from_ns(r->btime_ns);
 }

@@ -30,14 +30,14 @@
 
 /* Journal record types (docs/formats.md). */
 enum df_jtype {
-	DF_J_LIFE = 1,   /* a process began: node id, time of its last cut */
-	DF_J_OP,         /* items of one local operation */
-	DF_J_REMOTE,     /* a commit's body, before it is merged */
-	DF_J_CUT,        /* a cut was made: registers are in the noted row */
-	DF_J_ROW,        /* the row's exact bytes */
-	DF_J_UPLOADED,   /* local bytes are in these packs now */
-	DF_J_ACKED,      /* the row was acknowledged */
-	DF_J_SEEN,       /* the row was seen in a poll */
+	DF_J_LIFE = 1, /* a process began: node id, time of its last cut */
+	DF_J_OP,       /* items of one local operation */
+	DF_J_REMOTE,   /* a commit's body, before it is merged */
+	DF_J_CUT,      /* a cut was made: registers are in the noted row */
+	DF_J_ROW,      /* the row's exact bytes */
+	DF_J_UPLOADED, /* local bytes are in these packs now */
+	DF_J_ACKED,    /* the row was acknowledged */
+	DF_J_SEEN,     /* the row was seen in a poll */
 };
 
 struct df_waiter {
@@ -45,10 +45,10 @@ struct df_waiter {
 	void (*done)(void *arg, int err); /* NULL when taken */
 	void *arg;
 	int64_t deadline_ns;
-	df_nid nid;        /* fsync of one file: held files are cut */
-	uint64_t cut;      /* sync: done when this cut is acknowledged */
-	bool local;        /* fsync=local */
-	void *parked;      /* write: the copy to retry (data.c) */
+	df_nid nid;   /* fsync of one file: held files are cut */
+	uint64_t cut; /* sync: done when this cut is acknowledged */
+	bool local;   /* fsync=local */
+	void *parked; /* write: the copy to retry (data.c) */
 };
 
 struct df_inval_node {
@@ -60,15 +60,14 @@ struct df_inval_node {
 struct df_outrow {
 	struct df_outrow *next;
 	struct df_row row;
-	uint64_t note_seq;    /* journal seq of its DF_J_ROW */
-	uint64_t cut;         /* number of the cut */
-	uint64_t time;        /* hlc of the cut */
+	uint64_t note_seq; /* journal seq of its DF_J_ROW */
+	uint64_t cut;      /* number of the cut */
+	uint64_t time;     /* hlc of the cut */
 	bool acked;
-	bool sending;         /* the uploader holds it, without the lock */
-	bool seen;            /* meanwhile a poll brought it */
-	int64_t acked_ns;     /* monotonic */
+	bool sending;     /* the uploader holds it, without the lock */
+	bool seen;        /* meanwhile a poll brought it */
+	int64_t acked_ns; /* monotonic */
 };
-
 
 struct df_cut; /* cut.h */
 
@@ -76,10 +75,10 @@ struct df_cut; /* cut.h */
 struct df_op {
 	struct df_stamp st;
 	int64_t now_ns;
-	struct df_buf rec;   /* items, for the journal */
+	struct df_buf rec; /* items, for the journal */
 	struct df_obj **touched;
 	uint32_t n_touched, touched_size;
-	uint64_t seq;        /* replay: the record's; else 0 */
+	uint64_t seq; /* replay: the record's; else 0 */
 	bool active;
 };
 
@@ -89,67 +88,67 @@ struct df_vol {
 	int lock_fd;              /* the cache directory's lock file */
 
 	struct df_lock lock;
-	struct df_segs *segs;     /* has locks of its own */
-	struct df_fold *fold;     /* lock */
+	struct df_segs *segs; /* has locks of its own */
+	struct df_fold *fold; /* lock */
 	struct df_fetch *fetch;
 
 	/* --- identity and clock; all below: lock, if not said otherwise */
 	uint64_t node;
-	uint64_t hlc;             /* time of the last stamp made or seen */
-	uint64_t cut_time;        /* hlc at the last cut */
-	uint64_t jseq;            /* last journal record */
-	int64_t server_skew_ms;   /* newest server Date - own clock */
+	uint64_t hlc;           /* time of the last stamp made or seen */
+	uint64_t cut_time;      /* hlc at the last cut */
+	uint64_t jseq;          /* last journal record */
+	int64_t server_skew_ms; /* newest server Date - own clock */
 	bool server_known;
-	bool must_rename;         /* a fork or resume was noticed */
+	bool must_rename; /* a fork or resume was noticed */
 	bool replaying;
-	bool fresh;               /* the cache knows nothing of the volume */
-	bool more_rows;           /* the last poll left some */
+	bool fresh;     /* the cache knows nothing of the volume */
+	bool more_rows; /* the last poll left some */
 	int64_t seen_real_ns, seen_mono_ns; /* identity.c */
 	uint64_t sandbox_id_hash;
 	struct df_op op;
 
 	/* --- the tree */
-	df_nid root;              /* shown as DF_ROOT_NID (subdir mounts) */
+	df_nid root; /* shown as DF_ROOT_NID (subdir mounts) */
 	uint64_t n_revived, n_rehung;
 	uint64_t id_count;
 	uint64_t n_files, n_bytes; /* statfs */
-	struct df_nidmap lookups; /* fuse nid -> lookup count */
-	struct df_nidmap alias;   /* fuse nid -> nid, where they differ */
-	struct df_nidmap copies;  /* conflict copy looked at -> its file */
+	struct df_nidmap lookups;  /* fuse nid -> lookup count */
+	struct df_nidmap alias;    /* fuse nid -> nid, where they differ */
+	struct df_nidmap copies;   /* conflict copy looked at -> its file */
 	struct df_nidmap alias_of; /* nid -> fuse nid */
 
 	/* --- to be sent */
-	struct df_nidset dirty;   /* objects for the next cut */
+	struct df_nidset dirty;                 /* objects for the next cut */
 	int64_t first_dirty_ns, last_change_ns; /* monotonic; 0 = none */
-	uint64_t cuts;            /* number of the last cut */
+	uint64_t cuts;                          /* number of the last cut */
 	uint64_t acked_cut;
-	uint64_t acked_time;      /* hlc of the last acknowledged cut */
-	struct df_cut *cut;       /* being taken, or NULL */
-	struct df_outrow *out;    /* oldest first; one in flight */
+	uint64_t acked_time;   /* hlc of the last acknowledged cut */
+	struct df_cut *cut;    /* being taken, or NULL */
+	struct df_outrow *out; /* oldest first; one in flight */
 	int64_t last_ack_date_ms;
-	struct df_id prev;        /* this life's last row */
+	struct df_id prev; /* this life's last row */
 	uint64_t prev_epoch, seq;
-	struct df_dep *newdeps;   /* rows folded since */
+	struct df_dep *newdeps; /* rows folded since */
 	size_t n_newdeps, newdeps_size;
 	struct df_waiter *sync_waiters, *space_waiters, *local_waiters;
 	bool uploading, upload_ended;
-	int64_t last_cut_ns;      /* monotonic */
+	int64_t last_cut_ns;              /* monotonic */
 	struct parked_read *parked_reads; /* vol_data.c */
 	bool sync_asked;
 
 	/* --- from the log */
-	uint64_t epoch;           /* newest checkpoint folded */
-	uint64_t feed_n;          /* place in the feed */
-	uint64_t watermark;       /* greatest sent folded >= 30 s ago */
+	uint64_t epoch;     /* newest checkpoint folded */
+	uint64_t feed_n;    /* place in the feed */
+	uint64_t watermark; /* greatest sent folded >= 30 s ago */
 	struct df_mark {
 		uint64_t sent;
 		int64_t at_ns;
-	} *marks;                 /* sent of rows folded in the last 30 s */
+	} * marks; /* sent of rows folded in the last 30 s */
 	size_t n_marks, marks_size;
 	struct df_waiting *waiting; /* rows whose causes are missing: poll.c */
 	uint64_t bodies_since_ck, rows_since_ck;
-	int64_t last_poll_date_ms; /* server Date of the last poll */
-	int64_t last_poll_ns, last_list_ns; /* monotonic; 0 = never */
+	int64_t last_poll_date_ms;            /* server Date of the last poll */
+	int64_t last_poll_ns, last_list_ns;   /* monotonic; 0 = never */
 	int64_t last_poll_ms, last_commit_ms; /* real */
 	int64_t last_foreign_ns, last_request_ns; /* monotonic */
 	int64_t poll_interval_ms;
@@ -158,17 +157,17 @@ struct df_vol {
 	struct df_active {
 		uint64_t node;
 		int64_t at_ns;
-	} active[64];             /* nodes with rows in the last minute */
+	} active[64]; /* nodes with rows in the last minute */
 	unsigned n_active;
 	uint64_t rows_folded, rows_skipped, rows_refused;
 	uint64_t packs_sent, bytes_sent, held_files;
 	bool offline;
-	int auth_err;             /* DF_EAUTH, -EDQUOT: sending stopped */
+	int auth_err; /* DF_EAUTH, -EDQUOT: sending stopped */
 
 	/* --- notices to the kernel */
 	struct df_inval_node *inval_head, **inval_tail;
 	struct df_inval_node *inval_data; /* the last DATA in the queue */
-	bool merging;             /* foreign registers: names are told */
+	bool merging; /* foreign registers: names are told */
 	struct df_cond inval_cond;
 
 	/* --- threads */
@@ -176,8 +175,8 @@ struct df_vol {
 	struct df_cond up_cond, poll_cond, fold_cond, sync_cond, retry_cond;
 	pthread_t th_upload, th_poll, th_fold, th_sync;
 	bool started;
-	bool stopping;            /* flush what there is, then stop */
-	bool stop_now;            /* give up waiting for the server */
+	bool stopping; /* flush what there is, then stop */
+	bool stop_now; /* give up waiting for the server */
 	bool stopped;
 	bool failsafe;
 	char errors[16][256];

@@ -51,7 +51,8 @@ static int64_t to_ns(struct timespec t)
 static void set_registers(struct df_vol *v, struct df_obj *o, unsigned mask,
 			  const struct df_attr *in)
 {
-	struct df_attrs a = { .mode = in->mode & 07777, .uid = in->uid,
+	struct df_attrs a = { .mode = in->mode & 07777,
+			      .uid = in->uid,
 			      .gid = in->gid };
 	unsigned fields = 0;
 
@@ -63,8 +64,8 @@ static void set_registers(struct df_vol *v, struct df_obj *o, unsigned mask,
 		fields |= 1u << DF_A_GID;
 	if (mask & (DF_SET_MTIME | DF_SET_MTIME_NOW)) {
 		fields |= 1u << DF_A_MTIME;
-		a.mtime_ns = mask & DF_SET_MTIME_NOW ? v->op.now_ns :
-						       to_ns(in->mtime);
+		a.mtime_ns = mask & DF_SET_MTIME_NOW ? v->op.now_ns
+						     : to_ns(in->mtime);
 	}
 	if ((mask & DF_SET_KILL_SUID) && !(mask & DF_SET_MODE)) {
 		uint32_t mode = o->a.mode & ~(uint32_t)S_ISUID;
@@ -76,8 +77,8 @@ static void set_registers(struct df_vol *v, struct df_obj *o, unsigned mask,
 		}
 	}
 	if (mask & (DF_SET_ATIME | DF_SET_ATIME_NOW))
-		o->atime_ns = mask & DF_SET_ATIME_NOW ? v->op.now_ns :
-							to_ns(in->atime);
+		o->atime_ns = mask & DF_SET_ATIME_NOW ? v->op.now_ns
+						      : to_ns(in->atime);
 	if (fields)
 		df_op_attrs(v, o, &a, fields);
 	else
@@ -100,8 +101,7 @@ static int setattr_locked(struct df_vol *v, df_nid nid, unsigned mask,
 	int err = mask & DF_SET_SIZE ? df_orphan_own(v, nid, &o) : 0;
 	if (err)
 		return err;
-	err = df_op_begin(v, mask & DF_SET_SIZE ? DF_OP_FREES :
-						  DF_OP_GROWS);
+	err = df_op_begin(v, mask & DF_SET_SIZE ? DF_OP_FREES : DF_OP_GROWS);
 	if (err)
 		return err;
 	df_settle_object(v, o->nid);
@@ -219,8 +219,8 @@ int df_vol_statfs(struct df_vol *v, struct df_statfs *out)
 	df_lock(&v->lock);
 	out->files = v->n_files;
 	out->used_bytes = v->n_bytes;
-	out->free_bytes = v->conf.free_bytes ? v->conf.free_bytes :
-					       UINT64_C(1) << 50;
+	out->free_bytes = v->conf.free_bytes ? v->conf.free_bytes
+					     : UINT64_C(1) << 50;
 	df_unlock(&v->lock);
 	return 0;
 }

@@ -26,7 +26,7 @@ struct gather {
 	struct df_vol *v;
 	struct df_read *r;
 	unsigned size;
-	uint32_t *segs;          /* pinned, one a source */
+	uint32_t *segs; /* pinned, one a source */
 	struct df_piece *missing;
 	size_t n_missing, missing_size;
 	bool lost;
@@ -72,8 +72,7 @@ static void add_ext(struct gather *g, struct df_ext *e, uint64_t from,
 		return;
 	}
 	e->loc.seg = 0; /* evicted, or damaged: the table has it */
-	if (df_seg_find_piece(g->v->segs, &e->piece.pack, e->piece.off,
-			      &loc) &&
+	if (df_seg_find_piece(g->v->segs, &e->piece.pack, e->piece.off, &loc) &&
 	    add_local(g, loc, e->skip + in, len))
 		return;
 	for (size_t i = 0; i < g->n_missing; i++)
@@ -215,8 +214,7 @@ static void unpark(struct parked_read *p, int err, struct df_read *r)
 	struct df_vol *v = p->v;
 
 	df_lock(&v->lock);
-	for (struct parked_read **at = &v->parked_reads; *at;
-	     at = &(*at)->next)
+	for (struct parked_read **at = &v->parked_reads; *at; at = &(*at)->next)
 		if (*at == p) {
 			*at = p->next;
 			break;
@@ -267,7 +265,8 @@ static void fetched(void *arg, int err)
 	if (err) {
 		if (err == DF_ECORRUPT || err == -ENOENT)
 			df_log_error("a pack is missing or damaged in the "
-				     "table: %s", df_strerror(err));
+				     "table: %s",
+				     df_strerror(err));
 		unpark(p, read_error(err), NULL);
 		return;
 	}
@@ -297,8 +296,9 @@ int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 		return rc;
 	}
 	struct parked_read *p = df_xalloc(sizeof(*p));
-	*p = (struct parked_read){ v->parked_reads, v, nid, off, len, done,
-				   arg, 0 };
+	*p = (struct parked_read){
+		v->parked_reads, v, nid, off, len, done, arg, 0
+	};
 	v->parked_reads = p;
 	df_unlock(&v->lock);
 	fetch_missing(p, &g);
@@ -350,8 +350,7 @@ int df_data_load_wait(struct df_vol *v, df_nid nid)
 		df_lock(&v->lock);
 		struct df_obj *o = df_vol_obj(v, nid);
 		int err = o ? load_pages(v, o) : -ESTALE;
-		for (uint32_t i = 0; o && err == -EAGAIN && i < o->heads.n;
-		     i++)
+		for (uint32_t i = 0; o && err == -EAGAIN && i < o->heads.n; i++)
 			if (o->heads.v[i]->flags & DF_VER_UNLOADED)
 				df_data_pages(o->heads.v[i], &g);
 		df_unlock(&v->lock);
@@ -464,8 +463,8 @@ static int write_locked(struct df_vol *v, struct df_obj *o, uint64_t off,
 		/* Another mount appended meanwhile: the kernel has put these
 		 * bytes where it believed the end to be. */
 		if (off != w.off)
-			df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, o),
-					  0, NULL);
+			df_vol_push_inval(v, DF_INVAL_DATA, df_vol_nid(v, o), 0,
+					  NULL);
 	}
 	if (w.off + len > (uint64_t)DF_FILE_SIZE_MAX)
 		return -EFBIG;
@@ -557,7 +556,8 @@ int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 	df_lock(&v->lock);
 	if (space_will_come(v)) {
 		struct df_waiter *w = df_xalloc(sizeof(*w)), **at;
-		*w = (struct df_waiter){ .done = done, .arg = arg,
+		*w = (struct df_waiter){ .done = done,
+					 .arg = arg,
 					 .parked = p };
 		for (at = &v->space_waiters; *at; at = &(*at)->next)
 			;
@@ -585,8 +585,8 @@ void df_data_retry_writes(struct df_vol *v, int fail)
 		if (!w)
 			return;
 		struct parked_write *p = w->parked;
-		int err = fail ? fail :
-				 write_now(v, p->nid, p->off, p->data, p->len,
+		int err = fail ? fail
+			       : write_now(v, p->nid, p->off, p->data, p->len,
 					   p->flags);
 		if (err == -ENOSPC && again) {
 			df_lock(&v->lock);
@@ -602,8 +602,8 @@ void df_data_retry_writes(struct df_vol *v, int fail)
 }
 
 /* ---- ranges */
-static int change_range(struct df_vol *v, df_nid nid,
-			const struct df_write *in, enum df_op_kind kind)
+static int change_range(struct df_vol *v, df_nid nid, const struct df_write *in,
+			enum df_op_kind kind)
 {
 	struct df_write w = *in;
 
@@ -657,8 +657,7 @@ int df_vol_fallocate(struct df_vol *v, df_nid nid, int mode, uint64_t off,
 		w.len = len;
 	else if (keep)
 		return df_vol_writable_unlocked(v); /* holes cost nothing */
-	return change_range(v, nid, &w,
-			    rest ? DF_OP_FREES : DF_OP_GROWS);
+	return change_range(v, nid, &w, rest ? DF_OP_FREES : DF_OP_GROWS);
 }
 
 int df_vol_lseek(struct df_vol *v, df_nid nid, uint64_t off, int whence,
@@ -724,9 +723,8 @@ static struct df_ext *range_extents(const struct df_obj *o, uint64_t off,
 	return list;
 }
 
-static int copy_locked(struct df_vol *v, df_nid in, uint64_t in_off,
-		       df_nid out, uint64_t out_off, uint64_t len,
-		       uint64_t *copied)
+static int copy_locked(struct df_vol *v, df_nid in, uint64_t in_off, df_nid out,
+		       uint64_t out_off, uint64_t len, uint64_t *copied)
 {
 	struct df_obj *a = df_vol_obj(v, in), *b = df_vol_obj(v, out);
 	struct df_write w = { .off = out_off };

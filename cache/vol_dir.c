@@ -47,10 +47,10 @@ static void fill_dots(struct df_vol *v, struct df_obj *dir, uint64_t cookie,
 		fill(v, &l->v[l->n++], dir, ".", 1, false);
 	if (cookie >= 2)
 		return;
-	struct df_obj *up = dir->nid == v->root ?
-				    dir :
-				    df_fold_get(v->fold,
-						df_tree_parent(dir, &unused));
+	struct df_obj *up =
+		dir->nid == v->root
+			? dir
+			: df_fold_get(v->fold, df_tree_parent(dir, &unused));
 	fill(v, &l->v[l->n++], up ? up : dir, "..", 2, false);
 }
 
@@ -103,9 +103,9 @@ static struct df_obj *holder(struct df_vol *v, df_nid parent, bool rivals,
 {
 	if (!rivals)
 		return df_fold_get(v->fold, row->nid);
-	return df_fold_get(v->fold,
-			   df_tree_winner(v, df_fold_name(v->fold, parent,
-							  row->name)));
+	return df_fold_get(
+		v->fold,
+		df_tree_winner(v, df_fold_name(v->fold, parent, row->name)));
 }
 
 /* *scanned: where to go on if nothing came of a whole batch. */
@@ -136,11 +136,11 @@ static int list_batch(struct df_vol *v, struct df_obj *dir, uint64_t cookie,
 		/* Rivals are neighbours: one row speaks for all. */
 		bool again = i && rows[i].cookie == rows[i - 1].cookie &&
 			     !strcmp(rows[i].name, rows[i - 1].name);
-		struct df_obj *o = again ? NULL :
-					   holder(v, parent, rivals, &rows[i]);
+		struct df_obj *o = again ? NULL
+					 : holder(v, parent, rivals, &rows[i]);
 		if (o)
-			fill(v, &l->v[l->n++], o, rows[i].name,
-			     rows[i].cookie, plus);
+			fill(v, &l->v[l->n++], o, rows[i].name, rows[i].cookie,
+			     plus);
 		*scanned = rows[i].cookie;
 	}
 	last = last && i == n;

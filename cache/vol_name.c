@@ -60,10 +60,10 @@ static int find(struct df_vol *v, df_nid parent, const char *name,
 	}
 	if (!strcmp(name, "..")) {
 		const char *unused;
-		*out = dir->nid == v->root ?
-			       dir :
-			       df_fold_get(v->fold,
-					   df_tree_parent(dir, &unused));
+		*out = dir->nid == v->root
+			       ? dir
+			       : df_fold_get(v->fold,
+					     df_tree_parent(dir, &unused));
 		return *out ? 0 : -ESTALE;
 	}
 	if (strlen(name) > DF_NAME_MAX)
@@ -232,7 +232,8 @@ static int make(struct df_vol *v, df_nid parent, const char *name,
 	if (err)
 		return err;
 	df_settle_dirs(v, dir->nid);
-	struct df_attrs a = { .type = m->mode & S_IFMT, .rdev = m->rdev,
+	struct df_attrs a = { .type = m->mode & S_IFMT,
+			      .rdev = m->rdev,
 			      .btime_ns = v->op.now_ns };
 	a.mtime_ns = v->op.now_ns;
 	set_owner(v, dir, m, &a);
@@ -263,9 +264,9 @@ static int make(struct df_vol *v, df_nid parent, const char *name,
 	return err;
 }
 
-int df_vol_mknod(struct df_vol *v, df_nid parent, const char *name,
-		 mode_t mode, uint32_t rdev, int open_flags,
-		 const struct df_cred *cred, struct df_entry *e)
+int df_vol_mknod(struct df_vol *v, df_nid parent, const char *name, mode_t mode,
+		 uint32_t rdev, int open_flags, const struct df_cred *cred,
+		 struct df_entry *e)
 {
 	struct make m = { .mode = mode, .rdev = rdev, .cred = cred };
 
@@ -279,8 +280,8 @@ int df_vol_mknod(struct df_vol *v, df_nid parent, const char *name,
 	return err;
 }
 
-int df_vol_mkdir(struct df_vol *v, df_nid parent, const char *name,
-		 mode_t mode, const struct df_cred *cred, struct df_entry *e)
+int df_vol_mkdir(struct df_vol *v, df_nid parent, const char *name, mode_t mode,
+		 const struct df_cred *cred, struct df_entry *e)
 {
 	struct make m = { .mode = S_IFDIR | (mode & 07777), .cred = cred };
 
@@ -294,7 +295,8 @@ int df_vol_symlink(struct df_vol *v, df_nid parent, const char *name,
 		   const char *target, const struct df_cred *cred,
 		   struct df_entry *e)
 {
-	struct make m = { .mode = S_IFLNK | 0777, .target = target,
+	struct make m = { .mode = S_IFLNK | 0777,
+			  .target = target,
 			  .cred = cred };
 
 	if (strlen(target) > DF_SYMLINK_MAX)
@@ -309,8 +311,9 @@ int df_vol_readlink(struct df_vol *v, df_nid nid, char *out)
 {
 	df_lock(&v->lock);
 	struct df_obj *o = df_vol_obj(v, nid);
-	int err = !o ? -ESTALE : o->a.type == S_IFLNK && o->a.target ?
-				 0 : -EINVAL;
+	int err = !o                                    ? -ESTALE
+		  : o->a.type == S_IFLNK && o->a.target ? 0
+							: -EINVAL;
 	if (!err) {
 		snprintf(out, DF_SYMLINK_MAX + 1, "%s", o->a.target);
 		df_vol_accessed(v, o);
@@ -382,8 +385,8 @@ static void kill_link(struct df_vol *v, struct df_obj *o, df_nid parent,
 }
 
 /* Make room at a shown name: unlink or rmdir what is there. */
-static void remove_shown(struct df_vol *v, struct df_obj *dir,
-			 const char *name, struct df_obj *o)
+static void remove_shown(struct df_vol *v, struct df_obj *dir, const char *name,
+			 struct df_obj *o)
 {
 	if (!df_obj_is_dir(o)) {
 		kill_link(v, o, dir->nid, name);
@@ -460,8 +463,7 @@ static int rename_check(struct df_vol *v, const struct rename_args *r)
 		return -EEXIST;
 	if (!r->there && exchange)
 		return -ENOENT;
-	if (df_obj_is_dir(r->o) &&
-	    df_tree_below(v, r->new_dir->nid, r->o->nid))
+	if (df_obj_is_dir(r->o) && df_tree_below(v, r->new_dir->nid, r->o->nid))
 		return -EINVAL;
 	if (exchange && df_obj_is_dir(r->there) &&
 	    df_tree_below(v, r->dir->nid, r->there->nid))
@@ -498,8 +500,7 @@ static void rename_apply(struct df_vol *v, const struct rename_args *r)
 {
 	if (r->flags & RENAME_EXCHANGE) {
 		move_to(v, r->o, r->dir, r->name, r->new_dir, r->new_name);
-		move_to(v, r->there, r->new_dir, r->new_name, r->dir,
-			r->name);
+		move_to(v, r->there, r->new_dir, r->new_name, r->dir, r->name);
 	} else {
 		if (r->there)
 			remove_shown(v, r->new_dir, r->new_name, r->there);
@@ -555,7 +556,8 @@ static int rename_locked(struct df_vol *v, df_nid parent, df_nid new_parent,
 int df_vol_rename(struct df_vol *v, df_nid parent, const char *name,
 		  df_nid new_parent, const char *new_name, unsigned flags)
 {
-	struct rename_args r = { .name = name, .new_name = new_name,
+	struct rename_args r = { .name = name,
+				 .new_name = new_name,
 				 .flags = flags };
 
 	df_lock(&v->lock);

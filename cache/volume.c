@@ -37,16 +37,17 @@ static int take_dir(struct df_vol *v)
 	int err = df_mkdir_p(v->conf.cache_dir, 0700);
 	if (err)
 		return df_fail(err, "cache directory %s", v->conf.cache_dir);
-	v->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-			  0600);
+	v->lock_fd =
+		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (v->lock_fd < 0)
 		return df_fail(-errno, "%s", path);
 	if (flock(v->lock_fd, LOCK_EX | LOCK_NB)) {
 		if (df_pread_all(v->lock_fd, text, sizeof(text) - 1, 0) < 0)
 			text[0] = 0;
-		return df_fail(-EBUSY, "cache directory %s is used by process "
-				       "%s: unmount that one first, or give "
-				       "-o cache_dir=",
+		return df_fail(-EBUSY,
+			       "cache directory %s is used by process "
+			       "%s: unmount that one first, or give "
+			       "-o cache_dir=",
 			       v->conf.cache_dir, text);
 	}
 	int n = snprintf(text, sizeof(text), "%d", (int)getpid());
@@ -88,9 +89,9 @@ static struct df_vol *vol_new(const struct df_vol_conf *conf)
 	v->root = DF_ROOT_NID;
 	v->inval_tail = &v->inval_head;
 	df_lock_init(&v->lock);
-	struct df_cond *conds[] = { &v->up_cond, &v->poll_cond, &v->fold_cond,
-				    &v->sync_cond, &v->retry_cond,
-				    &v->inval_cond };
+	struct df_cond *conds[] = { &v->up_cond,    &v->poll_cond,
+				    &v->fold_cond,  &v->sync_cond,
+				    &v->retry_cond, &v->inval_cond };
 	for (size_t i = 0; i < DF_ARRAY_LEN(conds); i++)
 		df_cond_init(conds[i]);
 	df_buf_init(&v->op.rec, 16 << 20);
@@ -201,8 +202,8 @@ static int open_local(struct df_vol *v, bool keep_node)
 static int first_sync(struct df_vol *v, int64_t timeout_ms)
 {
 	int64_t until = df_clock_mono_ns() + timeout_ms * DF_NS_PER_MS;
-	int64_t patience_ms = v->fresh ? timeout_ms :
-					 DF_MIN(timeout_ms, CATCH_UP_MS);
+	int64_t patience_ms = v->fresh ? timeout_ms
+				       : DF_MIN(timeout_ms, CATCH_UP_MS);
 
 	v->open_until_ns = df_deadline_ms(patience_ms);
 	/* The newest checkpoint first: what it covers need not be read. */
@@ -277,8 +278,8 @@ int df_vol_open(const struct df_vol_conf *conf, struct df_remote **remote,
 	return open_volume(conf, remote, timeout_ms, false, out);
 }
 
-int df_step_open_fork(const struct df_vol_conf *conf,
-		      struct df_remote **remote, struct df_vol **out)
+int df_step_open_fork(const struct df_vol_conf *conf, struct df_remote **remote,
+		      struct df_vol **out)
 {
 	return open_volume(conf, remote, -1, true, out);
 }
@@ -416,15 +417,14 @@ int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
 		free(w);
 		return err;
 	}
-	*w = (struct df_waiter){ .done = done, .arg = arg,
+	*w = (struct df_waiter){ .done = done,
+				 .arg = arg,
 				 .cut = v->dirty.n ? v->cuts + 1 : v->cuts };
 	w->nid = nid ? nid : DF_ROOT_NID;
-	w->deadline_ns = timeout_ms > 0 ?
-				 df_clock_mono_ns() + timeout_ms *
-							      DF_NS_PER_MS :
-				 INT64_MAX;
-	struct df_waiter **list = local ? &v->local_waiters :
-					  &v->sync_waiters;
+	w->deadline_ns =
+		timeout_ms > 0 ? df_clock_mono_ns() + timeout_ms * DF_NS_PER_MS
+			       : INT64_MAX;
+	struct df_waiter **list = local ? &v->local_waiters : &v->sync_waiters;
 	w->next = *list;
 	*list = w;
 	if (local) {
@@ -479,12 +479,13 @@ void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 	out->n_errors = v->n_errors;
 	memcpy(out->errors, v->errors, sizeof(out->errors));
 	if (v->auth_err && out->n_errors < DF_ARRAY_LEN(out->errors))
-		snprintf(out->errors[out->n_errors++], sizeof(out->errors[0]),
-			 v->auth_err == DF_EAUTH ?
-				 "the server refuses the credentials; nothing "
-				 "is sent until credentials.json is replaced" :
-				 "the server takes no more (no credit or "
-				 "quota)");
+		snprintf(
+			out->errors[out->n_errors++], sizeof(out->errors[0]),
+			v->auth_err == DF_EAUTH
+				? "the server refuses the credentials; nothing "
+				  "is sent until credentials.json is replaced"
+				: "the server takes no more (no credit or "
+				  "quota)");
 	if (v->offline && out->n_errors < DF_ARRAY_LEN(out->errors))
 		snprintf(out->errors[out->n_errors++], sizeof(out->errors[0]),
 			 "the server cannot be reached: %.200s",

@@ -62,9 +62,9 @@ struct df_vol_conf {
 	int64_t flush_delay_ms;  /* 0 = DF_FLUSH_DELAY_MS */
 	int64_t read_timeout_ms; /* deadline of a remote read; 0 = 60 s */
 	bool read_only;
-	bool fsync_local;        /* fsync = this machine's disk */
-	bool view;               /* maintain the files view */
-	uint64_t view_text_max;  /* bytes; 0 = 1 MiB */
+	bool fsync_local;       /* fsync = this machine's disk */
+	bool view;              /* maintain the files view */
+	uint64_t view_text_max; /* bytes; 0 = 1 MiB */
 	enum df_atime atime;
 	/* owner and mode of files that have none in the table */
 	uid_t uid;
@@ -90,11 +90,11 @@ void df_vol_free(struct df_vol *v);
 struct df_attr {
 	uint64_t ino;
 	uint64_t size;
-	uint64_t blocks;  /* of 512 bytes, holes excluded */
-	uint32_t mode;    /* type and permissions */
+	uint64_t blocks; /* of 512 bytes, holes excluded */
+	uint32_t mode;   /* type and permissions */
 	uint32_t nlink;
 	uint32_t uid, gid;
-	uint32_t rdev;    /* makedev() form */
+	uint32_t rdev; /* makedev() form */
 	struct timespec atime, mtime, ctime, btime;
 };
 
@@ -143,11 +143,11 @@ int df_vol_setattr(struct df_vol *v, df_nid nid, unsigned mask,
  * only matter for O_APPEND without O_EXCL and O_TRUNC, which gives two
  * sandboxes one log file (merge-rules 3); 0 for mknod(2).  -EEXIST if the name
  * is there. */
-int df_vol_mknod(struct df_vol *v, df_nid parent, const char *name,
-		 mode_t mode, uint32_t rdev, int open_flags,
+int df_vol_mknod(struct df_vol *v, df_nid parent, const char *name, mode_t mode,
+		 uint32_t rdev, int open_flags, const struct df_cred *cred,
+		 struct df_entry *e);
+int df_vol_mkdir(struct df_vol *v, df_nid parent, const char *name, mode_t mode,
 		 const struct df_cred *cred, struct df_entry *e);
-int df_vol_mkdir(struct df_vol *v, df_nid parent, const char *name,
-		 mode_t mode, const struct df_cred *cred, struct df_entry *e);
 int df_vol_symlink(struct df_vol *v, df_nid parent, const char *name,
 		   const char *target, const struct df_cred *cred,
 		   struct df_entry *e);
@@ -166,8 +166,8 @@ int df_vol_readlink(struct df_vol *v, df_nid nid, char *out);
 struct df_dirent {
 	char name[DF_NAME_MAX + 1];
 	uint64_t ino;
-	uint32_t type;      /* S_IFMT part of the mode */
-	uint64_t cookie;    /* continue after this entry */
+	uint32_t type;         /* S_IFMT part of the mode */
+	uint64_t cookie;       /* continue after this entry */
 	struct df_entry entry; /* filled when plus; nid 0 for "." and ".." */
 };
 /* Calls emit for entries after cookie, in cookie order, until it returns
@@ -186,10 +186,10 @@ struct df_src {
 	uint64_t len;
 };
 struct df_read {
-	size_t len;          /* sum; less than asked only at end of file */
+	size_t len; /* sum; less than asked only at end of file */
 	unsigned n;
-	struct df_src *src;  /* owned by the volume */
-	void *pins;          /* private: what keeps src alive */
+	struct df_src *src; /* owned by the volume */
+	void *pins;         /* private: what keeps src alive */
 };
 /* Parks when bytes must come from the server.  done(arg, err, r): err 0 and
  * r filled, or err < 0 and r NULL.  After use df_vol_read_done() always. */
@@ -201,7 +201,7 @@ void df_vol_read_done(struct df_vol *v, struct df_read *r);
 typedef void df_done_fn(void *arg, int err);
 
 enum df_write_flags {
-	DF_WRITE_APPEND = 1,   /* O_APPEND: off is ignored, end of file */
+	DF_WRITE_APPEND = 1, /* O_APPEND: off is ignored, end of file */
 	DF_WRITE_KILL_SUID = 2,
 };
 /* Writes all len bytes (1 MiB at most) or fails.  Parks when the cache is full
@@ -231,8 +231,7 @@ void df_vol_interrupt(struct df_vol *v, void *arg);
  * size 0 asks for the size.  Returns bytes or -errno (-ENODATA, -ERANGE). */
 ssize_t df_vol_getxattr(struct df_vol *v, df_nid nid, const char *name,
 			void *value, size_t size);
-ssize_t df_vol_listxattr(struct df_vol *v, df_nid nid, char *list,
-			 size_t size);
+ssize_t df_vol_listxattr(struct df_vol *v, df_nid nid, char *list, size_t size);
 int df_vol_setxattr(struct df_vol *v, df_nid nid, const char *name,
 		    const void *value, size_t size, int flags);
 int df_vol_removexattr(struct df_vol *v, df_nid nid, const char *name);
@@ -263,21 +262,21 @@ struct df_inval {
 int df_vol_next_inval(struct df_vol *v, struct df_inval *out);
 
 struct df_vol_status {
-	uint64_t node;             /* this writer's id now */
-	uint64_t dirty_bytes;      /* not remote yet */
-	uint64_t dirty_files;      /* objects with registers not remote yet */
-	double oldest_unsent_s;    /* 0 when nothing is */
-	int64_t last_commit_ms;    /* real time; 0 = none yet */
-	int64_t last_poll_ms;      /* last that was answered */
+	uint64_t node;          /* this writer's id now */
+	uint64_t dirty_bytes;   /* not remote yet */
+	uint64_t dirty_files;   /* objects with registers not remote yet */
+	double oldest_unsent_s; /* 0 when nothing is */
+	int64_t last_commit_ms; /* real time; 0 = none yet */
+	int64_t last_poll_ms;   /* last that was answered */
 	int64_t poll_interval_ms;
-	uint64_t cache_bytes;      /* local disk used */
+	uint64_t cache_bytes; /* local disk used */
 	uint64_t cache_limit;
-	uint64_t epoch;            /* newest checkpoint folded */
+	uint64_t epoch; /* newest checkpoint folded */
 	uint64_t rows_folded, rows_waiting, rows_skipped, rows_refused;
 	uint64_t held_files, packs_sent, bytes_sent, bytes_fetched;
 	bool offline, feed, fsync_local, failsafe, read_only;
-	unsigned n_errors;         /* at most 16, newest last */
-	char errors[16][256];      /* in words, for people */
+	unsigned n_errors;    /* at most 16, newest last */
+	char errors[16][256]; /* in words, for people */
 };
 void df_vol_status(struct df_vol *v, struct df_vol_status *out);
 /* Clear the list of lost bytes that status names. */

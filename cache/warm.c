@@ -84,8 +84,7 @@ static int read_chunk(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 }
 
 static int warm_file(struct warm *w, df_nid nid, bool *go,
-		     bool (*progress)(void *arg, uint64_t done,
-				      uint64_t total),
+		     bool (*progress)(void *arg, uint64_t done, uint64_t total),
 		     void *arg)
 {
 	struct df_attr a;

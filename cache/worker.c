@@ -14,7 +14,7 @@
 #include "cache/vol_data.h"
 
 #define FOLD_EVERY_MS 250
-#define FOLD_MANY 4000     /* dirty entries that do not wait for the time */
+#define FOLD_MANY 4000      /* dirty entries that do not wait for the time */
 #define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
 #define FEED_WAIT_MS 30000
 #define TICK_MS 1000
@@ -226,8 +226,7 @@ static void *upload_main(void *arg)
 			break;
 		if (v->stopping && !v->dirty.n) {
 			bool acked = true;
-			for (const struct df_outrow *o = v->out; o;
-			     o = o->next)
+			for (const struct df_outrow *o = v->out; o; o = o->next)
 				acked &= o->acked;
 			if (acked)
 				break;
@@ -280,14 +279,16 @@ static void *fold_main(void *arg)
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
-		bool soon = v->dirty.n || v->sync_waiters;
-		df_cond_wait_until(&v->fold_cond, &v->lock,
-				   df_deadline_ms(soon ? FOLD_EVERY_MS :
-							 TICK_MS));
+		bool soon = v->dirty.n || v->sync_waiters || v->space_waiters;
+		df_cond_wait_until(
+			&v->fold_cond, &v->lock,
+			df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));
 		bool work = df_fold_dirty(v->fold) != 0;
 		df_unlock(&v->lock);
-		/* Deadlines pass while the uploader waits for the server. */
+		/* Deadlines pass while the uploader waits for the server, and
+		 * writers who wait for room must hear that none will come. */
 		df_work_wake(v);
+		df_data_retry_writes(v, 0);
 		if (work && df_work_fold(v, ++n % CHECKPOINT_EVERY == 0)) {
 			df_lock(&v->lock);
 			df_vol_fail(v, "the local database cannot be "

@@ -29,9 +29,9 @@ struct df_acl {
 
 /* What a new object gets besides its mode. */
 struct df_acl_new {
-	bool some;            /* false: nothing, the fields are not set */
+	bool some; /* false: nothing, the fields are not set */
 	bool has_access;
-	bool has_default;     /* directories */
+	bool has_default; /* directories */
 	struct df_acl access;
 	struct df_acl default_acl;
 };

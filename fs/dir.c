@@ -13,7 +13,7 @@
 struct dir_fill {
 	fuse_req_t req;
 	char *buf;
-	size_t len;  /* filled */
+	size_t len; /* filled */
 	size_t size;
 	bool plus;
 };

@@ -24,7 +24,7 @@
 #define DF_FS_MAX_WRITE (1u << 20)
 
 struct df_worker {
-	struct df_fs *fs;     /* not owned */
+	struct df_fs *fs; /* not owned */
 	pthread_t thread;
 	struct fuse_buf buf;  /* the request; owned */
 	char *scratch;        /* DF_FS_MAX_WRITE bytes, or NULL yet; owned */
@@ -39,14 +39,14 @@ TAILQ_HEAD(df_park_list, df_park);
 struct fuse_out_header;
 
 struct df_fs {
-	struct df_vol *vol;  /* not owned */
+	struct df_vol *vol; /* not owned */
 	struct fuse_session *se;
 	char *mountpoint;
 	char *fsname;
 	struct df_fs_conf conf;
 	dev_t dev;           /* of the mounted filesystem; 0 = not known yet */
 	int stop_fd;         /* eventfd: stop asked for, or a worker left */
-	char prime_name[33];  /* see prime.c; set before the flag */
+	char prime_name[33]; /* see prime.c; set before the flag */
 	atomic_bool priming;
 	uint64_t init_unique; /* the INIT being answered, else 0 */
 	uint32_t init_flags;  /* what the kernel offered in it */
@@ -55,16 +55,16 @@ struct df_fs {
 	unsigned n_workers;
 	bool notify_started;
 	pthread_t notify;
-	atomic_bool stopping;      /* workers leave their loop */
-	atomic_uint n_alive;       /* workers in their loop */
+	atomic_bool stopping; /* workers leave their loop */
+	atomic_uint n_alive;  /* workers in their loop */
 
 	/* who reads requests: loop.c */
 	pthread_t monitor;
 	bool monitor_started;
 	atomic_bool monitor_asleep;
-	atomic_uint n_active;      /* workers that read or answer; changed
+	atomic_uint n_active; /* workers that read or answer; changed
 				    * with crew_lock */
-	atomic_uint n_want;        /* how many should; set by the monitor */
+	atomic_uint n_want;   /* how many should; set by the monitor */
 	struct df_lock crew_lock;
 	struct df_cond crew_call;    /* n_called > 0, or stopping */
 	struct df_cond monitor_wake; /* !monitor_asleep, or stopping */
@@ -120,7 +120,8 @@ void df_fuse_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 void df_fuse_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void df_fuse_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void df_fuse_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
-		    fuse_ino_t new_parent, const char *new_name, unsigned flags);
+		    fuse_ino_t new_parent, const char *new_name,
+		    unsigned flags);
 
 /* dir.c */
 void df_fuse_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -142,8 +143,9 @@ void df_fuse_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 void df_fuse_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		   struct fuse_file_info *fi);
 void df_fuse_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
-			struct fuse_file_info *in_fi, fuse_ino_t out, off_t out_off,
-			struct fuse_file_info *out_fi, size_t len, int flags);
+			struct fuse_file_info *in_fi, fuse_ino_t out,
+			off_t out_off, struct fuse_file_info *out_fi,
+			size_t len, int flags);
 /* Answer a READ with what the volume gave; does not release r.  scratch as
  * from df_fs_scratch(), or NULL: memory is taken for the time of the call. */
 void df_fs_reply_read(fuse_req_t req, const struct df_read *r, char *scratch);

@@ -23,10 +23,10 @@ void df_fuse_init(void *userdata, struct fuse_conn_info *conn)
 	static const unsigned wanted =
 		FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO |
 		FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPORT_SUPPORT |
-		FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
-		FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-		FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA |
-		FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE;
+		FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS |
+		FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+		FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_SPLICE_WRITE |
+		FUSE_CAP_SPLICE_MOVE;
 
 	(void)userdata;
 	/* Left out on purpose, though libfuse sets some of them: ATOMIC_O_TRUNC
@@ -83,10 +83,11 @@ int df_fs_handshake(struct df_fs *fs)
 		goto out;
 	}
 	memcpy(&in, buf.mem, sizeof(in));
-	if (in.opcode != FUSE_INIT ||
-	    buf.size < sizeof(in) + sizeof(init)) {
-		err = df_fail(-EPROTO, "%s: the kernel's first request is %u, "
-			      "not INIT", fs->mountpoint, in.opcode);
+	if (in.opcode != FUSE_INIT || buf.size < sizeof(in) + sizeof(init)) {
+		err = df_fail(-EPROTO,
+			      "%s: the kernel's first request is %u, "
+			      "not INIT",
+			      fs->mountpoint, in.opcode);
 		goto out;
 	}
 	memcpy(&init, (char *)buf.mem + sizeof(in), sizeof(init));

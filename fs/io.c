@@ -203,8 +203,9 @@ void df_fuse_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 }
 
 void df_fuse_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
-			struct fuse_file_info *in_fi, fuse_ino_t out, off_t out_off,
-			struct fuse_file_info *out_fi, size_t len, int flags)
+			struct fuse_file_info *in_fi, fuse_ino_t out,
+			off_t out_off, struct fuse_file_info *out_fi,
+			size_t len, int flags)
 {
 	uint64_t copied;
 	int err;

@@ -127,8 +127,8 @@ static void *worker_run(void *arg)
 	int err = 0;
 
 	df_fs_self = w;
-	while (!err && !atomic_load_explicit(&fs->stopping,
-					     memory_order_relaxed))
+	while (!err &&
+	       !atomic_load_explicit(&fs->stopping, memory_order_relaxed))
 		err = worker_step(w);
 	if (err < 0)
 		df_fail(err, "%s: reading requests", fs->mountpoint);
@@ -150,8 +150,8 @@ struct monitor {
 	struct df_fs *fs;
 	uint64_t last[DF_FS_MAX_THREADS]; /* seq of each worker at last tick */
 	unsigned goal, max_goal;
-	unsigned pending, calm;           /* ticks in a row */
-	unsigned quiet;                   /* ticks without any request */
+	unsigned pending, calm; /* ticks in a row */
+	unsigned quiet;         /* ticks without any request */
 };
 
 /* A request that waits while some reader is free only waits for the scheduler:

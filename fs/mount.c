@@ -113,7 +113,8 @@ static int mount_check(const char *path)
 			       path);
 	if (stat(path, &st)) {
 		if (errno == ENOTCONN)
-			return df_fail(-ENOTCONN, "mount point %s: a dead "
+			return df_fail(-ENOTCONN,
+				       "mount point %s: a dead "
 				       "mount is there; unmount it first",
 				       path);
 		return df_fail(-errno, "mount point %s", path);
@@ -132,9 +133,13 @@ static int mount_check(const char *path)
 /* fusermount3 -u -z; the mount belongs to this user. */
 static int mount_fusermount(const char *path)
 {
-	char *argv[] = { (char[]){ "fusermount3" }, (char[]){ "-u" },
-			 (char[]){ "-q" }, (char[]){ "-z" }, (char[]){ "--" },
-			 NULL, NULL };
+	char *argv[] = { (char[]){ "fusermount3" },
+			 (char[]){ "-u" },
+			 (char[]){ "-q" },
+			 (char[]){ "-z" },
+			 (char[]){ "--" },
+			 NULL,
+			 NULL };
 	DF_FREE char *copy = strdup(path);
 	int status;
 	pid_t pid;
@@ -187,10 +192,11 @@ static int mount_now(struct df_fs *fs)
 	if (fuse_session_mount(fs->se, fs->mountpoint)) {
 		err = errno ? -errno : -EPERM;
 		return df_fail(err, "mounting on %s failed%s", fs->mountpoint,
-			       geteuid() ? ": without root it needs fusermount3, "
-					   "and user_allow_other in "
-					   "/etc/fuse.conf for allow_other"
-					 : "");
+			       geteuid()
+				       ? ": without root it needs fusermount3, "
+					 "and user_allow_other in "
+					 "/etc/fuse.conf for allow_other"
+				       : "");
 	}
 	err = fuse_session_custom_io(fs->se, &df_fs_io,
 				     fuse_session_fd(fs->se));
@@ -301,8 +307,8 @@ static void mount_readahead(struct df_fs *fs)
 				     major(fs->dev), minor(fs->dev));
 	DF_CLOSE int fd = path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 
-	if (fd < 0 || df_write_all(fd, MOUNT_READAHEAD_KB,
-				   strlen(MOUNT_READAHEAD_KB)))
+	if (fd < 0 ||
+	    df_write_all(fd, MOUNT_READAHEAD_KB, strlen(MOUNT_READAHEAD_KB)))
 		df_log_debug("%s: read-ahead stays at the kernel's default",
 			     fs->mountpoint);
 }

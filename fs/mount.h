@@ -34,8 +34,8 @@ struct df_fs_conf {
 	bool allow_other;       /* not root: needs user_allow_other */
 	bool read_only;
 	bool noexec;
-	bool suid;              /* default is nosuid, as for every FUSE mount */
-	bool dev;               /* default is nodev */
+	bool suid; /* default is nosuid, as for every FUSE mount */
+	bool dev;  /* default is nodev */
 	bool noatime;
 	/* Most threads that answer requests; 0 = 8.  They never wait for the
 	 * network, and rest until there is work for them. */

@@ -26,8 +26,8 @@ static int notify_one(struct fuse_session *se, const struct df_inval *i)
 		/* A directory whose old children are still in use, or another
 		 * object under that name: forget just the name. */
 		if (err && err != -ENOENT)
-			err = fuse_lowlevel_notify_inval_entry(
-				se, i->parent, i->name, len);
+			err = fuse_lowlevel_notify_inval_entry(se, i->parent,
+							       i->name, len);
 		return err;
 	case DF_INVAL_ATTR:
 		return fuse_lowlevel_notify_inval_inode(se, i->nid, -1, 0);
@@ -59,7 +59,7 @@ static void *notify_run(void *arg)
 	}
 	if (err != -ECANCELED)
 		df_fail(err, "changes of other mounts do not reach the "
-			"kernel's caches any more");
+			     "kernel's caches any more");
 	return NULL;
 }
 

@@ -19,7 +19,7 @@ struct df_park {
 	struct df_fs *fs;
 	fuse_req_t req;
 	size_t len;
-	enum park_state state; /* park_lock, once the volume knows p */
+	enum park_state state;     /* park_lock, once the volume knows p */
 	TAILQ_ENTRY(df_park) link; /* park_lock */
 };
 
@@ -136,7 +136,7 @@ void df_park_drain(struct df_fs *fs)
 
 	df_lock(&fs->park_lock);
 	TAILQ_FOREACH(p, &fs->parks, link)
-		df_vol_interrupt(fs->vol, p);
+	df_vol_interrupt(fs->vol, p);
 	while (!TAILQ_EMPTY(&fs->parks))
 		if (!df_cond_wait_until(&fs->park_empty, &fs->park_lock,
 					deadline))

@@ -102,8 +102,8 @@ const struct df_cmd df_cmds[] = {
 	  "is still\n"
 	  "  --older-than TIME    instead of 14d; less only where nothing is "
 	  "mounted\n"
-	  "  --dry-run            only say what there is (the default)\n"
-	  TABLE_OPTIONS },
+	  "  --dry-run            only say what there is (the "
+	  "default)\n" TABLE_OPTIONS },
 	{ "serve", NULL, df_cmd_exec, "[OPTIONS]",
 	  "run a table server; see deeplake-serve(1)", NULL },
 	{ "sandbox", NULL, df_cmd_exec, "COMMAND [OPTIONS]",

@@ -49,12 +49,12 @@ struct conn;
 struct pump {
 	struct conn *conn;
 	int from, to;
-	bool up;		/* towards the server: requests are in it */
+	bool up; /* towards the server: requests are in it */
 	bool first;
 	struct chunk *head, *tail; /* lock */
-	size_t queued;		/* lock */
-	bool ended;		/* lock: the reader saw the end */
-	bool broken;		/* lock: the writer gave up */
+	size_t queued;             /* lock */
+	bool ended;                /* lock: the reader saw the end */
+	bool broken;               /* lock: the writer gave up */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	char text[HEAD_MAX + 1]; /* the head of the request that is arriving */
@@ -64,14 +64,14 @@ struct pump {
 
 struct conn {
 	struct pump up, down;
-	int threads;		/* under count.lock */
+	int threads; /* under count.lock */
 };
 
 static struct {
 	pthread_mutex_t lock;
 	long requests, open, most_open, all;
 	int64_t up_bytes, down_bytes, max_body;
-	int64_t free_ns[2];	/* when each direction's link is free */
+	int64_t free_ns[2]; /* when each direction's link is free */
 } count = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static _Atomic int64_t rtt_ns = 20000000;
@@ -104,8 +104,9 @@ static void watch(struct pump *p, const char *data, size_t len)
 {
 	while (len > 0) {
 		if (p->body_left > 0) {
-			size_t n = (int64_t)len < p->body_left ?
-				   len : (size_t)p->body_left;
+			size_t n = (int64_t)len < p->body_left
+					   ? len
+					   : (size_t)p->body_left;
 
 			p->body_left -= (int64_t)n;
 			data += n;
@@ -397,7 +398,7 @@ int main(int argc, char **argv)
 	}
 	if (!have || bad) {
 		fprintf(stderr, "usage: delay --to IP:PORT [--listen PORT] "
-			"[--rtt-ms N] [--mbit N]\n");
+				"[--rtt-ms N] [--mbit N]\n");
 		return 2;
 	}
 	ns_per_byte = mbit > 0 ? 8e3 / mbit : 0;

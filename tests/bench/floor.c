@@ -39,8 +39,8 @@ struct node {
 };
 
 struct name {
-	struct name *chain;	   /* same slot of the table */
-	struct name *prev, *next;  /* same directory */
+	struct name *chain;       /* same slot of the table */
+	struct name *prev, *next; /* same directory */
 	struct node *parent, *node;
 	off_t cookie;
 	char text[];
@@ -216,10 +216,9 @@ static void floor_init(void *data, struct fuse_conn_info *conn)
 
 	(void)data;
 	conn->want &= ~drop;
-	conn->want |= conn->capable & (FUSE_CAP_EXPLICIT_INVAL_DATA |
-				       FUSE_CAP_CACHE_SYMLINKS |
-				       FUSE_CAP_PARALLEL_DIROPS |
-				       FUSE_CAP_READDIRPLUS);
+	conn->want |= conn->capable &
+		      (FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
+		       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS);
 	conn->max_background = 64;
 }
 
@@ -359,8 +358,8 @@ static void floor_mkdir(fuse_req_t req, fuse_ino_t parent, const char *text,
 	make_reply(req, parent, text, (mode & 07777) | S_IFDIR, NULL);
 }
 
-static void floor_symlink(fuse_req_t req, const char *target,
-			  fuse_ino_t parent, const char *text)
+static void floor_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
+			  const char *text)
 {
 	make_reply(req, parent, text, S_IFLNK | 0777, target);
 }
@@ -387,8 +386,9 @@ static void floor_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 	int err;
 
 	pthread_mutex_lock(&fl.lock);
-	err = name_find(node_of(parent), text) ? EEXIST :
-	      name_add(node_of(parent), text, n);
+	err = name_find(node_of(parent), text)
+		      ? EEXIST
+		      : name_add(node_of(parent), text, n);
 	if (!err) {
 		n->st.st_nlink++;
 		n->st.st_ctim = now();
@@ -622,9 +622,14 @@ static void floor_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size,
 static void floor_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct statvfs st = {
-		.f_bsize = 4096, .f_frsize = 4096, .f_namemax = 255,
-		.f_blocks = 1u << 28, .f_bfree = 1u << 28, .f_bavail = 1u << 28,
-		.f_files = 1u << 30, .f_ffree = 1u << 30,
+		.f_bsize = 4096,
+		.f_frsize = 4096,
+		.f_namemax = 255,
+		.f_blocks = 1u << 28,
+		.f_bfree = 1u << 28,
+		.f_bavail = 1u << 28,
+		.f_files = 1u << 30,
+		.f_ffree = 1u << 30,
 	};
 
 	(void)ino;

@@ -46,14 +46,14 @@
 #define DIR_BUF 32768
 
 struct node {
-	int fd;		    /* O_PATH, or O_RDWR if made here */
-	_Atomic int data;   /* for bytes or entries; -1: not opened */
+	int fd;           /* O_PATH, or O_RDWR if made here */
+	_Atomic int data; /* for bytes or entries; -1: not opened */
 	dev_t dev;
 	ino_t ino;
-	uint64_t lookups;   /* table lock */
-	struct node *next;  /* table lock */
+	uint64_t lookups;  /* table lock */
+	struct node *next; /* table lock */
 	pthread_mutex_t lock;
-	off_t dir_pos;	    /* lock: where the directory's cursor is */
+	off_t dir_pos; /* lock: where the directory's cursor is */
 };
 
 static struct {
@@ -253,7 +253,8 @@ static int entry_from_name(fuse_ino_t parent, const char *name,
 			   struct fuse_entry_param *e)
 {
 	return entry_from_fd(openat(node_of(parent)->fd, name,
-				    O_PATH | O_NOFOLLOW | O_CLOEXEC), 0, e);
+				    O_PATH | O_NOFOLLOW | O_CLOEXEC),
+			     0, e);
 }
 
 static void reply_entry(fuse_req_t req, int err, fuse_ino_t parent,
@@ -282,10 +283,9 @@ static void pass_init(void *data, struct fuse_conn_info *conn)
 
 	(void)data;
 	conn->want &= ~drop;
-	conn->want |= conn->capable & (FUSE_CAP_EXPLICIT_INVAL_DATA |
-				       FUSE_CAP_CACHE_SYMLINKS |
-				       FUSE_CAP_PARALLEL_DIROPS |
-				       FUSE_CAP_READDIRPLUS);
+	conn->want |= conn->capable &
+		      (FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
+		       FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS);
 	conn->max_background = 64;
 }
 
@@ -366,9 +366,9 @@ static int set_attrs(fuse_ino_t ino, const struct stat *attr, int set)
 	if (set & FUSE_SET_ATTR_SIZE) {
 		int fd = file_fd(ino);
 
-		int err = fd < 0 ? -fd :
-			  file_done(ino, fd,
-				    ftruncate(fd, attr->st_size) != 0);
+		int err = fd < 0 ? -fd
+				 : file_done(ino, fd,
+					     ftruncate(fd, attr->st_size) != 0);
 
 		errno = err;
 		if (err)
@@ -392,8 +392,8 @@ static void pass_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 static void pass_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	char target[4096];
-	ssize_t len = readlinkat(node_of(ino)->fd, "", target,
-				 sizeof(target) - 1);
+	ssize_t len =
+		readlinkat(node_of(ino)->fd, "", target, sizeof(target) - 1);
 
 	if (len < 0) {
 		fuse_reply_err(req, errno);
@@ -407,24 +407,29 @@ static void pass_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 		       mode_t mode, dev_t rdev)
 {
 	become_caller(req);
-	reply_entry(req, mknodat(node_of(parent)->fd, name, mode, rdev) < 0 ?
-		    errno : 0, parent, name);
+	reply_entry(req,
+		    mknodat(node_of(parent)->fd, name, mode, rdev) < 0 ? errno
+								       : 0,
+		    parent, name);
 }
 
 static void pass_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 		       mode_t mode)
 {
 	become_caller(req);
-	reply_entry(req, mkdirat(node_of(parent)->fd, name, mode) < 0 ?
-		    errno : 0, parent, name);
+	reply_entry(req,
+		    mkdirat(node_of(parent)->fd, name, mode) < 0 ? errno : 0,
+		    parent, name);
 }
 
 static void pass_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 			 const char *name)
 {
 	become_caller(req);
-	reply_entry(req, symlinkat(target, node_of(parent)->fd, name) < 0 ?
-		    errno : 0, parent, name);
+	reply_entry(req,
+		    symlinkat(target, node_of(parent)->fd, name) < 0 ? errno
+								     : 0,
+		    parent, name);
 }
 
 static void pass_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
@@ -458,8 +463,8 @@ static void pass_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void pass_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 			fuse_ino_t to, const char *to_name, unsigned int flags)
 {
-	reply_result(req, renameat2(node_of(parent)->fd, name,
-				    node_of(to)->fd, to_name, flags));
+	reply_result(req, renameat2(node_of(parent)->fd, name, node_of(to)->fd,
+				    to_name, flags));
 }
 
 static void pass_create(fuse_req_t req, fuse_ino_t parent, const char *name,
@@ -471,7 +476,9 @@ static void pass_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 	become_caller(req);
 	err = entry_from_fd(openat(node_of(parent)->fd, name,
 				   O_CREAT | O_RDWR | O_NOFOLLOW | O_CLOEXEC |
-				   (fi->flags & O_EXCL), mode), 1, &e);
+					   (fi->flags & O_EXCL),
+				   mode),
+			    1, &e);
 	if (err) {
 		fuse_reply_err(req, err);
 		return;
@@ -556,8 +563,9 @@ static void pass_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 	if (fd < 0)
 		fuse_reply_err(req, -fd);
 	else
-		fuse_reply_err(req, file_done(ino, fd, datasync ?
-					      fdatasync(fd) : fsync(fd)));
+		fuse_reply_err(req,
+			       file_done(ino, fd,
+					 datasync ? fdatasync(fd) : fsync(fd)));
 }
 
 static int dir_fd(fuse_ino_t ino)
@@ -626,8 +634,8 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	n->dir_pos = -1;
 	for (ssize_t at = 0; at < got;) {
 		struct dirent64 *d = (struct dirent64 *)(void *)(in + at);
-		size_t len = put_entry(req, ino, out + used, size - used, d,
-				       plus);
+		size_t len =
+			put_entry(req, ino, out + used, size - used, d, plus);
 
 		if (len > size - used)
 			break;
@@ -648,8 +656,8 @@ static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	free(out);
 }
 
-static void pass_readdir(fuse_req_t req, fuse_ino_t ino, size_t size,
-			 off_t off, struct fuse_file_info *fi)
+static void pass_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			 struct fuse_file_info *fi)
 {
 	(void)fi;
 	read_dir(req, ino, size, off, 0);
@@ -681,8 +689,8 @@ static void pass_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 	if (fd < 0)
 		fuse_reply_err(req, -fd);
 	else
-		fuse_reply_err(req, file_done(ino, fd, fallocate(fd, mode, off,
-								 len)));
+		fuse_reply_err(
+			req, file_done(ino, fd, fallocate(fd, mode, off, len)));
 }
 
 static void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
@@ -846,7 +854,8 @@ static int open_root(void)
 	pass.root.data = -1;
 	pass.root.fd = pass.source ? open(pass.source, O_PATH | O_CLOEXEC) : -1;
 	if (pass.root.fd < 0) {
-		fprintf(stderr, "pass: cannot open the source '%s': %s; give "
+		fprintf(stderr,
+			"pass: cannot open the source '%s': %s; give "
 			"an existing directory as -o source=DIR\n",
 			pass.source ? pass.source : "",
 			pass.source ? strerror(errno) : "not given");

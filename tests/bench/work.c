@@ -29,13 +29,20 @@
 static struct {
 	long files, dirs, size, mib, count, threads, seed, span;
 	char name[256], from[256];
-} w = { .files = 10000, .dirs = 100, .size = 4096, .mib = 1024, .count = 10000,
-	.threads = 1, .seed = 1, .name = "big", .from = "big" };
+} w = { .files = 10000,
+	.dirs = 100,
+	.size = 4096,
+	.mib = 1024,
+	.count = 10000,
+	.threads = 1,
+	.seed = 1,
+	.name = "big",
+	.from = "big" };
 
 static long done_ops;
 
-__attribute__((noreturn, format(printf, 1, 2)))
-static void die(const char *fmt, ...)
+__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt,
+								...)
 {
 	int err = errno;
 	va_list ap;
@@ -334,13 +341,14 @@ static void random_access(struct part *p, bool writing)
 	fill(buf, sizeof(buf), state);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	for (long i = 0; i < w.count / w.threads; i++) {
-		off_t at = (off_t)(next_random(&state) %
-				   (uint64_t)(span / 4096)) * 4096;
+		off_t at =
+			(off_t)(next_random(&state) % (uint64_t)(span / 4096)) *
+			4096;
 		ssize_t n;
 
 		memcpy(buf, &i, sizeof(i));
-		n = writing ? pwrite(fd, buf, sizeof(buf), at) :
-			      pread(fd, buf, sizeof(buf), at);
+		n = writing ? pwrite(fd, buf, sizeof(buf), at)
+			    : pread(fd, buf, sizeof(buf), at);
 		if (n != (ssize_t)sizeof(buf))
 			die("%s at %lld", w.name, (long long)at);
 	}
@@ -517,7 +525,7 @@ static void parse(int argc, char **argv)
 	}
 	if (w.dirs < 1 || w.threads < 1 || w.size > 1 << 20) {
 		fprintf(stderr, "work: dirs and threads start at 1, size "
-			"ends at 1048576\n");
+				"ends at 1048576\n");
 		exit(2);
 	}
 }
@@ -543,7 +551,9 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	run_op(op);
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	printf("%.9f %ld\n", (double)(b.tv_sec - a.tv_sec) +
-	       (double)(b.tv_nsec - a.tv_nsec) / 1e9, done_ops);
+	printf("%.9f %ld\n",
+	       (double)(b.tv_sec - a.tv_sec) +
+		       (double)(b.tv_nsec - a.tv_nsec) / 1e9,
+	       done_ops);
 	return 0;
 }

@@ -74,7 +74,8 @@ static void fetch(const uint8_t *data, size_t len)
 	uint8_t buf[4096];
 	int done = 0;
 
-	hostile = (struct hostile){ .r = { .ops = &ops }, .data = data,
+	hostile = (struct hostile){ .r = { .ops = &ops },
+				    .data = data,
 				    .len = len };
 	struct df_fetch *f = df_fetch_new(&hostile.r, segs, 0);
 	if (!f)

@@ -72,8 +72,7 @@ static void write_segment(uint8_t stream, const uint8_t *data, size_t len)
 	uint8_t head[DF_SEG_PAGE] = { 0 };
 	char path[80];
 
-	snprintf(path, sizeof(path), "%s/seg/00000007.%c", dir,
-		 letter[stream]);
+	snprintf(path, sizeof(path), "%s/seg/00000007.%c", dir, letter[stream]);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		abort();

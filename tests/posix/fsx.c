@@ -40,13 +40,13 @@ static struct {
 
 struct run {
 	char name[4096];
-	long no;	      /* thread */
+	long no; /* thread */
 	uint64_t random;
 	unsigned char *model; /* conf.max bytes, zero behind size */
 	unsigned char *scratch;
 	off_t size;
 	int fd;
-	bool dry;	      /* the model alone moves */
+	bool dry; /* the model alone moves */
 	long op;
 	char log[LOG_LINES][128];
 };
@@ -64,8 +64,8 @@ static off_t below(struct run *r, off_t n)
 	return n <= 0 ? 0 : (off_t)(next_random(r) % (uint64_t)n);
 }
 
-__attribute__((noreturn, format(printf, 2, 3)))
-static void bad(struct run *r, const char *fmt, ...)
+__attribute__((noreturn, format(printf, 2, 3))) static void
+bad(struct run *r, const char *fmt, ...)
 {
 	int err = errno;
 	va_list ap;
@@ -83,8 +83,8 @@ static void bad(struct run *r, const char *fmt, ...)
 	exit(1);
 }
 
-__attribute__((format(printf, 2, 3)))
-static void note(struct run *r, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void note(struct run *r,
+						       const char *fmt, ...)
 {
 	char *line = r->log[r->op % LOG_LINES];
 	va_list ap;
@@ -336,8 +336,8 @@ static void do_seek(struct run *r)
 			break;
 		hole = lseek(r->fd, data, SEEK_HOLE);
 		if (hole <= data || hole > r->size)
-			bad(r, "SEEK_HOLE from %lld gave %lld",
-			    (long long)data, (long long)hole);
+			bad(r, "SEEK_HOLE from %lld gave %lld", (long long)data,
+			    (long long)hole);
 		at = hole;
 	}
 }
@@ -383,8 +383,10 @@ static void one_op(struct run *r)
 			     "punch");
 		break;
 	case 15:
-		do_fallocate(r, below(r, 2) ? FALLOC_FL_ZERO_RANGE :
-			     FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+		do_fallocate(r,
+			     below(r, 2) ? FALLOC_FL_ZERO_RANGE
+					 : FALLOC_FL_ZERO_RANGE |
+						   FALLOC_FL_KEEP_SIZE,
 			     "zero");
 		break;
 	case 16:
@@ -421,8 +423,8 @@ static void one_op(struct run *r)
  */
 static void shared_block(struct run *r, int fd)
 {
-	long block = below(r, SHARED_BLOCKS / conf.threads) * conf.threads +
-		     r->no;
+	long block =
+		below(r, SHARED_BLOCKS / conf.threads) * conf.threads + r->no;
 	off_t at = block * BLOCK;
 	char want[BLOCK], got[BLOCK];
 
@@ -515,7 +517,7 @@ int main(int argc, char **argv)
 	if (argc < 2 || conf.threads < 1 || conf.threads > 64 ||
 	    conf.max < 8192) {
 		fprintf(stderr, "usage: fsx FILE [seed=N] [ops=N] [max=BYTES] "
-			"[threads=1..64] [from=N] [trace]\n");
+				"[threads=1..64] [from=N] [trace]\n");
 		return 2;
 	}
 	conf.file = argv[1];

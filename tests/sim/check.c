@@ -29,7 +29,8 @@ void check_prefix(struct world *w, size_t row, const struct flat *shown)
 		flat_read(w, probe, &got);
 		flat_same(w, shown, &got, CMP_SHAPE | CMP_TIMES | CMP_LINKS,
 			  "prefix: the table after n%u's cut is not what it "
-			  "showed (node | table)", as->uid);
+			  "showed (node | table)",
+			  as->uid);
 		flat_release(&got);
 		node_free(probe);
 		w->n_prefix++;
@@ -185,8 +186,10 @@ static void check_one_log(struct world *w, struct node *a, struct node *b)
 				fail(w, "appends of two: \"%s\"", e->text);
 			for (size_t t = 0; t < toks.size; t++)
 				if (set_has(&toks, t) && !set_has(&seen, t))
-					fail(w, "append t%07zu is not in "
-						"\"%s\"", t, e->text);
+					fail(w,
+					     "append t%07zu is not in "
+					     "\"%s\"",
+					     t, e->text);
 			flat_release(&got);
 		}
 	}

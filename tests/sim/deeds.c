@@ -89,8 +89,8 @@ static char *some(struct deed *d)
 {
 	const struct ent *e = pick(d, "fl");
 
-	return e && rng_chance(&d->w->rng, 80) ? df_strf("%s", e->path) :
-						 fresh(d);
+	return e && rng_chance(&d->w->rng, 80) ? df_strf("%s", e->path)
+					       : fresh(d);
 }
 
 /* ---- expectations */
@@ -116,8 +116,8 @@ static void exp_text(struct deed *d, uint64_t ino, const char *text)
 			ent_set_text(&d->exp.e[i], text);
 }
 
-static void exp_add(struct deed *d, const char *path, char kind,
-		    uint32_t mode, uint64_t ino, const char *text)
+static void exp_add(struct deed *d, const char *path, char kind, uint32_t mode,
+		    uint64_t ino, const char *text)
 {
 	struct ent e = { .kind = kind, .mode = mode, .ino = ino };
 
@@ -167,8 +167,8 @@ static void answers_for(struct deed *d)
 static void put_bytes(struct deed *d, df_nid nid, uint64_t off,
 		      const void *data, size_t len, unsigned flags)
 {
-	int err = df_vol_write(d->nd->v, nid, off, data, len, flags, NULL,
-			       NULL);
+	int err =
+		df_vol_write(d->nd->v, nid, off, data, len, flags, NULL, NULL);
 
 	want(d, err, 0, "write");
 }
@@ -178,8 +178,8 @@ static void set_size(struct deed *d, df_nid nid, uint64_t size)
 	struct df_attr in = { .size = size }, out;
 	double timeout;
 
-	want(d, df_vol_setattr(d->nd->v, nid, DF_SET_SIZE, &in, &out,
-			       &timeout), 0, "truncate");
+	want(d, df_vol_setattr(d->nd->v, nid, DF_SET_SIZE, &in, &out, &timeout),
+	     0, "truncate");
 	if (out.size != size)
 		fail(d->w, "truncate %s: size %llu", d->path,
 		     (unsigned long long)out.size);
@@ -249,9 +249,9 @@ static void deed_append(struct deed *d)
 	token_text(d->tok, text);
 	answers_for(d);
 	if (!e) {
-		want(d, make_file(d->nd, parent_of(d, d->path),
-				  base_name(d->path),
-				  O_CREAT | O_APPEND | O_WRONLY, 0640, &made),
+		want(d,
+		     make_file(d->nd, parent_of(d, d->path), base_name(d->path),
+			       O_CREAT | O_APPEND | O_WRONLY, 0640, &made),
 		     0, "create to append");
 		put_bytes(d, made.nid, 0, text, TOK, DF_WRITE_APPEND);
 		exp_add(d, d->path, 'f', 0640, made.attr.ino, text);
@@ -351,8 +351,10 @@ static void deed_open(struct deed *d)
 
 	if (!e || e->kind != 'f')
 		return;
-	want(d, df_vol_lookup(d->nd->v, parent_of(d, d->path),
-			      base_name(d->path), &entry), 0, "lookup");
+	want(d,
+	     df_vol_lookup(d->nd->v, parent_of(d, d->path), base_name(d->path),
+			   &entry),
+	     0, "lookup");
 	keep_open(d, entry.nid);
 }
 
@@ -427,8 +429,9 @@ static void deed_chmod(struct deed *d)
 	d->path = df_strf("%s", e->path);
 	in.mode = (e->kind == 'd' ? S_IFDIR : S_IFREG) |
 		  modes[rng_below(&d->w->rng, 3)];
-	want(d, df_vol_setattr(d->nd->v, e->nid, DF_SET_MODE, &in, &out,
-			       &timeout), 0, "chmod");
+	want(d,
+	     df_vol_setattr(d->nd->v, e->nid, DF_SET_MODE, &in, &out, &timeout),
+	     0, "chmod");
 	for (size_t i = 0; i < d->exp.n; i++)
 		if (d->exp.e[i].ino == e->ino)
 			d->exp.e[i].mode = in.mode & 07777;
@@ -467,8 +470,8 @@ static void deed_mkdir(struct deed *d)
 
 	free(d->path);
 	d->path = fresh(d);
-	err = df_vol_mkdir(d->nd->v, parent_of(d, d->path),
-			   base_name(d->path), 0755, &sim_cred, &e);
+	err = df_vol_mkdir(d->nd->v, parent_of(d, d->path), base_name(d->path),
+			   0755, &sim_cred, &e);
 	if (flat_find(&d->before, d->path)) {
 		want(d, err, -EEXIST, "mkdir");
 		return;
@@ -500,8 +503,8 @@ static void deed_symlink(struct deed *d)
 
 static void remove_file(struct deed *d, const char *path)
 {
-	want(d, df_vol_unlink(d->nd->v, parent_of(d, path), base_name(path)),
-	     0, "unlink");
+	want(d, df_vol_unlink(d->nd->v, parent_of(d, path), base_name(path)), 0,
+	     "unlink");
 	exp_unlink(d, path);
 }
 
@@ -727,7 +730,8 @@ static void deed_check(struct deed *d, const char *name)
 			allow_copies(d, &after);
 		flat_same(d->w, &d->exp, &after, CMP_SHAPE | CMP_LINKS,
 			  "local %s %s at n%u did more than asked "
-			  "(expected | got)", name, d->path, d->nd->uid);
+			  "(expected | got)",
+			  name, d->path, d->nd->uid);
 	}
 	flat_check_twice(d->w, &after, name);
 	flat_release(&after);

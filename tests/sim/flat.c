@@ -143,8 +143,8 @@ static void read_some(struct world *w, struct df_vol *v, struct ent *e,
 	int err = read_bytes(v, e->nid, off, buf, len, &got);
 
 	if (err)
-		fail(w, "read %s at %llu: %s", e->path,
-		     (unsigned long long)off, df_strerror(err));
+		fail(w, "read %s at %llu: %s", e->path, (unsigned long long)off,
+		     df_strerror(err));
 	if (got != len)
 		fail(w, "read %s at %llu: %zu bytes of %zu, size is %llu",
 		     e->path, (unsigned long long)off, got, len,
@@ -162,8 +162,8 @@ static void read_text(struct world *w, struct df_vol *v, struct ent *e)
 			if (buf[i] < ' ' || buf[i] > '~')
 				buf[i] = '.';
 		buf[2 * ENDS] = 0;
-		e->text = df_strf("%s (%llu)", buf,
-				  (unsigned long long)e->size);
+		e->text =
+			df_strf("%s (%llu)", buf, (unsigned long long)e->size);
 		return;
 	}
 	read_some(w, v, e, 0, buf, e->size);
@@ -275,8 +275,7 @@ static void read_name(struct world *w, struct df_vol *v, df_nid dir,
 		     df_strerror(err));
 	if (entry.attr.ino != d->ino ||
 	    (entry.attr.mode & S_IFMT) != (d->type & S_IFMT))
-		fail(w, "readdir and lookup differ about %s/%s", path,
-		     d->name);
+		fail(w, "readdir and lookup differ about %s/%s", path, d->name);
 	/* a derived conflict copy has no number until it is looked up */
 	if (plus && (d->entry.nid || !strstr(d->name, ".conflict-"))) {
 		if (d->entry.nid != entry.nid)
@@ -503,8 +502,7 @@ static unsigned compare(const struct flat *a, const struct flat *b,
 	return differ;
 }
 
-static void trace_flat(struct world *w, const char *head,
-		       const struct flat *f)
+static void trace_flat(struct world *w, const char *head, const struct flat *f)
 {
 	struct df_buf b;
 

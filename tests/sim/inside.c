@@ -64,13 +64,12 @@ static int put_obj(void *arg, struct df_obj *o)
 		      (unsigned long long)o->nid,
 		      (unsigned long long)df_vol_ino(&o->id), o->flags);
 	if (o->place.name) {
-		df_buf_printf(b, " place %s in %llu \"%s\" (from %llu \"%s\") ",
-			      marks(o->place.there, o->place.dirty,
-				    o->place.pub),
-			      (unsigned long long)o->place.parent,
-			      o->place.name,
-			      (unsigned long long)o->place.from_parent,
-			      o->place.from_name);
+		df_buf_printf(
+			b, " place %s in %llu \"%s\" (from %llu \"%s\") ",
+			marks(o->place.there, o->place.dirty, o->place.pub),
+			(unsigned long long)o->place.parent, o->place.name,
+			(unsigned long long)o->place.from_parent,
+			o->place.from_name);
 		put_stamp(b, o->place.st);
 		df_buf_printf(b, " live %llu e_name %s",
 			      (unsigned long long)o->n_live,
@@ -89,7 +88,8 @@ static int put_obj(void *arg, struct df_obj *o)
 	for (uint32_t i = 0; i < o->n_xattrs; i++)
 		df_buf_printf(b, "\n      xattr %s %s",
 			      marks(o->xattrs[i].there, o->xattrs[i].dirty,
-				    o->xattrs[i].pub), o->xattrs[i].name);
+				    o->xattrs[i].pub),
+			      o->xattrs[i].name);
 	for (uint32_t i = 0; i < o->heads.n; i++)
 		put_ver(b, o->heads.v[i]);
 	df_buf_put_str(b, "\n");

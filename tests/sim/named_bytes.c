@@ -280,9 +280,10 @@ static void run_hour_of_log(struct world *w)
 	for (unsigned i = 0; i < 3600; i++) {
 		token_text(token_new(w), text);
 		node_as(A);
-		must_be(w, df_vol_write(A->v, nid, 0, text, TOK,
-					DF_WRITE_APPEND, NULL, NULL), 0,
-			"append");
+		must_be(w,
+			df_vol_write(A->v, nid, 0, text, TOK, DF_WRITE_APPEND,
+				     NULL, NULL),
+			0, "append");
 		w->now_ms += 1000;
 		node_push(A);
 		node_poll(A, false);
@@ -299,8 +300,9 @@ static void run_hour_of_log(struct world *w)
 		char got[TOK];
 		size_t n;
 
-		must_be(w, read_bytes(B->v, nid, (uint64_t)i * TOK, got, TOK,
-				      &n), 0, "read of the log");
+		must_be(w,
+			read_bytes(B->v, nid, (uint64_t)i * TOK, got, TOK, &n),
+			0, "read of the log");
 		token_text(i + 1, text);
 		if (n != TOK || memcmp(got, text, TOK))
 			fail(w, "line %u is \"%.*s\"", i + 1, (int)n, got);
@@ -313,8 +315,8 @@ static void random_change(struct world *w, struct node *nd, char *want,
 			  size_t *size, size_t most)
 {
 	size_t off = rng_below(&w->rng, (uint32_t)most);
-	size_t len = 1 + rng_below(&w->rng, rng_chance(&w->rng, 20) ? 200000 :
-								      5000);
+	size_t len =
+		1 + rng_below(&w->rng, rng_chance(&w->rng, 20) ? 200000 : 5000);
 	char *data;
 
 	if (len > most - off)

@@ -249,7 +249,8 @@ static void run_conflict_names(struct world *w)
 		if (!p)
 			continue;
 		if (sscanf(p, ".conflict-%8x-%8uT%6uZ%n", &node, &day, &hour,
-			   &used) != 3 || p[used])
+			   &used) != 3 ||
+		    p[used])
 			fail(w, "a conflict copy is called %s", f.e[i].path);
 		must(w, !strcmp(f.e[i].text, "t0000002") ||
 				!strcmp(f.e[i].text, "t0000003"));
@@ -315,8 +316,8 @@ static void run_unlinked_open(struct world *w)
 	nid = at_path(A, "/f");
 	do_unlink(A, "/f");
 	node_as(A);
-	must_be(w, df_vol_write(A->v, nid, TOK, "t0000002", TOK, 0, NULL,
-				NULL), 0, "write to an unlinked file");
+	must_be(w, df_vol_write(A->v, nid, TOK, "t0000002", TOK, 0, NULL, NULL),
+		0, "write to an unlinked file");
 	must_be(w, read_bytes(A->v, nid, 0, buf, sizeof(buf), &got), 0,
 		"read of an unlinked file");
 	must(w, got == sizeof(buf) && !memcmp(buf, "t0000001t0000002", got));
@@ -344,8 +345,8 @@ static void run_removed_while_open(struct world *w)
 	do_unlink(A, "/f");
 	node_push(A);
 	node_as(B);
-	must_be(w, df_vol_write(B->v, nid, TOK, "t0000002", TOK, 0, NULL,
-				NULL), 0, "write");
+	must_be(w, df_vol_write(B->v, nid, TOK, "t0000002", TOK, 0, NULL, NULL),
+		0, "write");
 	node_poll(B, true);
 	let_go(B, nid);
 	agree(w);

@@ -69,8 +69,8 @@ static void write_at(struct node *nd, df_nid nid, uint64_t off,
 	while (len) {
 		size_t n = len < (1 << 20) ? len : 1 << 20;
 
-		done(nd, df_vol_write(nd->v, nid, off, p, n, flags, NULL,
-				      NULL), "write", "");
+		done(nd, df_vol_write(nd->v, nid, off, p, n, flags, NULL, NULL),
+		     "write", "");
 		off += n;
 		p += n;
 		len -= n;
@@ -108,8 +108,8 @@ void do_append(struct node *nd, const char *path, const char *text)
 	let_go(nd, nid);
 }
 
-void do_write(struct node *nd, const char *path, uint64_t off,
-	      const void *data, size_t len)
+void do_write(struct node *nd, const char *path, uint64_t off, const void *data,
+	      size_t len)
 {
 	df_nid nid = need(nd, path);
 
@@ -142,8 +142,8 @@ void do_mkdir(struct node *nd, const char *path)
 	struct df_entry e;
 
 	trace(nd->w, "n%u mkdir %s", nd->uid, path);
-	done(nd, df_vol_mkdir(nd->v, dir, name, 0755, &path_cred, &e),
-	     "mkdir", path);
+	done(nd, df_vol_mkdir(nd->v, dir, name, 0755, &path_cred, &e), "mkdir",
+	     path);
 	let_go(nd, e.nid);
 	let_go(nd, dir);
 }
@@ -212,9 +212,10 @@ void do_setxattr(struct node *nd, const char *path, const char *value)
 	df_nid nid = need(nd, path);
 
 	trace(nd->w, "n%u setxattr %s %s", nd->uid, path, value);
-	done(nd, *value ? df_vol_setxattr(nd->v, nid, "user.x", value,
-					  strlen(value), 0) :
-			  df_vol_removexattr(nd->v, nid, "user.x"),
+	done(nd,
+	     *value ? df_vol_setxattr(nd->v, nid, "user.x", value,
+				      strlen(value), 0)
+		    : df_vol_removexattr(nd->v, nid, "user.x"),
 	     "setxattr", path);
 	let_go(nd, nid);
 }

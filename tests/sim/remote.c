@@ -72,8 +72,7 @@ bool row_visible(const struct world *w, const struct node *nd, size_t row)
 
 static bool shown(const struct sim_remote *s, size_t row)
 {
-	return s->only ? set_has(s->only, row) :
-			 row_visible(s->w, s->nd, row);
+	return s->only ? set_has(s->only, row) : row_visible(s->w, s->nd, row);
 }
 
 bool table_past(const struct table *t, size_t r, struct set *out)
@@ -86,8 +85,8 @@ bool table_past(const struct table *t, size_t r, struct set *out)
 		return true;
 	set_add(out, r);
 	for (size_t i = 0; i <= row->n_deps; i++) {
-		const struct df_id *id = i < row->n_deps ? &row->deps[i].id :
-							   &row->prev.id;
+		const struct df_id *id = i < row->n_deps ? &row->deps[i].id
+							 : &row->prev.id;
 		ssize_t at = table_find(t, id);
 
 		if (at >= 0)
@@ -229,8 +228,8 @@ static struct copy *page(struct sim_remote *s, uint64_t after, size_t *n)
 		abort();
 	*n = 0;
 	for (size_t i = 0; i < most; i++) {
-		struct copy at = s->only ? (struct copy){ i, i + 1 } :
-					   t->log[i];
+		struct copy at = s->only ? (struct copy){ i, i + 1 }
+					 : t->log[i];
 
 		if (shown(s, at.row) && at.sent > after)
 			c[(*n)++] = at;
@@ -290,8 +289,9 @@ static int sim_rows_list(struct df_remote *r, int64_t timeout_ms,
 		if (set_has(&seen, c[i].row))
 			continue;
 		set_add(&seen, c[i].row);
-		out->v[out->n++] = (struct df_dep){ t->row[c[i].row].row.id,
-				t->row[c[i].row].row.epoch };
+		out->v[out->n++] =
+			(struct df_dep){ t->row[c[i].row].row.id,
+					 t->row[c[i].row].row.epoch };
 	}
 	set_release(&seen);
 	free(c);
@@ -314,7 +314,8 @@ static int sim_rows_get(struct df_remote *r, const struct df_id *ids,
 	c = page(s, 0, &n);
 	for (size_t k = 0; k < n_ids; k++)
 		for (size_t i = 0; i < n; i++) {
-			const struct df_row *row = &s->w->table.row[c[i].row].row;
+			const struct df_row *row =
+				&s->w->table.row[c[i].row].row;
 
 			if (!df_id_cmp(&row->id, &ids[k])) {
 				rows_add(out, row, c[i].sent);
@@ -369,9 +370,8 @@ static int sim_pack_put(struct df_remote *r, const struct df_id *id,
 	if (!pack_find(t, id)) {
 		t->pack = grow(t->pack, t->n_packs, &t->packs_size,
 			       sizeof(*t->pack));
-		t->pack[t->n_packs++] = (struct wpack){
-			*id, dup_bytes(data, len), len
-		};
+		t->pack[t->n_packs++] =
+			(struct wpack){ *id, dup_bytes(data, len), len };
 	}
 	return rng_chance(&s->w->rng, t->faults.lost_answer) ? -EAGAIN : 0;
 }
@@ -411,12 +411,11 @@ static int sim_packs_list(struct df_remote *r, int64_t timeout_ms,
 	const struct table *t = &sim(r)->w->table;
 
 	(void)timeout_ms;
-	*out = (struct df_idepoch_list){
-		.v = malloc((t->n_packs + 1) * sizeof(*out->v))
-	};
+	*out = (struct df_idepoch_list){ .v = malloc((t->n_packs + 1) *
+						     sizeof(*out->v)) };
 	for (size_t i = 0; out->v && i < t->n_packs; i++)
-		out->v[out->n++] = (struct df_dep){ t->pack[i].id,
-						    t->pack[i].len };
+		out->v[out->n++] =
+			(struct df_dep){ t->pack[i].id, t->pack[i].len };
 	return out->v ? 0 : -ENOMEM;
 }
 

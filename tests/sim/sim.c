@@ -28,8 +28,8 @@
 #define SHORT_TRACE 30 /* lines */
 
 static const char *const rule_names[] = {
-	"settle", "gone", "merge_append", "det_dir", "cycle", "restamp",
-	"revive_dir", "hardgone", "reassert", "mvr", "links",
+	"settle",     "gone",     "merge_append", "det_dir", "cycle", "restamp",
+	"revive_dir", "hardgone", "reassert",     "mvr",     "links",
 };
 
 static struct {
@@ -85,9 +85,9 @@ void fail(struct world *w, const char *fmt, ...)
 static void report(const struct world *w, const char *dir)
 {
 	unsigned long stat[] = {
-		w->n_ops, w->n_cuts, w->n_prefix, w->n_orders,
-		w->n_conflicts, w->n_hidden, w->n_forks, w->n_restarts,
-		w->n_deaths, w->n_big, w->n_checkpoints, w->n_deleted,
+		w->n_ops,       w->n_cuts,   w->n_prefix,      w->n_orders,
+		w->n_conflicts, w->n_hidden, w->n_forks,       w->n_restarts,
+		w->n_deaths,    w->n_big,    w->n_checkpoints, w->n_deleted,
 	};
 	char *path = df_strf("%s/stat", dir);
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -99,9 +99,10 @@ static void report(const struct world *w, const char *dir)
 }
 
 static const char *const stat_names[] = {
-	"operations", "cuts", "prefixes compared", "orders compared",
-	"conflict names", "writes to hidden equals", "forks", "restarts",
-	"deaths", "big files", "checkpoints", "rows deleted",
+	"operations",      "cuts",           "prefixes compared",
+	"orders compared", "conflict names", "writes to hidden equals",
+	"forks",           "restarts",       "deaths",
+	"big files",       "checkpoints",    "rows deleted",
 };
 
 static void set_rule(struct world *w, const char *rule)
@@ -161,8 +162,8 @@ static void remove_dir(const char *dir)
 static void start(struct job *job)
 {
 	fflush(NULL);
-	job->dir = job->named ? df_strf("%s/%s", opt.tmp, job->named->name) :
-				df_strf("%s/%llu", opt.tmp,
+	job->dir = job->named ? df_strf("%s/%s", opt.tmp, job->named->name)
+			      : df_strf("%s/%llu", opt.tmp,
 					(unsigned long long)job->seed);
 	if (df_mkdir_p(job->dir, 0700)) {
 		fprintf(stderr, "sim: cannot make %s\n", job->dir);
@@ -188,9 +189,9 @@ static void show_report(const struct job *job, int status)
 	if (WIFSIGNALED(status))
 		fprintf(stderr, "seed %llu: killed by signal %d (%s)\n",
 			(unsigned long long)job->seed, WTERMSIG(status),
-			WTERMSIG(status) == SIGALRM ? "it hangs" :
-						      strsignal(
-							      WTERMSIG(status)));
+			WTERMSIG(status) == SIGALRM
+				? "it hangs"
+				: strsignal(WTERMSIG(status)));
 	df_buf_release(&text);
 	free(path);
 }
@@ -316,9 +317,10 @@ static int run_rules(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: sim [--seeds N] [--first S] [--steps K] "
-			"[--jobs J] [--rule NAME=0] [--trace] [--log] [--dump]\n"
-			"           [--named] [--only NAME] [--rules]\n");
+	fprintf(stderr,
+		"usage: sim [--seeds N] [--first S] [--steps K] "
+		"[--jobs J] [--rule NAME=0] [--trace] [--log] [--dump]\n"
+		"           [--named] [--only NAME] [--rules]\n");
 	return DF_EXIT_USAGE;
 }
 
@@ -342,18 +344,42 @@ static bool parse(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0)
 		switch (c) {
-		case 'n': opt.seeds = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'f': opt.first = strtoull(optarg, NULL, 10); break;
-		case 'k': opt.steps = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'j': opt.jobs = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'r': opt.rule = optarg; break;
-		case 'o': opt.only = optarg; opt.named = true; break;
-		case 't': opt.trace = true; break;
-		case 'l': opt.log = true; break;
-		case 'd': opt.dump = true; break;
-		case 'm': opt.named = true; break;
-		case 'R': opt.rules = true; break;
-		default: return false;
+		case 'n':
+			opt.seeds = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'f':
+			opt.first = strtoull(optarg, NULL, 10);
+			break;
+		case 'k':
+			opt.steps = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'j':
+			opt.jobs = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'r':
+			opt.rule = optarg;
+			break;
+		case 'o':
+			opt.only = optarg;
+			opt.named = true;
+			break;
+		case 't':
+			opt.trace = true;
+			break;
+		case 'l':
+			opt.log = true;
+			break;
+		case 'd':
+			opt.dump = true;
+			break;
+		case 'm':
+			opt.named = true;
+			break;
+		case 'R':
+			opt.rules = true;
+			break;
+		default:
+			return false;
 		}
 	return optind == argc && opt.jobs >= 1 && opt.jobs <= MAX_JOBS;
 }

@@ -32,7 +32,7 @@
 #define TOK 8
 #define MAX_NODES 6
 #define MAX_OPENED 8
-#define PROFILES 4    /* mixtures of operations: deeds.c */
+#define PROFILES 4     /* mixtures of operations: deeds.c */
 #define DELAY_MS 25000 /* a row is visible to everybody after this */
 #define SHOW_MAX 4096  /* longer texts are shown by their ends and size */
 
@@ -57,16 +57,16 @@ void set_release(struct set *s);
 
 /* ---- what a node shows */
 struct ent {
-	char *path;     /* owned; "/a/b" */
-	char kind;      /* 'd', 'f', 'l' */
-	uint32_t mode;  /* permissions */
+	char *path;    /* owned; "/a/b" */
+	char kind;     /* 'd', 'f', 'l' */
+	uint32_t mode; /* permissions */
 	uint64_t ino;
 	uint64_t size;
 	int64_t mtime_ns; /* of files */
 	uint32_t nlink;
-	char *text;     /* owned; token text, link target, or ends of it */
-	char *xattr;    /* owned; value of user.x, "" = none */
-	df_nid nid;     /* 0 in copies: holds one lookup when not */
+	char *text;  /* owned; token text, link target, or ends of it */
+	char *xattr; /* owned; value of user.x, "" = none */
+	df_nid nid;  /* 0 in copies: holds one lookup when not */
 };
 struct flat {
 	struct ent *e; /* owned; in no order */
@@ -113,12 +113,12 @@ void text_tokens(const char *text, struct set *s);
 
 /* ---- the table */
 struct wrow {
-	struct df_row row;     /* owned copy */
+	struct df_row row; /* owned copy */
 	int64_t made_ms;
-	unsigned tries;        /* attempts that reached the table */
-	bool kept;             /* at least one copy is or was in the log */
+	unsigned tries; /* attempts that reached the table */
+	bool kept;      /* at least one copy is or was in the log */
 	bool checked;
-	struct set tokens;     /* what its writer answers for */
+	struct set tokens; /* what its writer answers for */
 };
 struct copy {
 	size_t row; /* index of wrow */
@@ -141,8 +141,8 @@ struct table {
 	struct wpack *pack; /* owned */
 	size_t n_packs, packs_size;
 	struct faults faults;
-	bool offline;      /* for everybody */
-	bool everything;   /* every row is visible to everybody */
+	bool offline;               /* for everybody */
+	bool everything;            /* every row is visible to everybody */
 	uint64_t asked_after, gave; /* last rows_after: for the named tests */
 };
 
@@ -166,17 +166,17 @@ struct cutrec {
 	struct df_id row;
 	struct set tokens; /* what the row answers for */
 	struct flat shown;
-	bool held;         /* some file was held back: the row is less */
+	bool held; /* some file was held back: the row is less */
 };
 
 struct node {
 	struct world *w;
-	struct df_vol *v;  /* owned; NULL between kill and open */
-	unsigned uid;      /* never reused; visibility hangs on it */
-	char *dir;         /* owned: its cache directory */
+	struct df_vol *v; /* owned; NULL between kill and open */
+	unsigned uid;     /* never reused; visibility hangs on it */
+	char *dir;        /* owned: its cache directory */
 	int64_t skew_ms;
-	bool must_notice;  /* a fork that nobody has noticed */
-	unsigned paused;   /* until this step */
+	bool must_notice; /* a fork that nobody has noticed */
+	unsigned paused;  /* until this step */
 	df_nid opened[MAX_OPENED];
 	unsigned n_opened;
 	struct set pending;  /* tokens it answers for and has not cut */
@@ -198,9 +198,9 @@ struct world {
 	struct set released; /* tokens overwritten or removed on purpose */
 	const char *tmp;     /* directory of this run */
 	unsigned profile;
-	bool slow;           /* this run also jumps days and deletes rows */
-	bool big;            /* this run also writes files over 16 MiB */
-	bool settle;         /* local effects are as asked (rule settle) */
+	bool slow;   /* this run also jumps days and deletes rows */
+	bool big;    /* this run also writes files over 16 MiB */
+	bool settle; /* local effects are as asked (rule settle) */
 	struct df_buf trace;
 	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
 		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted;
@@ -213,11 +213,11 @@ void world_run(struct world *w);
 void world_quiesce(struct world *w);
 struct node *node_new(struct world *w); /* a new mount, in w->nodes */
 void node_open(struct node *nd, const struct set *only);
-void node_kill(struct node *nd);   /* SIGKILL; the disk stays */
-void node_free(struct node *nd);   /* and the disk is thrown away */
+void node_kill(struct node *nd); /* SIGKILL; the disk stays */
+void node_free(struct node *nd); /* and the disk is thrown away */
 void node_restart(struct node *nd);
 struct node *node_fork(struct node *nd);
-void node_as(struct node *nd);     /* its clock from now on */
+void node_as(struct node *nd); /* its clock from now on */
 /* A mount that is no part of the world and shows what `only` holds (NULL:
  * everything). */
 struct node *node_probe(struct world *w, const struct set *only);
@@ -238,11 +238,11 @@ void trace(struct world *w, const char *fmt, ...)
 void fail(struct world *w, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
 /* Fails, with the text of the condition, unless cond. */
-#define must(w, cond)                                                     \
-	do {                                                              \
-		if (!(cond))                                              \
-			fail(w, "%s:%d: not so: %s", __func__, __LINE__,  \
-			     #cond);                                      \
+#define must(w, cond)                                                    \
+	do {                                                             \
+		if (!(cond))                                             \
+			fail(w, "%s:%d: not so: %s", __func__, __LINE__, \
+			     #cond);                                     \
 	} while (0)
 void must_be(struct world *w, int got, int want, const char *what);
 
@@ -250,8 +250,8 @@ void must_be(struct world *w, int got, int want, const char *what);
 void deed_random(struct world *w, struct node *nd);
 /* Operations by path, for the named scenarios; they fail the run on error. */
 void do_create(struct node *nd, const char *path, const char *text);
-void do_write(struct node *nd, const char *path, uint64_t off,
-	      const void *data, size_t len);
+void do_write(struct node *nd, const char *path, uint64_t off, const void *data,
+	      size_t len);
 void do_replace(struct node *nd, const char *path, const char *text);
 void do_append(struct node *nd, const char *path, const char *text);
 void do_mkdir(struct node *nd, const char *path);

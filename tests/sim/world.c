@@ -108,8 +108,7 @@ void node_open(struct node *nd, const struct set *only)
 	node_as(nd);
 	err = df_vol_open(&conf, &r, 10000, &nd->v);
 	if (err)
-		fail(nd->w, "n%u does not open: %s", nd->uid,
-		     df_strerror(err));
+		fail(nd->w, "n%u does not open: %s", nd->uid, df_strerror(err));
 }
 
 void node_kill(struct node *nd)
@@ -361,8 +360,12 @@ void must_be(struct world *w, int got, int want, const char *what)
 {
 	if (got != want)
 		fail(w, "%s: %s instead of %s", what,
-		     got < 0 ? df_strerror(got) : got ? "yes" : "done",
-		     want < 0 ? df_strerror(want) : want ? "yes" : "done");
+		     got < 0 ? df_strerror(got)
+		     : got   ? "yes"
+			     : "done",
+		     want < 0 ? df_strerror(want)
+		     : want   ? "yes"
+			      : "done");
 }
 
 unsigned token_new(struct world *w)
@@ -378,8 +381,7 @@ void token_text(unsigned tok, char out[TOK + 1])
 		memcpy(out, "same0000", TOK + 1);
 }
 
-void world_init(struct world *w, uint64_t seed, unsigned steps,
-		const char *tmp)
+void world_init(struct world *w, uint64_t seed, unsigned steps, const char *tmp)
 {
 	*w = (struct world){ .seed = seed, .steps = steps, .tmp = tmp };
 	w->rng.s = rng_mix(seed, 1, 0);
@@ -391,7 +393,9 @@ void world_init(struct world *w, uint64_t seed, unsigned steps,
 	w->big = seed % 8 == 3;
 	df_buf_init(&w->trace, 0);
 	w->table.faults = (struct faults){
-		.lost_answer = 5, .not_applied = 5, .not_kept = 3,
+		.lost_answer = 5,
+		.not_applied = 5,
+		.not_kept = 3,
 		.doubled = 10,
 	};
 	the_world = w;
@@ -500,9 +504,10 @@ static void check_quiet(struct world *w, struct node *nd)
 	node_as(nd);
 	df_vol_status(nd->v, &st);
 	if (st.dirty_files || st.rows_waiting || st.held_files)
-		fail(w, "n%u never settles: %llu files dirty, %llu rows wait, "
-			"%llu files held", nd->uid,
-		     (unsigned long long)st.dirty_files,
+		fail(w,
+		     "n%u never settles: %llu files dirty, %llu rows wait, "
+		     "%llu files held",
+		     nd->uid, (unsigned long long)st.dirty_files,
 		     (unsigned long long)st.rows_waiting,
 		     (unsigned long long)st.held_files);
 	if (st.rows_refused || st.failsafe)

@@ -34,7 +34,7 @@ struct table {
 		struct df_id id;
 		uint8_t *data;
 		size_t len;
-	} *pack;
+	} * pack;
 	size_t n_packs, packs_size;
 	unsigned gets, puts, row_gets, deletes;
 	uint64_t bytes_put;
@@ -81,8 +81,7 @@ static int m_row_put(struct df_remote *r, const struct df_row *row,
 }
 
 static int m_rows_after(struct df_remote *r, uint64_t after, unsigned limit,
-			int64_t timeout_ms, struct df_rows *out,
-			int64_t *date)
+			int64_t timeout_ms, struct df_rows *out, int64_t *date)
 {
 	struct table *t = of(r);
 
@@ -136,8 +135,8 @@ static int m_rows_get(struct df_remote *r, const struct df_id *ids, size_t n,
 	return 0;
 }
 
-static int m_rows_delete(struct df_remote *r, const struct df_id *ids,
-			 size_t n, int64_t timeout_ms)
+static int m_rows_delete(struct df_remote *r, const struct df_id *ids, size_t n,
+			 int64_t timeout_ms)
 {
 	struct table *t = of(r);
 
@@ -179,9 +178,8 @@ static int m_pack_put(struct df_remote *r, const struct df_id *id,
 	return 0;
 }
 
-static int m_pack_get(struct df_remote *r, const struct df_id *id,
-		      uint64_t off, uint64_t len, int64_t timeout_ms,
-		      struct df_buf *out)
+static int m_pack_get(struct df_remote *r, const struct df_id *id, uint64_t off,
+		      uint64_t len, int64_t timeout_ms, struct df_buf *out)
 {
 	struct table *t = of(r);
 	int err = -ENOENT;
@@ -282,7 +280,8 @@ static void reopen(struct node *nd, struct table *t, bool cold)
 {
 	struct link *l = df_xalloc(sizeof(*l));
 	struct df_remote *r = &l->r;
-	struct df_vol_conf conf = { .cache_dir = nd->dir, .table = "t",
+	struct df_vol_conf conf = { .cache_dir = nd->dir,
+				    .table = "t",
 				    .cache_size = 256 << 20 };
 
 	l->t = t;
@@ -340,8 +339,9 @@ static df_nid make(struct node *nd, df_nid parent, const char *name,
 {
 	struct df_entry e;
 
-	assert_int_equal(df_vol_mknod(nd->v, parent, name, S_IFREG | 0644, 0,
-				      0, &cred, &e), 0);
+	assert_int_equal(df_vol_mknod(nd->v, parent, name, S_IFREG | 0644, 0, 0,
+				      &cred, &e),
+			 0);
 	if (text)
 		assert_int_equal(df_vol_write(nd->v, e.nid, 0, text,
 					      strlen(text), 0, NULL, NULL),
@@ -396,8 +396,9 @@ static void put_text(struct listing *l, df_nid nid, uint64_t size)
 		size_t n = DF_MIN(r.src[i].len, sizeof(buf));
 		memset(buf, 0, n);
 		if (r.src[i].fd >= 0)
-			assert_int_equal(pread(r.src[i].fd, buf, n,
-					       (off_t)r.src[i].pos), n);
+			assert_int_equal(
+				pread(r.src[i].fd, buf, n, (off_t)r.src[i].pos),
+				n);
 		df_buf_put(l->out, buf, n);
 	}
 	df_vol_read_done(l->nd->v, &r);
@@ -473,8 +474,7 @@ static void same(struct node *a, struct node *b)
 }
 
 /* Files of which each has what a checkpoint must carry. */
-static void fill(struct node *nd, unsigned first, unsigned dirs,
-		 unsigned files)
+static void fill(struct node *nd, unsigned first, unsigned dirs, unsigned files)
 {
 	char name[64], text[64];
 	struct df_entry e;
@@ -489,16 +489,20 @@ static void fill(struct node *nd, unsigned first, unsigned dirs,
 			if (i % 10 == 0) {
 				snprintf(name, sizeof(name), "other%u-%u", d,
 					 i);
-				assert_int_equal(df_vol_link(
-					nd->v, nid, DF_ROOT_NID, name, &e), 0);
+				assert_int_equal(df_vol_link(nd->v, nid,
+							     DF_ROOT_NID, name,
+							     &e),
+						 0);
 			}
 			if (i % 7 == 0)
-				assert_int_equal(df_vol_setxattr(
-					nd->v, nid, "user.x", text,
-					strlen(text), 0), 0);
+				assert_int_equal(
+					df_vol_setxattr(nd->v, nid, "user.x",
+							text, strlen(text), 0),
+					0);
 		}
-		assert_int_equal(df_vol_symlink(nd->v, dir, "link", "file0",
-						&cred, &e), 0);
+		assert_int_equal(
+			df_vol_symlink(nd->v, dir, "link", "file0", &cred, &e),
+			0);
 		assert_int_equal(df_vol_unlink(nd->v, dir, "file1"), 0);
 		dir_at(nd, dir_at(nd, dir, "sub"), "subsub");
 	}
@@ -555,8 +559,8 @@ static void test_same_tree(void **state)
 	/* only the checkpoint, not one of the rows it covers */
 	for (size_t i = 0; i < t->n_rows;)
 		if (t->row[i].kind == DF_ROW_COMMIT)
-			m_rows_delete(&(struct link){ .t = t }.r,
-				      &t->row[i].id, 1, 0);
+			m_rows_delete(&(struct link){ .t = t }.r, &t->row[i].id,
+				      1, 0);
 		else
 			i++;
 	assert_int_equal(t->n_rows, 1);
@@ -635,8 +639,7 @@ static void test_dirty_waits(void **state)
 	node_open(&a, t, false);
 	df_nid f = make(&a, DF_ROOT_NID, "f", "first");
 	sync_now(&a);
-	assert_int_equal(df_vol_write(a.v, f, 0, "other", 5, 0, NULL, NULL),
-			 0);
+	assert_int_equal(df_vol_write(a.v, f, 0, "other", 5, 0, NULL, NULL), 0);
 	size_t rows = t->n_rows;
 	assert_int_equal(df_step_checkpoint(a.v), -EAGAIN);
 	assert_int_equal(t->n_rows, rows);
@@ -797,8 +800,9 @@ static void test_index_bytes(void **state)
 	(void)state;
 	for (uint8_t i = 0; i < 3; i++) {
 		struct df_ck_block k = { .n_objs = 5 + i };
-		k.piece = (struct df_piece){ .off = i * 1000, .clen = 500,
-					     .rlen = 900, .check = i };
+		k.piece = (struct df_piece){
+			.off = i * 1000, .clen = 500, .rlen = 900, .check = i
+		};
 		k.first.obj.b[0] = i;
 		DF_GROW(x.blocks, x.n_blocks, x.blocks_size);
 		x.blocks[x.n_blocks++] = k;
@@ -933,7 +937,9 @@ static void bench(unsigned n)
 	at = df_clock_mono_ns();
 	assert_int_equal(df_step_checkpoint(a.v), 0);
 	printf("checkpoint written: %.2f s (%.2f s of CPU), %.1f MiB, "
-	       "peak +%.0f MiB\n", since(at), cpu_s() - used, (double)(t->bytes_put - before) / 1048576,
+	       "peak +%.0f MiB\n",
+	       since(at), cpu_s() - used,
+	       (double)(t->bytes_put - before) / 1048576,
 	       rss_mib("VmHWM:") - had);
 	before = t->bytes_put;
 	make(&a, DF_ROOT_NID, "one more", "x");
@@ -949,7 +955,8 @@ static void bench(unsigned n)
 	at = df_clock_mono_ns();
 	node_open(&cold, t, true);
 	printf("cold mount: %.2f s (%.2f s of CPU), %u pack reads, "
-	       "peak +%.0f MiB\n", since(at), cpu_s() - cpu, t->gets - gets,
+	       "peak +%.0f MiB\n",
+	       since(at), cpu_s() - cpu, t->gets - gets,
 	       rss_mib("VmHWM:") - had);
 	compare(&a, &cold, false);
 	node_close(&a);

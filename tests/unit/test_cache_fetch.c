@@ -30,7 +30,7 @@ struct fake {
 	atomic_uint gets, now, most; /* requests; under way; at once */
 	atomic_uint fail_n;          /* the next so many fail with fail_err */
 	atomic_int fail_err;
-	atomic_uint corrupt_n;       /* the next so many get a flipped bit */
+	atomic_uint corrupt_n; /* the next so many get a flipped bit */
 	atomic_int delay_ms;
 };
 
@@ -117,7 +117,8 @@ static void make_packs(size_t n, size_t len, unsigned packs)
 		struct df_id id;
 		unsigned k = fake.n++;
 		assert_int_equal(df_packer_finish(p, &id, &fake.pack[k].data,
-						  &fake.pack[k].len), 0);
+						  &fake.pack[k].len),
+				 0);
 		fake.pack[k].id = id;
 		for (; from <= i; from++)
 			piece[from].pack = id;
@@ -187,8 +188,8 @@ static void check(size_t i, size_t len)
 	uint8_t *want = malloc(len), *have = malloc(len);
 	struct df_loc loc;
 
-	assert_true(df_seg_find_piece(segs, &piece[i].pack, piece[i].off,
-				      &loc));
+	assert_true(
+		df_seg_find_piece(segs, &piece[i].pack, piece[i].off, &loc));
 	assert_int_equal(df_seg_read(segs, loc, have, len), 0);
 	fill(want, len, i);
 	assert_memory_equal(want, have, len);
@@ -242,7 +243,8 @@ static void test_joined(void **state)
 	for (int i = 0; i < 50; i++) {
 		w[i] = (struct waiter){ 0, 0 };
 		assert_int_equal(df_fetch_get(fetch, &piece[i % 10], 1, 5000,
-					      on_done, &w[i]), 0);
+					      on_done, &w[i]),
+				 0);
 	}
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(wait_for(&w[i]), 0);
@@ -259,8 +261,8 @@ static void test_cancel_and_deadline(void **state)
 	int64_t t = df_deadline_ms(0);
 	assert_int_equal(df_fetch_get(fetch, &piece[0], 1, 5000, on_done, &w),
 			 0);
-	assert_int_equal(df_fetch_get(fetch, &piece[0], 1, 5000, on_done,
-				      &other), 0);
+	assert_int_equal(
+		df_fetch_get(fetch, &piece[0], 1, 5000, on_done, &other), 0);
 	assert_true(df_fetch_cancel(fetch, &w));
 	assert_int_equal(wait_for(&w), -EINTR);
 	assert_true(df_deadline_ms(0) - t < 250 * DF_NS_PER_MS);
@@ -389,7 +391,8 @@ static void test_stop(void **state)
 	for (int i = 0; i < 8; i++) {
 		w[i] = (struct waiter){ 0, 0 };
 		assert_int_equal(df_fetch_get(fetch, &piece[i * 10], 1, 5000,
-					      on_done, &w[i]), 0);
+					      on_done, &w[i]),
+				 0);
 	}
 	df_fetch_stop(fetch);
 	for (int i = 0; i < 8; i++) {
@@ -420,11 +423,16 @@ static void test_without_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_small_in_order),	     T(test_many_at_once),
-		T(test_joined),		     T(test_cancel_and_deadline),
-		T(test_failures),	     T(test_hints),
-		T(test_large_sequential),    T(test_no_room),
-		T(test_stop),		     T(test_without_threads),
+		T(test_small_in_order),
+		T(test_many_at_once),
+		T(test_joined),
+		T(test_cancel_and_deadline),
+		T(test_failures),
+		T(test_hints),
+		T(test_large_sequential),
+		T(test_no_room),
+		T(test_stop),
+		T(test_without_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,7 +30,7 @@ static void fill_random(size_t len, uint64_t seed)
 static void fill_text(size_t len, unsigned seed)
 {
 	for (size_t i = 0; i < len; i++)
-		raw[i] = (uint8_t)"int main(void) { return x; }\n"
+		raw[i] = (uint8_t) "int main(void) { return x; }\n"
 			[(i * 7 / 6 + seed + i / 100) % 29];
 }
 
@@ -46,8 +46,9 @@ static void fill_kind(size_t len, unsigned i)
 
 static void test_round_trip(void **state)
 {
-	static const size_t lens[] = { 1, 2, 100, 4096, 65536, 262144,
-				       DF_PIECE_RAW_MAX };
+	static const size_t lens[] = {
+		1, 2, 100, 4096, 65536, 262144, DF_PIECE_RAW_MAX
+	};
 	struct df_packer *p = df_packer_new(0);
 	struct df_piece piece[21];
 	struct df_id id;
@@ -75,13 +76,14 @@ static void test_round_trip(void **state)
 	for (unsigned i = 0; i < 21; i++) {
 		uint32_t clen, rlen;
 		assert_int_equal(piece[i].off, at);
-		assert_int_equal(df_piece_head(data + at, len - at, &clen,
-					       &rlen), 0);
+		assert_int_equal(
+			df_piece_head(data + at, len - at, &clen, &rlen), 0);
 		assert_int_equal(clen, piece[i].clen);
 		assert_int_equal(rlen, lens[i / 3]);
 		df_buf_reset(&out);
-		assert_int_equal(df_piece_decode(data + at, len - at,
-						 &piece[i], &out, &used), 0);
+		assert_int_equal(df_piece_decode(data + at, len - at, &piece[i],
+						 &out, &used),
+				 0);
 		assert_int_equal(used, clen);
 		fill_kind(lens[i / 3], i);
 		assert_int_equal(out.len, lens[i / 3]);
@@ -179,8 +181,9 @@ static void test_bomb(void **state)
 		in[8 + i] = (uint8_t)(n >> (8 * i));
 	}
 	df_buf_init(&out, 2 << 20);
-	assert_int_equal(df_piece_decode(in, DF_PIECE_HEAD + n, NULL, &out,
-					 &used), DF_ECORRUPT);
+	assert_int_equal(
+		df_piece_decode(in, DF_PIECE_HEAD + n, NULL, &out, &used),
+		DF_ECORRUPT);
 	assert_int_equal(out.len, 0);
 	/* two frames after each other, each with a right size */
 	size_t half = ZSTD_compress(in + DF_PIECE_HEAD, 50000, zeros, 1000, 1);
@@ -193,11 +196,13 @@ static void test_bomb(void **state)
 	df_sha256(zeros, 1000, sum);
 	memcpy(in + 12, sum, sizeof(sum));
 	assert_int_equal(df_piece_decode(in, DF_PIECE_HEAD + 2 * half, NULL,
-					 &out, &used), DF_ECORRUPT);
+					 &out, &used),
+			 DF_ECORRUPT);
 	in[8] = (uint8_t)half;
 	in[9] = 0;
-	assert_int_equal(df_piece_decode(in, DF_PIECE_HEAD + half, NULL, &out,
-					 &used), 0);
+	assert_int_equal(
+		df_piece_decode(in, DF_PIECE_HEAD + half, NULL, &out, &used),
+		0);
 	df_buf_release(&out);
 	free(zeros);
 	free(in);
@@ -223,7 +228,8 @@ static void test_speed(void **state)
 	t = df_clock_mono_ns();
 	for (size_t i = 0; i < 10000; i++) {
 		assert_int_equal(df_packer_add(p, raw + i * 4096 % (1 << 20),
-					       4096, &piece), 0);
+					       4096, &piece),
+				 0);
 		if (df_packer_len(p) > (4 << 20) || i == 9999) {
 			assert_int_equal(df_packer_finish(p, &id, &data, &len),
 					 0);
@@ -232,8 +238,8 @@ static void test_speed(void **state)
 	}
 	double mib = 10000 * 4096 / 1048576.0;
 	double rate = mib * 1e9 / (double)(df_clock_mono_ns() - t);
-	print_message("10,000 x 4 KiB: %.0f MiB/s (SHA-256 %.0f MiB/s)\n",
-		      rate, sha);
+	print_message("10,000 x 4 KiB: %.0f MiB/s (SHA-256 %.0f MiB/s)\n", rate,
+		      sha);
 	assert_true(rate > 10);
 	df_packer_free(p);
 }

@@ -213,8 +213,7 @@ static void test_journal_survives(void **state)
 		seen = replay(s, 900);
 		assert_int_equal(seen->first, 900);
 		free(seen);
-		assert_int_equal(append(s, 1001 + (uint64_t)round, 0, NULL),
-				 0);
+		assert_int_equal(append(s, 1001 + (uint64_t)round, 0, NULL), 0);
 		df_segs_free(s);
 	}
 }
@@ -318,7 +317,8 @@ static void test_bit_flips(void **state)
 		df_segs_free(s);
 		damage(path, at, 1);
 		char cmd[160]; /* the empty segment of that round */
-		snprintf(cmd, sizeof(cmd), "ls %s/seg/*.j | tail -n +2 | xargs rm -f", dir);
+		snprintf(cmd, sizeof(cmd),
+			 "ls %s/seg/*.j | tail -n +2 | xargs rm -f", dir);
 		assert_int_equal(system(cmd), 0);
 	}
 	assert_true(lost > 0 && bad > 0);
@@ -479,11 +479,12 @@ static void test_pieces(void **state)
 		fill(data, 1000 + i, i);
 		assert_false(df_seg_find_piece(s, &id, (uint32_t)i, &loc));
 		assert_int_equal(df_seg_put_piece(s, &id, (uint32_t)i, data,
-						  1000 + i, &loc), 0);
+						  1000 + i, &loc),
+				 0);
 		assert_true(df_seg_find_piece(s, &id, (uint32_t)i, &again));
 		assert_memory_equal(&loc, &again, sizeof(loc));
-		assert_false(df_seg_find_piece(s, &id, (uint32_t)i + 1,
-					       &again));
+		assert_false(
+			df_seg_find_piece(s, &id, (uint32_t)i + 1, &again));
 	}
 	for (int round = 0; round < 3; round++) {
 		df_segs_free(s);
@@ -495,8 +496,8 @@ static void test_pieces(void **state)
 		s = open_segs(128 * MB);
 		for (uint64_t i = 0; i < 3000; i += 7) {
 			struct df_id id = id_of(i / 10);
-			assert_true(df_seg_find_piece(s, &id, (uint32_t)i,
-						      &loc));
+			assert_true(
+				df_seg_find_piece(s, &id, (uint32_t)i, &loc));
 			fill(data, 1000 + i, i);
 			assert_int_equal(df_seg_read(s, loc, back, 1000 + i),
 					 0);
@@ -555,8 +556,8 @@ static void test_limit_and_evict(void **state)
 	assert_int_equal(df_seg_put(s, data, MB, &loc), 0);
 	/* pieces make room for pieces */
 	for (uint32_t i = 0; i < 200; i++) {
-		while ((err = df_seg_put_piece(s, &id, i, data, 65536,
-					       &loc)) == -ENOSPC)
+		while ((err = df_seg_put_piece(s, &id, i, data, 65536, &loc)) ==
+		       -ENOSPC)
 			assert_true(df_segs_evict(s, 70000));
 		assert_int_equal(err, 0);
 	}
@@ -587,12 +588,13 @@ static void test_journal_floor(void **state)
 	assert_int_equal(err, -ENOSPC);
 	for (int i = 0; i < 9000; i++) /* 1 MiB in all */
 		assert_int_equal(df_seg_append(s, 1, 5000, "remove", 6, NULL, 0,
-					       DF_SEG_RESERVED, NULL), 0);
+					       DF_SEG_RESERVED, NULL),
+				 0);
 	assert_false(df_segs_evict(s, MB)); /* nothing is folded */
 	df_seg_set_floor(s, 5000);
 	df_segs_evict(s, MB);
-	assert_int_equal(df_seg_append(s, 1, 5001, "x", 1, data, 60000, 0,
-				       NULL), 0);
+	assert_int_equal(
+		df_seg_append(s, 1, 5001, "x", 1, data, 60000, 0, NULL), 0);
 	df_segs_free(s);
 }
 
@@ -746,9 +748,9 @@ static void fault_check(const unsigned *answered)
 static void test_every_fault(void **state)
 {
 	static const char *const points[] = {
-		"seg.pwrite", "seg.put", "seg.fallocate", "seg.head",
-		"seg.create", "seg.footer", "seg.next", "seg.fdatasync",
-		"seg.pread", "seg.open",
+		"seg.pwrite", "seg.put",    "seg.fallocate", "seg.head",
+		"seg.create", "seg.footer", "seg.next",      "seg.fdatasync",
+		"seg.pread",  "seg.open",
 	};
 	static const char *const whats[] = { "EIO", "ENOSPC", "short" };
 	unsigned answered[60], rounds = 0;
@@ -784,7 +786,7 @@ static void test_every_kill(void **state)
 {
 	static const char *const points[] = { "seg.pwrite", "seg.put",
 					      "seg.footer", "seg.create",
-					      "seg.head", "seg.fallocate" };
+					      "seg.head",   "seg.fallocate" };
 	unsigned kills = 0;
 
 	df_log_set_level(DF_LOG_ERROR - 1);
@@ -848,14 +850,21 @@ static void test_every_kill(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_journal_survives), T(test_journal_after_kill),
-		T(test_torn_end),	  T(test_bit_flips),
-		T(test_missing_segment),  T(test_newer_format),
-		T(test_data),		  T(test_pieces),
-		T(test_limit_and_evict),  T(test_journal_floor),
-		T(test_numbers),	  T(test_threads),
+		T(test_journal_survives),
+		T(test_journal_after_kill),
+		T(test_torn_end),
+		T(test_bit_flips),
+		T(test_missing_segment),
+		T(test_newer_format),
+		T(test_data),
+		T(test_pieces),
+		T(test_limit_and_evict),
+		T(test_journal_floor),
+		T(test_numbers),
+		T(test_threads),
 #ifdef DF_FAULT
-		T(test_every_fault),	  T(test_every_kill),
+		T(test_every_fault),
+		T(test_every_kill),
 #endif
 	};
 
