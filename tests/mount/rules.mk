@@ -1,12 +1,19 @@
 # Tests on real mounts; a script each, see tests/mount/harness.py.
+# LONG=1: more files and bytes in test_bounded.py.
 MOUNT_TESTS := $(sort $(wildcard tests/mount/test_*.py))
-.PHONY: check-mount check-mount-plain check-mount-pass
+MOUNT_RUN    = DF_BUILD=$(abspath $(O)) DF_LONG=$(LONG) tests/mount/run.py
+.PHONY: check-mount check-mount-plain check-mount-pass check-mount-sanitize
 
 check-mount: all bench-progs     ## tests on real mounts (needs /dev/fuse)
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py $(MOUNT_TESTS)
+	$(Q)$(MOUNT_RUN) $(MOUNT_TESTS)
 
 check-mount-plain:               ## the same on a plain directory: is the test right
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py --target plain $(MOUNT_TESTS)
+	$(Q)$(MOUNT_RUN) --target plain $(MOUNT_TESTS)
 
 check-mount-pass: bench-progs    ## the same on a plain passthrough: can FUSE do it
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py --target pass $(MOUNT_TESTS)
+	$(Q)$(MOUNT_RUN) --target pass $(MOUNT_TESTS)
+
+# Any report fails the test in whose mount it happened (harness.py).
+check-mount-sanitize:            ## mount tests under address+undefined and thread sanitizers
+	$(Q)$(MAKE) SANITIZE=address,undefined O=$(O)-asan check-mount
+	$(Q)$(MAKE) SANITIZE=thread O=$(O)-tsan check-mount

@@ -1,16 +1,24 @@
 # POSIX tests: a script for each group of promises, random tests, pjdfstest.
+# LONG=1: three seeds of 3,000 operations instead of one of 1,500.
 POSIX_TESTS := $(sort $(wildcard tests/posix/test_*.py))
-.PHONY: check-posix check-posix-plain check-posix-pass
+POSIX_RUN    = DF_BUILD=$(abspath $(O)) $(if $(LONG),,DF_SEEDS=1 DF_OPS=1500) \
+	       tests/mount/run.py
+.PHONY: check-posix check-posix-plain check-posix-pass check-posix-sanitize
 
 $(O)/tests/posix/fsx: $(O)/tests/posix/fsx.o
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@
 
-check-posix: all bench-progs $(O)/tests/posix/fsx ## POSIX tests (PJDFSTEST_DIR=DIR adds pjdfstest)
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py $(POSIX_TESTS)
+check-posix: all bench-progs $(O)/tests/posix/fsx ## POSIX tests (PJDFSTEST_DIR=DIR adds pjdfstest, LONG=1 more seeds)
+	$(Q)$(POSIX_RUN) $(POSIX_TESTS)
 
 check-posix-plain: $(O)/tests/posix/fsx ## the same on a plain directory
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py --target plain $(POSIX_TESTS)
+	$(Q)$(POSIX_RUN) --target plain $(POSIX_TESTS)
 
 check-posix-pass: bench-progs $(O)/tests/posix/fsx ## the same on a plain passthrough
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py --target pass $(POSIX_TESTS)
+	$(Q)$(POSIX_RUN) --target pass $(POSIX_TESTS)
+
+# Any report fails the test in whose mount it happened (harness.py).
+check-posix-sanitize:            ## POSIX tests under address+undefined and thread sanitizers
+	$(Q)$(MAKE) SANITIZE=address,undefined O=$(O)-asan check-posix
+	$(Q)$(MAKE) SANITIZE=thread O=$(O)-tsan check-posix

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Promises 8 and 9: nothing hangs, and nothing grows without end.
+
+DF_LONG=1: 100,000 files instead of 20,000, and more bytes through the cache.
+"""
+import errno
+import os
+import random
+import signal
+import subprocess
+import time
+
+import harness
+
+LONG = bool(os.environ.get("DF_LONG"))
+MIB = 1 << 20
+NOISE = r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server"
+
+
+def disk_used(path):
+    total = 0
+    for top, _, files in os.walk(path):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(top, name)).st_blocks * 512
+            except FileNotFoundError:
+                pass            # evicted while we look
+    return total
+
+
+def rss(pid):
+    with open(f"/proc/{pid}/status") as f:
+        for line in f:
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError(f"process {pid} is gone")
+
+
+def block(i):
+    """A MiB that does not compress and is known without keeping it."""
+    return random.Random(i).randbytes(MIB)
+
+
+def test_cache_smaller_than_the_data(box):
+    """A slow uplink slows the writer down; the cache keeps its limit."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    link = harness.Link(box, server, 0.005, mbit=400)
+    box.links.append(link)
+    m = box.mount(home=link.home("slow"), server=server,
+                  options={"cache_size": "16M"})
+    count = 256 if LONG else 64
+    most = 0
+    for i in range(count):
+        with open(f"{m.path}/f{i % 8}", "ab") as f:
+            f.write(block(i))
+        most = max(most, disk_used(m.cache))
+    m.flush(300)
+    assert most <= 24 * MIB, f"the cache had {most >> 20} MiB on disk"
+    assert m.status()["dirty_bytes"] == 0, m.status()
+    for k in range(8):
+        with open(f"{m.path}/f{k}", "rb") as f:
+            for i in range(k, count, 8):
+                assert f.read(MIB) == block(i), f"file {k}, block {i}"
+            assert f.read() == b""
+
+
+def fill(path):
+    """Write MiBs until there is no room; how many were taken."""
+    for i in range(64):
+        fd = os.open(f"{path}/full{i}", os.O_CREAT | os.O_WRONLY)
+        try:
+            data, at = block(i), 0
+            while at < MIB:
+                at += os.write(fd, data[at:])
+        except OSError as e:
+            assert e.errno == errno.ENOSPC, e
+            return i
+        finally:
+            os.close(fd)
+    raise AssertionError("64 MiB went into a cache of 16 without a server")
+
+
+def test_offline_until_full(box):
+    """Without a server: ENOSPC at the limit; removing works; nothing lost."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    m = box.mount(server=server, options={"cache_size": "16M"})
+    m.allowed.append(NOISE)
+    with open(m.path + "/first", "wb") as f:
+        f.write(b"first" * 1000)
+    m.flush()
+    port = server.port
+    server.stop()
+    start = time.monotonic()
+    taken = fill(m.path)
+    assert 8 <= taken <= 20, f"{taken} MiB fit into a cache of 16 MiB"
+    assert time.monotonic() - start < 30, "a full cache was noticed late"
+    assert any("reach" in e or "full" in e for e in m.status()["errors"]), \
+        m.status()["errors"]
+    os.truncate(f"{m.path}/full0", 100)
+    os.unlink(f"{m.path}/full1")
+    os.rename(f"{m.path}/full2", f"{m.path}/renamed")
+    with open(m.path + "/first", "rb") as f:
+        assert f.read() == b"first" * 1000
+    server.start(port)
+    m.flush()
+    with open(m.path + "/after", "wb") as f:
+        f.write(block(99))
+    m.remount(empty_cache=True)
+    with open(m.path + "/full0", "rb") as f:
+        assert f.read() == block(0)[:100]
+    assert not os.path.exists(m.path + "/full1")
+    for i, name in [(2, "renamed"), (99, "after")] + \
+            [(i, f"full{i}") for i in range(3, taken)]:
+        with open(f"{m.path}/{name}", "rb") as f:
+            assert f.read() == block(i), name
+
+
+def test_blocked_read_is_interrupted(box):
+    """A read that waits for a dead network ends with the signal."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    link = harness.Link(box, server, 0.001)
+    box.links.append(link)
+    m = box.mount(home=link.home("far"), server=server)
+    m.allowed.append(NOISE)
+    with open(m.path + "/f", "wb") as f:
+        f.write(block(1))
+    m.remount(empty_cache=True)
+    os.stat(m.path + "/f")
+    link.set_rtt(30)
+    p = subprocess.Popen(["cat", m.path + "/f"], stdout=subprocess.PIPE)
+    try:
+        time.sleep(1)
+        assert p.poll() is None, "the read did not have to wait"
+        start = time.monotonic()
+        assert os.listdir(m.path) == ["f"], "others wait as well"
+        p.send_signal(signal.SIGINT)
+        p.wait(5)
+        assert time.monotonic() - start < 5
+    finally:
+        p.kill()
+        p.stdout.close()
+        p.wait()
+        link.set_rtt(0.001)
+
+
+def test_memory(box):
+    harness.need(box.target == "deeplake", "needs a table")
+    harness.need("san" not in harness.BUILD, "sanitizers take memory")
+    m = box.mount()
+    count = 100000 if LONG else 20000
+    for i in range(count):
+        if i % 1000 == 0:
+            os.mkdir(f"{m.path}/d{i // 1000}")
+        fd = os.open(f"{m.path}/d{i // 1000}/file-{i}",
+                     os.O_CREAT | os.O_WRONLY)
+        os.write(fd, b"%d" % i)
+        os.close(fd)
+    m.flush()
+    for top, _, files in os.walk(m.path):
+        for name in files:
+            os.lstat(os.path.join(top, name))
+    used = rss(m.pid)
+    print(f"  {count} files: {used >> 20} MiB resident")
+    assert used < 64 * MIB, f"{used >> 20} MiB for {count} files"
+    fds = len(os.listdir(f"/proc/{m.pid}/fd"))
+    assert fds < 256, f"{fds} descriptors"
+
+
+if __name__ == "__main__":
+    harness.main(globals())
