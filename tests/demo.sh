@@ -80,7 +80,11 @@ clean_up() {
 		echo "demo: something is still mounted under $work" >&2
 		status=1
 	else
-		rm -rf "$work"
+		# a daemon that was told to end may write its last line yet
+		for _ in 1 2 3 4 5; do
+			rm -rf "$work" 2>/dev/null && break
+			sleep 1
+		done
 	fi
 	exit "$status"
 }

@@ -148,13 +148,19 @@ static int detach_live(const struct df_detach *d, struct df_live *l)
 		if (flushed && !d->anyhow)
 			return flushed;
 	}
-	bool wait = !plain && last && l->connected &&
+	/* who has waited in vain for the flush is not kept waiting again */
+	bool wait = !plain && !flushed && last && l->connected &&
 		    df_call_send(&l->call, json_pack("{s:s}", "cmd", "wait")) ==
 			    0;
 	if (take_away(d, l))
 		return DF_EXIT_FAILED;
 	if (d->verbose)
 		df_log_info("%s: unmounted", l->m->path);
+	if (flushed)
+		df_log_error("%s: unmounted, but not everything is in the "
+			     "table; the daemon goes on trying for a while, "
+			     "and the next mount sends what is left",
+			     l->m->path);
 	return wait ? wait_for_daemon(l) : flushed;
 }
 

@@ -1,6 +1,7 @@
 .PHONY: check-cli
-check-cli: $(O)/deeplake         ## the commands: arguments, help, messages, man pages
+check-cli: all                   ## the commands, with and without a server; help and man pages
 	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_cli.py
+	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_live.py
 
 # The main job on real input, for a stranger: needs apt and /dev/fuse.
 .PHONY: demo
