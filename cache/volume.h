@@ -192,7 +192,8 @@ struct df_read {
 	void *pins;         /* private: what keeps src alive */
 };
 /* Parks when bytes must come from the server.  done(arg, err, r): err 0 and
- * r filled, or err < 0 and r NULL.  After use df_vol_read_done() always. */
+ * r filled, or err < 0 and r NULL; r itself ends with the call, what it holds
+ * does not (copy it to keep it).  After use df_vol_read_done() always. */
 typedef void df_read_fn(void *arg, int err, struct df_read *r);
 int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 		struct df_read *r, df_read_fn *done, void *arg);

@@ -75,7 +75,7 @@ void ent_set_xattr(struct ent *e, const char *value)
 /* ---- reading */
 struct late {
 	int err;
-	struct df_read *r;
+	struct df_read r; /* a copy: the volume's is gone after the call */
 	bool ran;
 };
 
@@ -84,7 +84,8 @@ static void read_late(void *arg, int err, struct df_read *r)
 	struct late *l = arg;
 
 	l->err = err;
-	l->r = r;
+	if (r)
+		l->r = *r;
 	l->ran = true;
 }
 
@@ -114,7 +115,7 @@ int read_bytes(struct df_vol *v, df_nid nid, uint64_t off, void *buf,
 		if (!late.ran) /* without threads nobody would ever answer */
 			return -EDEADLK;
 		err = late.err;
-		r = late.r;
+		here = late.r;
 	}
 	if (err)
 		return err;
