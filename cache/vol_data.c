@@ -20,6 +20,7 @@
 #define HINT_EVERY (UINT64_C(1) << 20)
 #define PIECE_JOIN_NS (50 * DF_NS_PER_MS) /* a fork takes longer: see below */
 #define COPY_EXTENTS 2048
+#define STALL_MS 20000 /* a full cache and nothing sent: ENOSPC */
 
 /* ---- where the bytes are */
 struct gather {
@@ -559,6 +560,8 @@ int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 		*w = (struct df_waiter){ .done = done,
 					 .arg = arg,
 					 .parked = p };
+		w->cut = v->bytes_sent;
+		w->deadline_ns = df_deadline_ms(STALL_MS);
 		for (at = &v->space_waiters; *at; at = &(*at)->next)
 			;
 		*at = w;
@@ -572,6 +575,17 @@ int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 	return err;
 }
 
+/* Has nothing been sent for as long as a writer waits?  Then the network is as
+ * good as gone, whatever the requests under way still hope for. */
+static bool stalled(struct df_vol *v, struct df_waiter *w)
+{
+	if (w->cut == v->bytes_sent)
+		return df_clock_mono_ns() > w->deadline_ns;
+	w->cut = v->bytes_sent;
+	w->deadline_ns = df_deadline_ms(STALL_MS);
+	return false;
+}
+
 /* Bytes have become remote: let waiting writers try again, in their order. */
 void df_data_retry_writes(struct df_vol *v, int fail)
 {
@@ -580,7 +594,8 @@ void df_data_retry_writes(struct df_vol *v, int fail)
 		struct df_waiter *w = v->space_waiters;
 		if (w)
 			v->space_waiters = w->next;
-		bool again = w && space_will_come(v) && !fail;
+		bool again = w && space_will_come(v) && !fail &&
+			     !stalled(v, w);
 		df_unlock(&v->lock);
 		if (!w)
 			return;
