@@ -518,7 +518,8 @@ static bool plain_vv(const struct df_ver *v)
 	return v->vv.n == 1 && df_stamp_eq(v->vv.v[0], v->dot);
 }
 
-void df_code_ver(struct df_coder *c, struct df_buf *b, const struct df_ver *v)
+/* Which of the optional parts follow. */
+static uint8_t ver_shape(const struct df_coder *c, const struct df_ver *v)
 {
 	bool pieces = v->n_pieces || v->pvv.n || v->n_pid;
 	bool root_sum = !(v->flags & DF_VER_SUM) || pieces ||
@@ -526,37 +527,42 @@ void df_code_ver(struct df_coder *c, struct df_buf *b, const struct df_ver *v)
 	bool pages = c->local ? (v->flags & DF_VER_UNLOADED) || v->n_pages
 			      : v->n_pages > 0;
 
-	df_buf_put_u8(
-		b,
-		(uint8_t)((plain_vv(v) ? VER_PLAIN_VV : 0) |
-			  (df_stamp_eq(v->root, v->dot) ? VER_ROOT_DOT : 0) |
-			  (v->flags & DF_VER_SUM ? VER_HAS_SUM : 0) |
-			  (pieces ? VER_PIECES : 0) | (pages ? VER_PAGES : 0) |
-			  (v->moved ? VER_MOVED : 0) |
-			  (c->local ? VER_LOCAL : 0) |
-			  (root_sum ? VER_ROOT_SUM : 0)));
+	return (uint8_t)((plain_vv(v) ? VER_PLAIN_VV : 0) |
+			 (df_stamp_eq(v->root, v->dot) ? VER_ROOT_DOT : 0) |
+			 (v->flags & DF_VER_SUM ? VER_HAS_SUM : 0) |
+			 (pieces ? VER_PIECES : 0) | (pages ? VER_PAGES : 0) |
+			 (v->moved ? VER_MOVED : 0) |
+			 (c->local ? VER_LOCAL : 0) |
+			 (root_sum ? VER_ROOT_SUM : 0));
+}
+
+void df_code_ver(struct df_coder *c, struct df_buf *b, const struct df_ver *v)
+{
+	uint8_t shape = ver_shape(c, v);
+
+	df_buf_put_u8(b, shape);
 	df_put_stamp(c, b, v->dot);
-	if (!plain_vv(v))
+	if (!(shape & VER_PLAIN_VV))
 		df_code_vv(c, b, &v->vv);
-	if (!df_stamp_eq(v->root, v->dot))
+	if (!(shape & VER_ROOT_DOT))
 		df_put_stamp(c, b, v->root);
 	df_buf_put_var(b, v->size);
 	df_put_ns(c, b, v->mtime_ns);
-	if (v->flags & DF_VER_SUM)
+	if (shape & VER_HAS_SUM)
 		df_buf_put(b, v->sum, sizeof(v->sum));
-	if (root_sum)
+	if (shape & VER_ROOT_SUM)
 		df_buf_put(b, v->root_sum.b, DF_ID_LEN);
-	if (v->moved)
+	if (shape & VER_MOVED)
 		df_buf_put_var(b, v->moved);
-	if (c->local) {
+	if (shape & VER_LOCAL) {
 		df_buf_put_var(b, v->flags);
 		df_buf_put_var(b, v->own_base);
 	}
-	if (pieces)
+	if (shape & VER_PIECES)
 		code_pieces(c, b, v);
-	if (pages)
+	if (shape & VER_PAGES)
 		code_pages(c, b, v);
-	if (!pages || c->local)
+	if (!(shape & VER_PAGES) || c->local)
 		code_exts(c, b, &v->ext);
 }
 

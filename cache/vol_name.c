@@ -452,7 +452,7 @@ struct rename_args {
 	unsigned flags;
 };
 
-static int rename_check(struct df_vol *v, const struct rename_args *r)
+static int rename_flags_ok(const struct rename_args *r)
 {
 	bool exchange = r->flags & RENAME_EXCHANGE;
 
@@ -461,8 +461,16 @@ static int rename_check(struct df_vol *v, const struct rename_args *r)
 		return -EINVAL;
 	if (r->there && (r->flags & RENAME_NOREPLACE))
 		return -EEXIST;
-	if (!r->there && exchange)
-		return -ENOENT;
+	return !r->there && exchange ? -ENOENT : 0;
+}
+
+static int rename_check(struct df_vol *v, const struct rename_args *r)
+{
+	bool exchange = r->flags & RENAME_EXCHANGE;
+	int err = rename_flags_ok(r);
+
+	if (err)
+		return err;
 	if (df_obj_is_dir(r->o) && df_tree_below(v, r->new_dir->nid, r->o->nid))
 		return -EINVAL;
 	if (exchange && df_obj_is_dir(r->there) &&
