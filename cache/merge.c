@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cache/cut.h"
+#include "cache/view.h"
 
 #define SLICE 256 /* objects for which the lock is held in one go */
 
@@ -186,6 +187,7 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 		df_vol_push_name(v, parent, name);
 	}
 	tell_names(v, delta);
+	df_view_merged(v->view, o, delta);
 	df_vol_push_inval(v, content ? DF_INVAL_DATA : DF_INVAL_ATTR,
 			  df_vol_nid(v, o), 0, NULL);
 	v->merging = false;

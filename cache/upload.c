@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cache/journal.h"
+#include "cache/view.h"
 #include "cache/merge.h"
 
 #define ROW_TIMEOUT_MS 60000
@@ -164,6 +165,7 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 		}
 		df_unlock(&v->lock);
 	}
+	df_view_note(v->view, c);
 	return 0;
 }
 

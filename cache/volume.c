@@ -17,6 +17,7 @@
 #include "cache/poll.h"
 #include "cache/step.h"
 #include "cache/upload.h"
+#include "cache/view.h"
 #include "cache/vol_data.h"
 #include "cache/worker.h"
 
@@ -257,6 +258,8 @@ static int open_volume(const struct df_vol_conf *conf,
 		v->fetch = df_fetch_new(v->remote, v->segs, 0);
 		v->sender = df_sender_new(v, 0);
 	}
+	if (!err)
+		v->view = df_view_new(v);
 	if (!err && timeout_ms >= 0)
 		err = first_sync(v, timeout_ms);
 	if (!err)
@@ -329,6 +332,8 @@ int df_vol_stop(struct df_vol *v, int64_t timeout_ms)
 		;
 	bool remote = all_remote(v);
 	df_unlock(&v->lock);
+	if (remote)
+		df_view_drain(v->view, until);
 	if (v->started)
 		df_workers_stop(v);
 	df_fetch_stop(v->fetch);
@@ -340,6 +345,7 @@ int df_vol_stop(struct df_vol *v, int64_t timeout_ms)
 
 void df_vol_free(struct df_vol *v)
 {
+	df_view_free(v->view);
 	if (v->fetch) {
 		df_fetch_stop(v->fetch);
 		df_fetch_free(v->fetch);

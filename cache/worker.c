@@ -11,6 +11,7 @@
 #include "cache/journal.h"
 #include "cache/poll.h"
 #include "cache/upload.h"
+#include "cache/view.h"
 #include "cache/vol_data.h"
 
 #define FOLD_EVERY_MS 250
@@ -339,7 +340,7 @@ int df_workers_start(struct df_vol *v)
 	    pthread_create(&v->th_fold, NULL, fold_main, v) ||
 	    pthread_create(&v->th_sync, NULL, sync_main, v))
 		return df_fail(-EAGAIN, "start the volume's threads");
-	return 0;
+	return df_view_start(v->view);
 }
 
 void df_workers_stop(struct df_vol *v)
@@ -354,6 +355,7 @@ void df_workers_stop(struct df_vol *v)
 	df_cond_broadcast(&v->inval_cond);
 	df_unlock(&v->lock);
 	v->remote->ops->stop(v->remote);
+	df_view_stop(v->view);
 	pthread_join(v->th_upload, NULL);
 	pthread_join(v->th_poll, NULL);
 	pthread_join(v->th_fold, NULL);
