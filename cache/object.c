@@ -410,8 +410,15 @@ static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 				mine->root_sum = s->root_sum;
 				mine->flags &= ~(uint32_t)DF_VER_OPEN;
 			}
-			if (!df_stamp_eq(mine->dot, s->dot))
+			if (!df_stamp_eq(mine->dot, s->dot)) {
+				/* What came since stands on the noted one,
+				 * under whatever id it will be sent. */
+				if (s->dot.node == mine->dot.node &&
+				    df_vv_covers(&mine->vv, s->dot))
+					mine->own_base = DF_MAX(mine->own_base,
+								s->dot.time);
 				continue;
+			}
 			same = true;
 			df_extmap_learn(&mine->ext, &s->ext, false, segs);
 			mine->flags |= s->flags & DF_VER_SUM;
