@@ -138,10 +138,10 @@ def raise_it(e):
     raise e
 
 
-def differences(want, got):
+def differences(want, got, most=6):
     return [f"{p}: {want.get(p)} | {got.get(p)}"
             for p in sorted(want.keys() | got.keys())
-            if want.get(p) != got.get(p)][:6]
+            if want.get(p) != got.get(p)][:most]
 
 
 class Worker(threading.Thread):
@@ -342,21 +342,53 @@ class Worker(threading.Thread):
         low = n if kept else min(self.floor, n)
         at = [k for k in range(low, len(states)) if states[k] == is_]
         if not at:
-            raise AssertionError(self.explain(picture, states, is_, low))
+            part = None if kept else self.within(picture, low)
+            if part is None:
+                raise AssertionError(self.explain(picture, states, is_, low))
+            k, op = part
+            self.rewind(k)
+            self.model.apply(op)
+            self.base.apply(op)
+            self.digests = [digest(self.model.picture())]
+            return max(0, n - k)
         self.rewind(at[-1])
         return max(0, n - at[-1])
 
     def attempts(self, op):
         """What may be there of a call that was never answered.  The kernel may
         make several requests of one write, ending at pages of the file."""
-        if not op:
-            return []
+        return self.attempts_on(self.model, op) if op else []
+
+    @staticmethod
+    def attempts_on(model, op):
         if op[0] not in ("write", "append"):
             return [op]
-        at = op[2] if op[0] == "write" else \
-            len(self.model.at[op[1]].data)
+        at = op[2] if op[0] == "write" else len(model.at[op[1]].data)
         cuts = range(4096 - at % 4096, len(op[-1]), 4096)
         return [op[:-1] + (op[-1][:n],) for n in cuts] + [op]
+
+    def within(self, picture, low):
+        """(k, part of operation k): between two requests of one write."""
+        model, is_ = self.base.copy(), digest(picture)
+        for k, op in enumerate(self.ops):
+            for part in self.attempts_on(model, op) if k >= low else []:
+                trial = model.copy()
+                trial.apply(part)
+                if digest(trial.picture()) == is_:
+                    return k, part
+            model.apply(op)
+        return None
+
+    def nearest(self, picture):
+        """The moment that differs least, and how."""
+        model, best = self.base.copy(), (-1, None)
+        for k in range(len(self.ops) + 1):
+            diff = differences(model.picture(), picture, 1 << 30)
+            if best[1] is None or len(diff) <= len(best[1]):
+                best = (k, diff)
+            if k < len(self.ops):
+                model.apply(self.ops[k])
+        return best[0], best[1][:6]
 
     def explain(self, picture, states, is_, low):
         early = [k for k in range(low) if states[k] == is_]
@@ -365,8 +397,9 @@ class Worker(threading.Thread):
             why = (f"is at operation {early[-1]}, {low} were "
                    f"promised of {len(self.ops)}")
         else:
-            why = "is at no moment of its history: " + "; ".join(
-                differences(self.model.picture(), picture))
+            k, near = self.nearest(picture)
+            why = (f"is at no moment of its history; nearest is {k} of "
+                   f"{len(self.ops)} (promised {low}): " + "; ".join(near))
         return (f"{self.top} {why}; last operations: "
                 + "; ".join(repr(op)[:120] for op in last))
 

@@ -145,7 +145,11 @@ class Rig:
         else:
             own = self.load(LOAD_S, True)
         self.stats["fired"] += bool(plan and own)
-        self.check(kept)
+        try:
+            self.check(kept)
+        except AssertionError as e:
+            raise AssertionError(f"after {plan or 'a random kill'}, disk "
+                                 f"{'kept' if kept else 'gone'}: {e}") from e
         return own
 
     def report(self):
