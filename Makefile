@@ -91,13 +91,13 @@ $(O)/tests/unit/test_cache_%: $(O)/tests/unit/test_cache_%.o $(call obj,$(CACHE_
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -lcmocka -o $@
 
-# What CI runs.  tests/run.py sums the suites' closing lines.
-CHECKS ?= lint check-unit check-cli check-mount check-posix check-table \
+# What CI runs (SUITES=).  tests/run.py sums the suites' closing lines.
+SUITES ?= lint check-unit check-cli check-mount check-posix check-table \
           check-e2b check-backend check-faultproxy check-points check-fuzz \
           check-crash check-sim bench-quick
 .PHONY: check-deps
 check: check-deps                ## every test that can run here
-	$(Q)tests/run.py -O $(O) $(CHECKS)
+	$(Q)tests/run.py -O $(O) $(SUITES)
 check-deps:                      ## install what is missing, build
 	$(Q)tests/deps.sh
 	$(Q)$(MAKE) --no-print-directory all

@@ -91,7 +91,7 @@ struct df_vol {
 	struct df_segs *segs; /* has locks of its own */
 	struct df_fold *fold; /* lock */
 	struct df_fetch *fetch;
-	struct df_view *view;     /* NULL: none is kept; view.h */
+	struct df_view *view; /* NULL: none is kept; view.h */
 
 	/* --- identity and clock; all below: lock, if not said otherwise */
 	uint64_t node;

@@ -594,8 +594,7 @@ void df_data_retry_writes(struct df_vol *v, int fail)
 		struct df_waiter *w = v->space_waiters;
 		if (w)
 			v->space_waiters = w->next;
-		bool again = w && space_will_come(v) && !fail &&
-			     !stalled(v, w);
+		bool again = w && space_will_come(v) && !fail && !stalled(v, w);
 		df_unlock(&v->lock);
 		if (!w)
 			return;

@@ -9,17 +9,11 @@
  * data request of a file opens it, READDIRPLUS looks each entry up), OPEN,
  * OPENDIR, FLUSH and RELEASE declined, long timeouts, no xattrs unless asked.
  *
- * Every inode holds one O_PATH descriptor (a file made here: its O_RDWR one);
- * a second one is opened at the first read or write and kept while the limit
- * of descriptors allows.  The node id is
- * the address of the inode; the table by (device, inode) finds it again.
- *
- * New objects are made as the caller: the thread takes its fsuid and fsgid
- * and keeps the capabilities, which costs nothing while the caller stays the
- * same.  Permissions are the kernel's work (default_permissions).
- *
- * Threads: libfuse's pool.  The table has a lock, each inode has one for its
- * directory position.
+ * Every inode holds one O_PATH descriptor (a file made here: its O_RDWR one); a
+ * second one is opened at the first read or write and kept while the limit of
+ * descriptors allows.  The node id is the inode's address.  New objects are
+ * made as the caller (fsuid, fsgid); permissions are the kernel's work.
+ * Threads: libfuse's pool; locks: the table's, each inode's directory position.
  */
 #include <dirent.h>
 #include <errno.h>
