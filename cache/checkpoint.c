@@ -9,6 +9,7 @@
 #include "cache/checkpoint_bulk.h"
 #include "cache/checkpoint_io.h"
 #include "cache/merge.h"
+#include "cache/poll.h"
 
 #define ROWS_DUE 2000
 #define BYTES_DUE (UINT64_C(16) << 20)
@@ -245,7 +246,7 @@ int df_checkpoint_cold(struct df_vol *v)
 	struct df_idepoch_list log = { 0 };
 	struct df_id ids[COLD_PAGE];
 	uint64_t before = v->epoch;
-	int err = ops->rows_list(v->remote, LIST_TIMEOUT_MS, &log, NULL);
+	int err = ops->rows_list(v->remote, df_poll_timeout_ms(v), &log, NULL);
 
 	if (!err && log.n)
 		qsort(log.v, log.n, sizeof(*log.v), epoch_cmp);

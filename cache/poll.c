@@ -23,7 +23,7 @@ struct df_waiting {
 };
 
 /* A mount waits for a dead server no longer than its user allowed. */
-static int64_t poll_timeout_ms(const struct df_vol *v)
+int64_t df_poll_timeout_ms(const struct df_vol *v)
 {
 	int64_t left = (v->open_until_ns - df_deadline_ms(0)) / DF_NS_PER_MS;
 
@@ -344,7 +344,7 @@ static int poll_pages(struct df_vol *v)
 		struct df_rows rows = { 0 };
 		int64_t date = 0;
 		err = ops->rows_after(v->remote, after, PAGE_ROWS,
-				      poll_timeout_ms(v), &rows, &date);
+				      df_poll_timeout_ms(v), &rows, &date);
 		if (!err) {
 			note_date(v, date);
 			after = DF_MAX(after, rows.last_sent);
@@ -393,8 +393,8 @@ static int poll_list(struct df_vol *v)
 	struct df_id *ids;
 	size_t n = 0;
 	int64_t date = 0;
-	int err = v->remote->ops->rows_list(v->remote, poll_timeout_ms(v), &all,
-					    &date);
+	int err = v->remote->ops->rows_list(v->remote, df_poll_timeout_ms(v),
+					    &all, &date);
 
 	if (err)
 		return err;
@@ -412,7 +412,7 @@ static int poll_list(struct df_vol *v)
 		struct df_rows rows = { 0 };
 		err = v->remote->ops->rows_get(v->remote, ids + i,
 					       DF_MIN(n - i, (size_t)PAGE_ROWS),
-					       poll_timeout_ms(v), &rows);
+					       df_poll_timeout_ms(v), &rows);
 		if (!err)
 			err = take_rows(v, &rows);
 		df_rows_release(&rows);
