@@ -28,10 +28,19 @@ if [ "$what" = list ]; then
 	exit 0
 fi
 
+# A program may be here by other ways than its package (npm comes with Node.js).
+is_here() {
+	case $1 in
+	npm) command -v npm >/dev/null && return 0 ;;
+	nginx-light) [ -x /usr/sbin/nginx ] && return 0 ;;
+	esac
+	state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)
+	[ "$state" = installed ]
+}
+
 missing=
 for p in $wanted; do
-	state=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)
-	[ "$state" = installed ] || missing="$missing $p"
+	is_here "$p" || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0
 echo "installing:$missing"
