@@ -3,6 +3,43 @@
 
 #include "cache/vol_data.h"
 
+struct wait {
+	struct df_lock lock;
+	struct df_cond cond;
+	bool ended;
+	int err;
+};
+
+static void wait_done(void *arg, int err)
+{
+	struct wait *w = arg;
+
+	df_lock(&w->lock);
+	w->ended = true;
+	w->err = err;
+	df_cond_signal(&w->cond);
+	df_unlock(&w->lock);
+}
+
+int df_data_fetch_wait(struct df_vol *v, const struct df_piece *p, size_t n)
+{
+	struct wait w = { 0 };
+
+	df_lock_init(&w.lock);
+	df_cond_init(&w.cond);
+	int err = df_fetch_get(v->fetch, p, n, v->conf.read_timeout_ms,
+			       wait_done, &w);
+	df_lock(&w.lock);
+	while (!err && !w.ended)
+		df_cond_wait(&w.cond, &w.lock);
+	df_unlock(&w.lock);
+	if (!err)
+		err = w.err;
+	df_cond_release(&w.cond);
+	df_lock_release(&w.lock);
+	return err;
+}
+
 static int load_page(struct df_vol *v, struct df_ver *h,
 		     const struct df_page *g)
 {

@@ -6,51 +6,15 @@
 
 #include "cache/cut.h"
 #include "cache/view.h"
+#include "cache/vol_data.h"
 
 #define SLICE 256 /* objects for which the lock is held in one go */
 
 /* ---- bringing registers here */
-struct wait {
-	struct df_lock lock;
-	struct df_cond cond;
-	bool ended;
-	int err;
-};
-
-static void wait_done(void *arg, int err)
-{
-	struct wait *w = arg;
-
-	df_lock(&w->lock);
-	w->ended = true;
-	w->err = err;
-	df_cond_signal(&w->cond);
-	df_unlock(&w->lock);
-}
-
-static int fetch_pieces(struct df_vol *v, const struct df_piece *p, size_t n)
-{
-	struct wait w = { 0 };
-
-	df_lock_init(&w.lock);
-	df_cond_init(&w.cond);
-	int err = df_fetch_get(v->fetch, p, n, v->conf.read_timeout_ms,
-			       wait_done, &w);
-	df_lock(&w.lock);
-	while (!err && !w.ended)
-		df_cond_wait(&w.cond, &w.lock);
-	df_unlock(&w.lock);
-	if (!err)
-		err = w.err;
-	df_cond_release(&w.cond);
-	df_lock_release(&w.lock);
-	return err;
-}
-
 static int read_pieces(struct df_vol *v, const struct df_body *body,
 		       struct df_buf *regs)
 {
-	int err = fetch_pieces(v, body->pieces, body->n_pieces);
+	int err = df_data_fetch_wait(v, body->pieces, body->n_pieces);
 
 	for (size_t i = 0; i < body->n_pieces && !err; i++) {
 		const struct df_piece *p = &body->pieces[i];

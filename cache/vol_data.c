@@ -307,43 +307,6 @@ int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 }
 
 /* ---- waiting for pages, for operations that need the whole map */
-struct load_wait {
-	struct df_lock lock;
-	struct df_cond cond;
-	bool ended;
-	int err;
-};
-
-static void load_done(void *arg, int err)
-{
-	struct load_wait *w = arg;
-
-	df_lock(&w->lock);
-	w->ended = true;
-	w->err = err;
-	df_cond_signal(&w->cond);
-	df_unlock(&w->lock);
-}
-
-static int wait_for(struct df_vol *v, struct gather *g)
-{
-	struct load_wait w = { 0 };
-
-	df_lock_init(&w.lock);
-	df_cond_init(&w.cond);
-	int err = df_fetch_get(v->fetch, g->missing, g->n_missing,
-			       v->conf.read_timeout_ms, load_done, &w);
-	df_lock(&w.lock);
-	while (!err && !w.ended)
-		df_cond_wait(&w.cond, &w.lock);
-	df_unlock(&w.lock);
-	if (!err)
-		err = w.err;
-	df_cond_release(&w.cond);
-	df_lock_release(&w.lock);
-	return err ? read_error(err) : 0;
-}
-
 int df_data_load_wait(struct df_vol *v, df_nid nid)
 {
 	for (int tries = 0; tries < READ_TRIES; tries++) {
@@ -359,10 +322,10 @@ int df_data_load_wait(struct df_vol *v, df_nid nid)
 			free(g.missing);
 			return err;
 		}
-		err = wait_for(v, &g);
+		err = df_data_fetch_wait(v, g.missing, g.n_missing);
 		free(g.missing);
 		if (err)
-			return err;
+			return read_error(err);
 	}
 	return -EIO;
 }

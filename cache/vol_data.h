@@ -8,6 +8,9 @@ struct gather;
 
 /* All pages of an unloaded version count as missing. */
 void df_data_pages(const struct df_ver *h, struct gather *g);
+/* Make pieces local and wait for it (not locked; not on a thread that must not
+ * wait); fetch.h's errors. */
+int df_data_fetch_wait(struct df_vol *v, const struct df_piece *p, size_t n);
 /* Decode h's pages, which are local: 0, -EAGAIN (some are not), -EIO. */
 int df_ver_load(struct df_vol *v, struct df_ver *h);
 /* err 0: space may have come; else all waiting writers fail with it. */
