@@ -71,14 +71,6 @@ int df_runfile_write(dev_t dev, const struct df_runfile *r, char **file)
 	return err;
 }
 
-void df_runfile_remove(char **file)
-{
-	if (*file)
-		unlink(*file);
-	free(*file);
-	*file = NULL;
-}
-
 static int runfile_parse(const char *file, struct df_runfile *out)
 {
 	struct df_buf text;
@@ -106,6 +98,19 @@ static int runfile_parse(const char *file, struct df_runfile *out)
 		return 0;
 	df_runfile_release(out);
 	return -ENOMEM;
+}
+
+void df_runfile_remove(char **file)
+{
+	struct df_runfile r = { 0 };
+
+	/* The device number was free since the unmount, and with it the name:
+	 * the file may be a newer mount's by now. */
+	if (*file && !runfile_parse(*file, &r) && r.pid == getpid())
+		unlink(*file);
+	df_runfile_release(&r);
+	free(*file);
+	*file = NULL;
 }
 
 int df_runfile_read(dev_t dev, uid_t uid, struct df_runfile *out)

@@ -25,7 +25,8 @@ struct df_runfile {
 
 /* Write it; *file is its path, for df_runfile_remove() (caller frees). */
 int df_runfile_write(dev_t dev, const struct df_runfile *r, char **file);
-/* Removes and frees *file; NULL is fine. */
+/* Removes *file, unless it is a newer mount's by now, and frees it; NULL is
+ * fine. */
 void df_runfile_remove(char **file);
 /* -ENOENT: no such mount, or not one of this user. */
 int df_runfile_read(dev_t dev, uid_t uid, struct df_runfile *out);

@@ -211,6 +211,25 @@ class Live(unittest.TestCase):
         self.refused(1, ["already mounted"], DEEPLAKE, "mount", "t", self.p,
                      "-o", self.options())
 
+    def test_device_number_used_again(self):
+        """The end of a daemon leaves the run file of a newer mount alone."""
+        self.init()
+        st = os.stat(self.p)
+        run = (f"/run/deeplake/{os.major(st.st_dev)}:"
+               f"{os.minor(st.st_dev)}")
+        with open(run, encoding="utf-8") as f:
+            newer = json.load(f)
+        newer["pid"] = os.getpid()
+        with open(run, "w", encoding="utf-8") as f:
+            json.dump(newer, f)
+        self.good("umount", self.p)
+        self.assertTrue(os.path.exists(run))
+        os.unlink(run)
+        self.init()
+        self.assertTrue(os.path.exists(run))
+        self.good("umount", self.p)
+        self.assertFalse(os.path.exists(run))
+
     # ---- what survives
 
     def test_dead_daemon(self):

@@ -36,6 +36,7 @@ SUSPICIOUS = re.compile(
     r"(?i)\b(errors?|abort\w*|(seg)?fault(s|ed|ing)?|uninit\w*|"
     r"assert\w*|\w+Sanitizer)\b")
 PR_SET_CHILD_SUBREAPER = 36
+CLONE_NEWNS = 0x20000
 
 
 class Skip(Exception):
@@ -616,6 +617,22 @@ def tree(top, times=True):
     return found
 
 
+def own_namespace():
+    """A mount namespace for this script, as far as it may have one.
+
+    Whoever unshares his namespace while a test runs takes a copy of its mounts
+    with him, and a mount with a copy does not end at umount.  So our mounts
+    stay here, and the copies that we got ourselves are let go.
+    """
+    if os.geteuid() != 0 or ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
+        return
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    for point, kind, _ in reversed(mounts_under("")):
+        if kind in ("fuse.deeplakefs", "fuse.pass"):
+            subprocess.run(["umount", "-i", "-l", point], check=False,
+                           stderr=subprocess.DEVNULL)
+
+
 def main(names):
     """Run the test_* functions of a file; exits."""
     sys.stdout.reconfigure(errors="backslashreplace")
@@ -630,6 +647,7 @@ def main(names):
     if target not in ("deeplake", "pass", "plain"):
         sys.exit(f"--target {target}: give deeplake, pass or plain")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    own_namespace()
     count = {"ok": 0, "FAIL": 0, "skip": 0}
     for name, func in list(names.items()):
         if not name.startswith("test_") or not callable(func) or \
