@@ -93,7 +93,7 @@ $(O)/tests/unit/test_cache_%: $(O)/tests/unit/test_cache_%.o $(call obj,$(CACHE_
 
 # What CI runs (SUITES=).  tests/run.py sums the suites' closing lines.
 SUITES ?= lint check-unit check-cli check-mount check-posix \
-          check-table-lite check-backend check-faultproxy check-points \
+          check-table-lite check-backend check-faultproxy check-points check-kill \
           check-fuzz $(if $(LONG),$(LONG_SUITES))
 # With LONG=1.  check-sim still fails for some random seeds and check-e2b has a
 # test that sometimes does (CHANGELOG.md); the others take long or were never

@@ -15,13 +15,14 @@
 #include "base/err.h"
 
 #define FAULT_KILL (-100000) /* no errno is that large */
+#define FAULT_SET (-100001)
 
 struct fault {
 	char name[48];
 	unsigned at;    /* the call that fails, from 1 */
 	unsigned calls; /* so far */
 	bool all_later;
-	int what; /* -errno, DF_FAULT_SHORT or FAULT_KILL */
+	int what; /* -errno, DF_FAULT_SHORT, FAULT_KILL or FAULT_SET */
 };
 
 static pthread_mutex_t fault_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -50,6 +51,7 @@ static int parse_what(const char *text, int *what)
 		{ "EOPNOTSUPP", -EOPNOTSUPP },
 		{ "short", DF_FAULT_SHORT },
 		{ "kill", FAULT_KILL },
+		{ "set", FAULT_SET },
 	};
 
 	for (size_t i = 0; i < DF_ARRAY_LEN(names); i++) {
@@ -134,7 +136,47 @@ int df_fault_set(const char *plan)
 	return err;
 }
 
-int df_fault(const char *name)
+/* The linker's table of the names that DF_FAULT_POINT took. */
+extern const char *const __start_df_points[] __attribute__((weak));
+extern const char *const __stop_df_points[] __attribute__((weak));
+
+static int name_cmp(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static __attribute__((constructor)) void list_points(void)
+{
+	const char *env = getenv("DF_FAULT");
+	size_t n = (size_t)(__stop_df_points - __start_df_points);
+
+	if (!env || strcmp(env, "list") != 0 || !n)
+		return;
+	const char **names = calloc(n, sizeof(*names));
+	if (!names)
+		_exit(DF_EXIT_USAGE);
+	memcpy(names, __start_df_points, n * sizeof(*names));
+	qsort(names, n, sizeof(*names), name_cmp);
+	for (size_t i = 0; i < n; i++)
+		if (!i || strcmp(names[i - 1], names[i]) != 0)
+			puts(names[i]);
+	fflush(stdout);
+	_exit(0);
+}
+
+uint64_t df_fault_value(const char *name, uint64_t normal)
+{
+	pthread_mutex_lock(&fault_mutex);
+	read_env_locked();
+	for (unsigned i = 0; i < fault_n; i++)
+		if (fault_plan[i].what == FAULT_SET &&
+		    !strcmp(fault_plan[i].name, name))
+			normal = fault_plan[i].at;
+	pthread_mutex_unlock(&fault_mutex);
+	return normal;
+}
+
+int df_fault_at(const char *name)
 {
 	int what = 0;
 
@@ -142,7 +184,7 @@ int df_fault(const char *name)
 	read_env_locked();
 	for (unsigned i = 0; i < fault_n; i++) {
 		struct fault *f = &fault_plan[i];
-		if (strcmp(f->name, name) != 0)
+		if (f->what == FAULT_SET || strcmp(f->name, name) != 0)
 			continue;
 		f->calls++;
 		if (what ||

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/checkpoint_bulk.h"
 #include "cache/checkpoint_io.h"
 #include "cache/merge.h"
@@ -289,17 +290,20 @@ bool df_checkpoint_due(struct df_vol *v)
 	df_fold_set_meta(f, "ck_bytes", bytes);
 	int64_t at_ms = (int64_t)df_fold_meta(f, "ck_at_ms", 0);
 	int64_t due_ms = (int64_t)df_fold_meta(f, "ck_due_ms", 0);
-	bool many = rows > ROWS_DUE || bytes > BYTES_DUE;
+	bool many = rows > df_fault_value("ckpt.rows", ROWS_DUE) ||
+		    bytes > BYTES_DUE;
+	int64_t wait_ms = (int64_t)df_fault_value("ckpt.wait_ms", WAIT_MOST_MS);
 	if (!many || v->conf.read_only || v->remote->read_only || v->stopping ||
 	    v->failsafe ||
-	    (now_ms - at_ms >= 0 && now_ms - at_ms < NOT_WITHIN_MS)) {
+	    (now_ms - at_ms >= 0 &&
+	     now_ms - at_ms < wait_ms * (NOT_WITHIN_MS / WAIT_MOST_MS))) {
 		df_unlock(&v->lock);
 		return false;
 	}
 	/* Whoever waits longest finds that another one did it. */
 	df_random(&random, sizeof(random));
-	if (!due_ms || due_ms > now_ms + WAIT_MOST_MS) {
-		due_ms = now_ms + (int64_t)random * WAIT_MOST_MS / 65536;
+	if (!due_ms || due_ms > now_ms + wait_ms) {
+		due_ms = now_ms + (int64_t)random * wait_ms / 65536;
 	} else if (now_ms >= due_ms) {
 		due = true;
 		due_ms = now_ms + AGAIN_MS + (int64_t)random * AGAIN_MS / 65536;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/fold_int.h"
 #include "cache/merge.h"
 
@@ -498,6 +499,8 @@ int df_bulk_end(struct df_bulk *b, int err)
 		err = find_rivals(b);
 	if (!err)
 		err = exec(b, "CREATE UNIQUE INDEX obj_id ON obj(id)");
+	if (!err)
+		err = df_fault("bulk.commit");
 	if (!err)
 		err = exec(b, "COMMIT");
 	if (err)

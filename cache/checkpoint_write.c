@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/checkpoint_io.h"
 #include "cache/checkpoint_snap.h"
 #include "cache/poll.h"
@@ -560,6 +561,8 @@ static int write_all(struct writer *w)
 	if (!err)
 		err = take_moment(w);
 	if (!err)
+		err = df_fault("ckpt.moment");
+	if (!err)
 		err = write_blocks(w);
 	if (!err)
 		err = write_index(w, &body);
@@ -567,8 +570,11 @@ static int write_all(struct writer *w)
 	if (!err)
 		err = sent ? sent : wait_settled(w);
 	if (!err)
+		err = df_fault("ckpt.row");
+	if (!err)
 		err = send_row(w, &body, &row);
 	if (!err) {
+		(void)df_fault("ckpt.sent");
 		note_written(w, &row);
 		/* What could not be deleted now is the next one's. */
 		delete_rows(w);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "cache/fold_int.h"
 
@@ -232,9 +233,13 @@ int df_fold_write(struct df_fold *f, struct df_flush *b)
 		err = write_names(f, b);
 	for (size_t i = 0; i < b->n_pending && !err; i++)
 		err = write_pending(f, &b->pending[i]);
+	if (!err)
+		err = df_fault("fold.commit");
 	if (!err &&
 	    sqlite3_exec(f->wr, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
 		err = -EIO;
+	if (!err)
+		(void)df_fault("fold.committed");
 	if (err) {
 		err = df_fold_sql_error(f, f->wr, "write");
 		sqlite3_exec(f->wr, "ROLLBACK", NULL, NULL, NULL);
@@ -308,6 +313,8 @@ int df_fold_checkpoint(struct df_fold *f)
 {
 	int log = 0, done = 0;
 
+	if (df_fault("fold.checkpoint"))
+		return -EIO;
 	pthread_mutex_lock(&f->writer);
 	/* PASSIVE syncs the WAL and the database, and waits for nobody. */
 	int rc = sqlite3_wal_checkpoint_v2(

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/commit.h"
 #include "cache/op.h"
 
@@ -71,6 +72,7 @@ void df_journal_seen(struct df_vol *v, const struct df_id *id)
 		struct df_buf b;
 		df_buf_init(&b, 0);
 		df_buf_put(&b, id->b, DF_ID_LEN);
+		(void)df_fault("row.seen");
 		append(v, DF_J_SEEN, &b); /* lost: it is seen once more */
 		v->acked_cut = DF_MAX(v->acked_cut, out->cut);
 		*at = out->next;
@@ -250,6 +252,7 @@ int df_journal_recover(struct df_vol *v)
 	int err = df_segs_replay(v->segs, df_fold_meta(v->fold, "floor", 0),
 				 replay, v);
 	v->replaying = false;
+	(void)df_fault("journal.replayed");
 	/* Frames below the floor were not shown; a journal that was thrown
 	 * away is still remembered by the fold. */
 	v->jseq = DF_MAX(v->jseq, df_segs_last_seq(v->segs));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/cut.h"
 #include "cache/view.h"
 #include "cache/vol_data.h"
@@ -181,6 +182,7 @@ int df_merge_registers(struct df_vol *v, const void *regs, size_t len)
 		 * the journal is replayed. */
 		err = r.bad ? DF_ECORRUPT : df_fold_flush(v->fold);
 		df_unlock(&v->lock);
+		(void)df_fault("merge.slice");
 	}
 	df_coder_release(&c);
 	return err;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/checkpoint.h"
 #include "cache/identity.h"
 #include "cache/journal.h"
@@ -205,6 +206,7 @@ static int fold_commit(struct df_vol *v, const struct df_row *row)
 	int later = !err && from_the_future(v, max_time);
 	if (!err && !later)
 		err = df_merge_registers(v, regs.data, regs.len);
+	(void)df_fault("row.merged");
 	df_buf_release(&regs);
 	df_body_release(&body);
 	if (err == DF_ECORRUPT || err == DF_EFORMAT || err == -EFBIG) {

@@ -55,7 +55,7 @@ void seg_seal(struct df_segs *s, struct seg *g)
 	int err = g->list.err;
 	if (!err)
 		err = seg_pwritev(g->fd, len ? iov : iov + 1, len ? 2 : 1,
-				  list_off, "seg.footer");
+				  list_off, DF_FAULT_POINT("seg.footer"));
 	if (err) {
 		df_log_debug("segment %08x gets no footer: %s", g->no,
 			     df_strerror(err));
@@ -225,7 +225,7 @@ static int journal_write(struct df_segs *s, struct seg *g, struct df_frame *f,
 	if (f->data_len)
 		iov[n++] =
 			(struct iovec){ (void *)(uintptr_t)data, f->data_len };
-	int err = seg_pwritev(g->fd, iov, n, off, "seg.pwrite");
+	int err = seg_pwritev(g->fd, iov, n, off, DF_FAULT_POINT("seg.pwrite"));
 	if (err) {
 		/* The next frame tries its luck on other blocks. */
 		g->broken = err != -ENOSPC && err != -EDQUOT;
@@ -406,7 +406,7 @@ static int put_frame(struct df_segs *s, uint8_t stream, const uint8_t *rec,
 	if (pad)
 		iov[n++] = (struct iovec){ (void *)(uintptr_t)zeros, pad };
 	iov[n++] = (struct iovec){ (void *)(uintptr_t)data, len };
-	err = seg_pwritev(g->fd, iov, n, off, "seg.put");
+	err = seg_pwritev(g->fd, iov, n, off, DF_FAULT_POINT("seg.put"));
 	*loc = (struct df_loc){ g->no, e->data_off };
 	return give_place(s, g, off, &f, e, err);
 }

@@ -263,11 +263,13 @@ static void evict_one(struct df_segs *s, struct seg *g)
 	char name[16];
 
 	seg_name(g, name);
+	(void)df_fault("seg.evict");
 	/* Gone from the table already: a file that stays is found and
 	 * counted at the next start, so a failure loses nothing. */
 	if (unlinkat(s->dir_fd, name, 0) && errno != ENOENT)
 		df_fail(-errno, "evicted segment %s/seg/%s stays on disk",
 			s->dir, name);
+	(void)df_fault("seg.evicted");
 	seg_free(g);
 }
 

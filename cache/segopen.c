@@ -43,7 +43,7 @@ void seg_free(struct seg *g)
 int seg_pwritev(int fd, struct iovec *iov, int n, off_t off, const char *point)
 {
 	while (n) {
-		int fault = df_fault(point);
+		int fault = df_fault_at(point);
 		if (fault < 0)
 			return fault;
 		struct iovec half = { iov->iov_base, iov->iov_len / 2 };
@@ -100,7 +100,7 @@ static int write_head(struct seg *g)
 	struct iovec iov = { page, sizeof(page) };
 
 	df_seg_head_encode(&g->head, page);
-	return seg_pwritev(g->fd, &iov, 1, 0, "seg.head");
+	return seg_pwritev(g->fd, &iov, 1, 0, DF_FAULT_POINT("seg.head"));
 }
 
 int seg_make(struct df_segs *s, uint8_t stream, uint32_t prev,

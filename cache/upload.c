@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "cache/journal.h"
 #include "cache/view.h"
 #include "cache/merge.h"
@@ -147,6 +148,7 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 	df_fold_set_meta(v->fold, "cut_time", c->time);
 	append_out(v, out);
 	df_unlock(&v->lock);
+	(void)df_fault("row.noted");
 	for (size_t i = 0; i < c->n; i += 64) {
 		df_lock(&v->lock);
 		df_fold_trim(v->fold);
@@ -165,6 +167,7 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 		}
 		df_unlock(&v->lock);
 	}
+	(void)df_fault("cut.clean");
 	df_view_note(v->view, c);
 	return 0;
 }
@@ -212,6 +215,8 @@ int df_upload_cut(struct df_vol *v, struct df_cut *c)
 		err = sent;
 	if (!err && c->n)
 		err = keep_own(v, &body);
+	if (!err && c->n)
+		err = df_fault("cut.note");
 	if (!err && c->n)
 		err = note(v, c, &u, &body);
 	if (err)

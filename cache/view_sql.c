@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/api.h"
+#include "base/fault.h"
 #include "cache/inlinepack.h"
 #include "cache/viewi.h"
 
@@ -36,7 +37,10 @@ static int run(struct df_vol *v, struct df_stmt *s, const char *what,
 		.deadline_ns = df_deadline_ms(VIEW_TIMEOUT_MS),
 	};
 	struct df_answer none;
-	int err = df_api_sql(view_api(v), s, &call, a ? a : &none);
+	int err = df_fault("view.sql");
+
+	if (!err)
+		err = df_api_sql(view_api(v), s, &call, a ? a : &none);
 
 	df_stmt_release(s);
 	if (!err && !a)

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "cache/checkpoint.h"
 #include "cache/identity.h"
 #include "cache/journal.h"
@@ -32,6 +33,7 @@ int df_work_cut(struct df_vol *v, df_nid force)
 	if (!c)
 		return 0;
 	df_cut_finish(v, c);
+	(void)df_fault("cut.copied");
 	bool empty = !c->n;
 	uint64_t number = c->number;
 	int err = df_upload_cut(v, c);
@@ -100,6 +102,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	df_lock(&v->lock);
 	df_seg_set_floor(v->segs, df_journal_floor(v, jseq + 1));
 	df_unlock(&v->lock);
+	(void)df_fault("fold.floor");
 	return 0;
 }
 
@@ -290,7 +293,9 @@ static void *fold_main(void *arg)
 		 * writers who wait for room must hear that none will come. */
 		df_work_wake(v);
 		df_data_retry_writes(v, 0);
-		if (work && df_work_fold(v, ++n % CHECKPOINT_EVERY == 0)) {
+		unsigned every = (unsigned)df_fault_value("fold.every",
+							  CHECKPOINT_EVERY);
+		if (work && df_work_fold(v, ++n % every == 0)) {
 			df_lock(&v->lock);
 			df_vol_fail(v, "the local database cannot be "
 				       "written");

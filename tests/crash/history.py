@@ -335,7 +335,8 @@ class Worker(threading.Thread):
         is_ = digest(picture)
         n = len(self.ops)
         states = list(self.digests)
-        for op in self.attempts(self.under_way):
+        attempts = self.attempts(self.under_way)
+        for op in attempts:
             trial = self.model.copy()
             trial.apply(op)
             states.append(digest(trial.picture()))
@@ -345,14 +346,14 @@ class Worker(threading.Thread):
             part = None if kept else self.within(picture, low)
             if part is None:
                 raise AssertionError(self.explain(picture, states, is_, low))
-            k, op = part
-            self.rewind(k)
-            self.model.apply(op)
-            self.base.apply(op)
-            self.digests = [digest(self.model.picture())]
-            return max(0, n - k)
-        self.rewind(at[-1])
-        return max(0, n - at[-1])
+            self.rewind(*part)
+            return max(0, n - part[0])
+        last = at[-1]
+        if last > n:            # as far as the one under way came
+            self.rewind(n, attempts[last - n - 1])
+        else:
+            self.rewind(last)
+        return max(0, n - last)
 
     def attempts(self, op):
         """What may be there of a call that was never answered.  The kernel may
@@ -403,10 +404,10 @@ class Worker(threading.Thread):
         return (f"{self.top} {why}; last operations: "
                 + "; ".join(repr(op)[:120] for op in last))
 
-    def rewind(self, k):
-        ops = self.ops + ([self.under_way] if self.under_way else [])
+    def rewind(self, k, part=None):
+        """The history starts anew behind operation k (and a part of one)."""
         model = self.base.copy()
-        for op in ops[:k]:
+        for op in self.ops[:k] + ([part] if part else []):
             model.apply(op)
         self.base, self.model = model, model.copy()
         self.ops, self.floor, self.under_way = [], 0, None

@@ -1,7 +1,13 @@
-# SIGKILL at named points and at random; LONG=1 makes hundreds of rounds.
-CRASH_O := $(O)-fault
-.PHONY: check-crash
+# SIGKILL at named points and at random, in a build that has the points.
+CRASH_O := $(O)/points
+CRASH    = DF_BUILD=$(abspath $(CRASH_O)) tests/mount/run.py
+.PHONY: check-crash check-kill crash-build
 
-check-crash:                     ## kill the daemon under load, compare with its history
-	$(Q)$(MAKE) --no-print-directory O=$(CRASH_O) CPPFLAGS="$(CPPFLAGS) -DDF_FAULT" all
-	$(Q)DF_BUILD=$(abspath $(CRASH_O)) tests/mount/run.py tests/crash/test_kill.py
+crash-build:
+	$(Q)$(MAKE) --no-print-directory O=$(CRASH_O) FAULT=1 all
+
+check-kill: crash-build          ## a few dozen kills under load, two minutes
+	$(Q)DF_SHORT=1 $(CRASH) tests/crash/test_kill.py
+
+check-crash: crash-build         ## hundreds of kills, every named point
+	$(Q)$(CRASH) tests/crash/test_kill.py

@@ -2,16 +2,17 @@
 """SIGKILL of the daemon, at every named point and at random, under load.
 
 The daemon is built with -DDF_FAULT (make check-crash does); the points are
-those that the sources name.  LONG=1: hundreds of rounds; else a few dozen.
+those that it lists.  DF_SHORT=1: a few dozen rounds in two minutes, some of
+the points; else hundreds, and a point that was never reached is a failure.
 SEED=n repeats a run's choices (not its timing).
 """
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -19,31 +20,60 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 import harness                                          # noqa: E402
 from history import Worker                              # noqa: E402
 
-LONG = os.environ.get("LONG") == "1"
+SHORT = os.environ.get("DF_SHORT") == "1"
 SEED = int(os.environ.get("SEED", "1"))
 LOAD_S = 2.0        # how long a round writes, if nothing kills it before
+MANY = 6.0          # the same, for what happens seldom
+# Checkpoints after a few rows, database syncs after a few transactions.
+OFTEN = "ckpt.rows:8:set,ckpt.wait_ms:200:set,fold.every:2:set"
 
 
 def points():
-    """Names of all df_fault() points in the daemon's sources."""
-    names = set()
-    for room in ("cache", "backend", "fs", "base"):
-        top = os.path.join(harness.TOP, room)
-        for name in os.listdir(top):
-            if name.endswith(".c") and name != "fault.c":
-                with open(os.path.join(top, name)) as f:
-                    names |= set(re.findall(r'df_fault\("([\w.-]+)"\)',
-                                            f.read()))
-    return sorted(names)
+    """Names of all fault points, as the daemon lists them."""
+    r = subprocess.run([harness.built("deeplake")], text=True, check=False,
+                       env={"DF_FAULT": "list"}, capture_output=True)
+    harness.need("seg.pwrite" in r.stdout.split(),
+                 "built without -DDF_FAULT: no points")
+    return r.stdout.split()
+
+
+class Other(threading.Thread):
+    """A second mount that lives, so that there is something to merge."""
+
+    def __init__(self, box, server):
+        super().__init__(daemon=True)
+        self.m = box.mount("b", home=box.new_home("b"), server=server)
+        os.mkdir(self.m.path + "/other")
+        self.halt, self.count, self.failure = threading.Event(), 0, None
+
+    def run(self):
+        while not self.halt.wait(0.05):
+            try:
+                with open(f"{self.m.path}/other/{self.count % 20}", "w") as f:
+                    f.write(f"{self.count}")
+                self.count += 1
+            except OSError as e:
+                self.failure = f"the mount that lives: {e}"
+                return
+
+    def end(self, first):
+        """Stop; in the end both mounts show the same."""
+        self.halt.set()
+        self.join(30)
+        assert not self.failure, self.failure
+        first.flush()
+        self.m.flush()
+        harness.wait_for("equal trees", lambda: not harness.same_tree(
+            first.path, self.m.path, False), 30, 1)
 
 
 class Rig:
     """A table, a mount that dies again and again, and its workers."""
 
-    def __init__(self, box, seed):
+    def __init__(self, box, seed, **options):
         self.box, self.rng = box, random.Random(seed)
         self.server = box.serve()
-        self.m = harness.Mount(box, "a", "deeplake", {}, None, "crash",
+        self.m = harness.Mount(box, "a", "deeplake", options, None, "data",
                                self.server)
         box.mounts.append(self.m)
         self.m.expected_status = 0
@@ -60,12 +90,13 @@ class Rig:
         self.m.flush()
         self.stats = {"rounds": 0, "fired": 0, "operations": 0, "lost": 0,
                       "fsyncs": 0}
+        self.other = Other(box, self.server)
+        self.other.start()
 
     def env(self):
-        env = self.box.env()
-        if self.plan:
-            env["DF_FAULT"] = self.plan
-        return env
+        """Every life has the plan OFTEN, besides the round's."""
+        plan = ",".join(filter(None, (self.plan, OFTEN)))
+        return dict(self.box.env(), DF_FAULT=plan)
 
     def up(self):
         """Mount; a dead mount point of the last round is taken over."""
@@ -112,12 +143,15 @@ class Rig:
                 raise AssertionError(w.failure)
         return own
 
+    def lose_disk(self):
+        time.sleep(0.3)         # what is on its way to the server arrives
+        self.clear_dead()
+        shutil.rmtree(self.m.cache)
+        os.makedirs(self.m.cache)
+
     def check(self, kept):
         if not kept:
-            time.sleep(0.3)     # what is on its way to the server arrives
-            self.clear_dead()
-            shutil.rmtree(self.m.cache)
-            os.makedirs(self.m.cache)
+            self.lose_disk()
         self.plan = None
         assert self.up(), "it does not mount again"
         for w in self.workers:
@@ -132,18 +166,25 @@ class Rig:
             subprocess.run(["umount", "-i", "-l", self.m.path], check=False,
                            stderr=subprocess.DEVNULL)
 
-    def round(self, plan, kept):
+    def begin(self, plan, born):
+        """A life with a plan; born: in a cache that knows nothing."""
+        if born:
+            self.m.flush()
+            for w in self.workers:
+                w.floor = len(w.ops)
+        self.die()
+        if born:
+            self.lose_disk()
+        self.plan = plan
+        return self.up()
+
+    def round(self, plan, kept, seconds=LOAD_S, born=False):
         """One life under load, its end, and what is left of it."""
         self.stats["rounds"] += 1
-        if plan:
-            self.die()
-            self.plan = plan
-            if self.up():
-                own = self.load(LOAD_S, False)
-            else:
-                own = True
+        if not plan:
+            own = self.load(seconds, True)
         else:
-            own = self.load(LOAD_S, True)
+            own = not self.begin(plan, born) or self.load(seconds, False)
         self.stats["fired"] += bool(plan and own)
         try:
             self.check(kept)
@@ -153,13 +194,14 @@ class Rig:
         return own
 
     def report(self):
-        print("  " + ", ".join(f"{n} {k}" for k, n in self.stats.items()),
-              flush=True)
+        self.other.end(self.m)
+        print("  " + ", ".join(f"{n} {k}" for k, n in self.stats.items())
+              + f"; {self.other.count} writes of a second mount", flush=True)
 
 
 def test_kill_at_random(box):
     rig = Rig(box, SEED)
-    for i in range(200 if LONG else 14):
+    for i in range(10 if SHORT else 200):
         rig.round(None, i % 2 == 0)
     rig.report()
     assert rig.stats["operations"] > 10 * rig.stats["rounds"], \
@@ -167,27 +209,55 @@ def test_kill_at_random(box):
     assert rig.stats["fsyncs"], "no fsync succeeded"
 
 
+def test_kill_with_a_small_cache(box):
+    """Eviction under way: what goes must be nobody's only copy."""
+    rig = Rig(box, SEED + 3, cache_size="16M")
+    for i in range(4 if SHORT else 40):
+        rig.round(None, i % 4 != 3, MANY)
+    rig.report()
+
+
 def test_kill_at_points(box):
     names = points()
-    harness.need(names, "the sources name no points")
-    rig = Rig(box, SEED + 1)
-    fired = set()
-    for turn in range(6 if LONG else 1):
+    rig = Rig(box, SEED + 1, cache_size="16M")
+    fired, missed = set(), set(names)
+    if SHORT:
+        names = rig.rng.sample(names, 12)
+    for _ in range(1 if SHORT else 5):
         for name in names:
             n = rig.rng.choice([1, 2, 3, 5, 9])
             if rig.round(f"{name}:{n}:kill", rig.rng.random() < 0.5):
                 fired.add(name)
+    for name in sorted(set(names) - fired):     # seldom, or at a birth only
+        for born in (False, True):
+            if name not in fired and rig.round(f"{name}:1:kill", True, MANY,
+                                               born):
+                fired.add(name)
+    missed = set(names) - fired - LOCAL
     rig.report()
-    print("  never reached: " + (" ".join(sorted(set(names) - fired))
-                                 or "none"))
-    assert rig.stats["fired"], "no point was reached: is it built with " \
-        "-DDF_FAULT?"
+    print(f"  {len(fired)} of {len(names)} points fired; never: "
+          + (" ".join(sorted(missed)) or "none"))
+    assert not missed, f"never reached: {sorted(missed)}"
+
+
+# Reached by fsync=local alone.
+LOCAL = {"seg.fdatasync"}
+
+
+def test_kill_in_a_local_fsync(box):
+    rig = Rig(box, SEED + 4, fsync="local")
+    fired = 0
+    for name in sorted(LOCAL & set(points())):
+        for n in (1, 2, 5):
+            fired += rig.round(f"{name}:{n}:kill", True)
+    rig.report()
+    assert fired == 3 * len(LOCAL), "not every kill happened"
 
 
 def test_sync_then_nothing_lost(box):
     """fsync of a file and of a directory: all of it is in the table."""
     rig = Rig(box, SEED + 2)
-    for _ in range(10 if LONG else 3):
+    for _ in range(2 if SHORT else 10):
         rig.workers = [w.again() for w in rig.workers]
         for w in rig.workers:
             for _ in range(40):

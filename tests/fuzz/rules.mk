@@ -69,7 +69,7 @@ check-fuzz-$(1): $$(O)/replay/fuzz_$(1)
 endef
 $(foreach n,$(FUZZ_NAMES),$(eval $(call FUZZ_RULES,$(n))))
 
-# The unit tests that make every named point fail need the points compiled in.
+# The points of base/fault.h, compiled in.
 ifdef FAULT
 ALL_CPPFLAGS += -DDF_FAULT
 endif
