@@ -608,6 +608,51 @@ def test_simulate():
                    check=True)
 
 
+def test_texts():
+    """Every character comes back, however it was escaped, in any amount."""
+    p = "/workspaces/default/tables/query"
+    with Server(STORE) as s:
+        s.query('CREATE TABLE tx (id TEXT, v TEXT)')
+        put = "INSERT INTO tx VALUES ($1, $2)"
+        chars = "".join(map(chr, [*range(1, 0x180), 0x7ff, 0x800, 0xd7ff,
+                                  0xe000, 0xfffd, 0xfffe, 0xffff, 0x10000,
+                                  0x1f600, 0x10ffff]))
+        # as it is, with \\u for all but ASCII, and with \\u for everything
+        spelt = [json.dumps(chars, ensure_ascii=False), json.dumps(chars),
+                 '"' + "".join("\\u%04X" % int.from_bytes(u, "big")
+                               for c in chars
+                               for u in [c.encode("utf-16-be")[i:i + 2]
+                                         for i in range(0, len(c.encode(
+                                             "utf-16-be")), 2)]) + '"']
+        for i, text in enumerate(spelt):
+            a = s.request("POST", p, ('{"query":"%s","params":["%d",%s]}'
+                                      % (put, i, text)).encode())
+            assert a.status == 200, (i, a.body)
+        assert s.query("SELECT v FROM tx ORDER BY id").rows == [[chars]] * 3
+        for bad in (r"\ud800", r"\udc00", r"\ud800\u0041", r"\udc00\ud800",
+                    r"\ud800\ud800"):
+            a = s.request("POST", p, '{"query":"%s","params":["x","a%sb"]}'
+                          % (put, bad))
+            assert a.status == 400 and "Unicode escape" in a.error, a.body
+        a = s.query(put, ["x", "a\0b"])
+        assert a.status == 400 and "0x00" in a.error, a.body
+        for bad in (b"\xed\xa0\x80", b"\xff", b"\xc0\x80", b"\xf0\x9f\x98"):
+            a = s.request("POST", p, b'{"query":"INSERT INTO tx VALUES ($1, '
+                          b'$2)","params":["x","' + bad + b'"]}')
+            assert a.status == 400, (bad, a.body)
+        # as many bytes as a statement of the view has, all of them escaped
+        rows, one = 7, '"\n\\' * 333000
+        marks = ",".join("($%d,$%d)" % (2 * i + 1, 2 * i + 2)
+                         for i in range(rows))
+        a = s.query("INSERT INTO tx VALUES " + marks,
+                    [x for i in range(rows) for x in ("big%d" % i, one)])
+        assert a.status == 200, a.body[:300]
+        assert s.query("SELECT count(*) FROM tx WHERE v = $1", [one]).rows == \
+            [[rows]]
+        assert s.query("SELECT v FROM tx WHERE id = 'big3'").rows == [[one]]
+        s.query("DROP TABLE tx")
+
+
 def test_metrics():
     with Server(STORE) as s:
         s.query('CREATE TABLE "M__log" (n BIGSERIAL, id TEXT)')

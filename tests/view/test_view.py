@@ -67,6 +67,49 @@ def test_text_limit(box):
     assert r["/latin"]["n"] == 4, r
 
 
+def test_every_text(box):
+    """No bytes of a file or a name make the server refuse a batch."""
+    m = mounted(box, options={"view_text_max": "64K"})
+    edge = 65536
+    files = {
+        b"lone high": b"a\xed\xa0\x80b", b"lone low": b"\xed\xb0\x80",
+        b"a pair as two": b"\xed\xa0\xbd\xed\xb8\x80", b"nul": b"a\0b",
+        b"latin": b"caf\xe9", b"overlong": b"\xc0\x80", b"cut": b"\xf0\x9f\x98",
+        b"too far": b"\xf4\x90\x80\x80", b"ffff": b"\xef\xbf\xbf\xef\xbf\xbe",
+        b"four": "\U0001f600\U0010ffff".encode(), b"del": b"\x7f\x1f\x01\x0b",
+        b"escapes": b'\\ud800 \\u0000 \\x00 \\" \\', b"quotes": b"'\"'$1;--",
+        b"at the edge": b"x" * (edge - 4) + "\U0001f600".encode(),
+        b"over the edge": b"x" * (edge - 3) + "\U0001f600".encode(),
+        b"name \xed\xa0\x80": b"1", b"name \xff": b"2", b"name \\u\n\x7f": b"3",
+        "name \U0001f600".encode(): b"4",
+    }
+    for name, data in files.items():
+        put(os.path.join(m.path.encode(), name), data)
+    # and more of what has to be escaped than a statement may hold
+    for i in range(150):
+        put(f"{m.path}/many{i}", b'"\n\\' * (edge // 3))
+    m.flush()
+
+    def text(data):
+        if b"\0" in data or len(data) > edge:
+            return ""
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return ""
+
+    want = {"/" + n.decode(errors="replace"): text(d)
+            for n, d in files.items()}
+    want |= {f"/many{i}": '"\n\\' * (edge // 3) for i in range(150)}
+    # each bad byte of a name is one U+FFFD in the table
+    want["/name " + "\ufffd" * 3] = want.pop("/name " + b"\xed\xa0\x80".decode(
+        errors="replace"))
+    table_is(box, want, 30)
+    r = rows(box, columns="path, encode(content, 'hex') AS hex")
+    for name in (b"lone high", b"nul", b"latin", b"cut", b"del"):
+        assert r["/" + name.decode()]["hex"] == files[name].hex(), name
+
+
 def test_view_off(box):
     m = mounted(box, options={"view": "off"})
     put(m.path + "/x", "x")

@@ -145,13 +145,18 @@ static int param_value(const struct df_json *j, enum df_type t,
 		       char err[DF_VALUE_ERR])
 {
 	*v = (struct df_value){ .kind = DF_V_NULL };
+	err[0] = '\0';
 	if (j->kind == DF_J_NULL)
 		return 0;
 	v->kind = DF_V_TEXT;
 	v->p = j->p;
 	v->len = j->len;
 	if (j->kind == DF_J_STRING) {
-		if (df_json_text(j, a, &v->p, &v->len) < 0) {
+		int rc = df_json_text(j, a, &v->p, &v->len);
+
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc < 0) {
 			(void)snprintf(err, DF_VALUE_ERR,
 				       "invalid Unicode "
 				       "escape in a parameter");
@@ -190,9 +195,8 @@ static int bind_params(sqlite3_stmt *st, const struct df_sql *sql,
 			return -EINVAL;
 		}
 		if (param_value(&j, sql->param[i], a, &v, err) < 0) {
-			df_sql_error_set(&out->error, 400, "%s",
-					 err[0] != '\0' ? err
-							: "out of memory");
+			df_sql_error_set(&out->error, err[0] ? 400 : 413, "%s",
+					 err[0] ? err : DF_STMT_TOO_BIG);
 			return -EINVAL;
 		}
 		/* a parameter that SQLite's text does not use is no error */

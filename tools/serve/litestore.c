@@ -187,9 +187,7 @@ static void lite_run_op(struct df_store *store, const struct df_stmt *in,
 
 	if (w == NULL)
 		return;
-	/* A statement of n bytes makes tokens and nodes of some 20 n. */
-	df_arena_init(&arena, DF_MIN((size_t)256 << 20,
-				     ((size_t)4 << 20) + in->len * 40));
+	df_arena_init(&arena, df_stmt_memory(in));
 	df_lock(&w->lock);
 	job.catalog = df_catalog_get(w->catalog);
 	df_unlock(&w->lock);

@@ -475,8 +475,7 @@ void pg_run(struct df_store *store, const struct df_stmt *in,
 				 in->workspace);
 		return;
 	}
-	df_arena_init(&arena, ((size_t)8 << 20) + in->len * 40 +
-				      in->params.len * 3 + in->batch.len * 3);
+	df_arena_init(&arena, df_stmt_memory(in));
 	if (pg_rewrite(in, x.w->schema, &arena, &x.text, &out->error) == 0) {
 		out->kind = x.text.kind;
 		(void)snprintf(out->table, sizeof(out->table), "%s",

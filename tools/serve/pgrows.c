@@ -252,6 +252,7 @@ int pg_param(const struct df_json *j, bool array, struct df_arena *a,
 	const char *p = j->p;
 	size_t len = j->len;
 	struct df_buf b;
+	int err = j->kind == DF_J_STRING ? df_json_text(j, a, &p, &len) : 0;
 
 	*out = NULL;
 	if (j->kind == DF_J_NULL)
@@ -261,21 +262,21 @@ int pg_param(const struct df_json *j, bool array, struct df_arena *a,
 		put_array(j, a, &b);
 		*out = b.err != 0 ? NULL : df_arena_str(a, df_buf_cstr(&b));
 		df_buf_release(&b);
-	} else if (j->kind == DF_J_STRING && df_json_text(j, a, &p, &len) < 0) {
+	} else if (err == -EINVAL) {
 		df_sql_error_set(e, 400,
 				 "invalid Unicode escape in a "
 				 "parameter");
 		return -EINVAL;
-	} else if (memchr(p, '\0', len) != NULL) {
+	} else if (err == 0 && memchr(p, '\0', len) != NULL) {
 		df_sql_error_set(e, 400,
 				 "invalid byte sequence for encoding "
 				 "\"UTF8\": 0x00");
 		return -EINVAL;
-	} else {
+	} else if (err == 0) {
 		*out = df_arena_strn(a, p, len);
 	}
 	if (*out == NULL) {
-		df_sql_error_set(e, 413, "a parameter is too big");
+		df_sql_error_set(e, 413, "%s", DF_STMT_TOO_BIG);
 		return -EINVAL;
 	}
 	return 0;

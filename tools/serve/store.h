@@ -36,6 +36,13 @@ struct df_stmt {
 	bool no_unique;
 };
 
+/* Most bytes that translating the statement and its parameters may take: more
+ * is answered 413. */
+size_t df_stmt_memory(const struct df_stmt *in);
+#define DF_STMT_TOO_BIG                                     \
+	"the parameters need more memory than one request " \
+	"may have: send fewer rows at once"
+
 /* What came of it.  df_answer_release frees body. */
 struct df_answer {
 	struct df_buf body; /* {"columns":...} when error.status is 0 */
