@@ -355,6 +355,10 @@ static int give_place(struct df_segs *s, struct seg *g, uint32_t off,
 	if (!err) {
 		g->unsynced = true;
 		list_frame_locked(g, e);
+		if (g->stream == DF_STREAM_DATA) {
+			g->dirty += e->data_len;
+			s->dirty += e->data_len;
+		}
 		if (g->stream == DF_STREAM_FETCH)
 			err = df_segindex_set(
 				s->index, &e->pack, e->piece_off,

@@ -68,7 +68,9 @@ enum df_seg_flags {
 int df_seg_append(struct df_segs *s, uint8_t type, uint64_t seq,
 		  const void *rec, size_t rec_len, const void *data,
 		  size_t data_len, unsigned flags, struct df_loc *loc);
-/* Data stream: len up to 4 MiB. */
+/* Data stream: len up to 4 MiB.  The bytes count as dirty from the first moment
+ * (eviction does not wait for a map that counts them): whoever put them takes
+ * that count back, with df_seg_dirty(-len), once a map has them or nobody will. */
 int df_seg_put(struct df_segs *s, const void *data, size_t len,
 	       struct df_loc *loc);
 /* Fetch stream, indexed by (pack, off). */
@@ -92,6 +94,9 @@ int df_seg_read(struct df_segs *s, struct df_loc loc, void *out, size_t len);
 
 /* Bytes in seg that exist nowhere else, added or (delta < 0) taken away. */
 void df_seg_dirty(struct df_segs *s, uint32_t seg, int64_t delta);
+/* Would eviction spare seg for the sake of this many dirty bytes?  (Also true
+ * of what an earlier process left and the disk lost.)  For assertions. */
+bool df_seg_counts(struct df_segs *s, uint32_t seg, int64_t bytes);
 /* Journal frames below seq are folded durably: their segments may be evicted
  * once clean. */
 void df_seg_set_floor(struct df_segs *s, uint64_t seq);

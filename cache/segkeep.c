@@ -1,5 +1,6 @@
 /* segkeep.c - which segments stay: table, descriptors, pins, dirt, eviction,
  * syncing.  See seg.h and segstore.h. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -191,15 +192,30 @@ void df_seg_dirty(struct df_segs *s, uint32_t no, int64_t delta)
 {
 	df_lock(&s->lock);
 	struct seg *g = seg_find_locked(s, no);
+	bool twice = g && delta < -g->dirty;
 	if (g) {
-		if (delta < -g->dirty)
-			delta = -g->dirty; /* never below clean */
+		if (twice)
+			delta = -g->dirty;
 		g->dirty += delta;
 		s->dirty += (uint64_t)delta;
 	}
 	df_unlock(&s->lock);
 	if (!g)
 		df_log_debug("dirty bytes in segment %08x, which is gone", no);
+	assert(!twice);
+	if (twice)
+		df_log_error("segment %08x has fewer unsent bytes than were "
+			     "sent of it: please report this",
+			     no);
+}
+
+bool df_seg_counts(struct df_segs *s, uint32_t no, int64_t bytes)
+{
+	df_lock(&s->lock);
+	const struct seg *g = seg_find_locked(s, no);
+	bool yes = g ? g->dirty >= bytes : no < s->first_no;
+	df_unlock(&s->lock);
+	return yes;
 }
 
 void df_seg_set_floor(struct df_segs *s, uint64_t seq)

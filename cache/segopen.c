@@ -393,6 +393,7 @@ static int open_dir(struct df_segs *s)
 		df_fail(err, "cache directory %s/seg cannot be opened", s->dir);
 	for (size_t i = 0; i < s->n_seg; i++)
 		s->seg[i]->used = ++s->tick;
+	s->first_no = s->next_no;
 	return err;
 }
 

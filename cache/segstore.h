@@ -103,8 +103,9 @@ struct df_segs {
 	uint32_t last_no;  /* journal: newest journal segment; 0 = none */
 	bool no_falloc;    /* journal */
 
-	uint32_t next_no; /* make */
-	uint32_t mark;    /* make: numbers below are ours to use */
+	uint32_t first_no; /* of this process; set by open */
+	uint32_t next_no;  /* make */
+	uint32_t mark;     /* make: numbers below are ours to use */
 };
 
 /* seg.c */

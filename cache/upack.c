@@ -54,6 +54,8 @@ static int end_run(struct df_upload *u)
 		return 0;
 	struct df_ext *first = u->run[0];
 	int err = df_upload_piece(u, u->raw.data, u->raw.len, &first->piece);
+	if (err)
+		first->piece.clen = 0; /* still only here, and counted so */
 	if (!err && !first->off && u->raw.len == u->ver->size &&
 	    !u->ver->n_pieces && !u->ver->pvv.n) {
 		memcpy(u->ver->sum, df_packer_sum(u->packer, &first->piece),

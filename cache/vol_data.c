@@ -446,14 +446,11 @@ static int write_locked(struct df_vol *v, struct df_obj *o, uint64_t off,
 }
 
 static int write_once(struct df_vol *v, df_nid nid, uint64_t off,
-		      const void *data, size_t len, unsigned flags)
+		      const void *data, size_t len, unsigned flags,
+		      const struct df_loc *loc)
 {
-	struct df_loc loc = { 0 };
-	bool large = len >= DF_INLINE_MAX;
-	int err = large ? df_seg_put(v->segs, data, len, &loc) : 0;
+	int err = 0;
 
-	if (err)
-		return err;
 	df_lock(&v->lock);
 	struct df_obj *o = df_vol_obj(v, nid);
 	v->last_request_ns = df_clock_mono_ns();
@@ -466,24 +463,34 @@ static int write_once(struct df_vol *v, df_nid nid, uint64_t off,
 	else
 		err = df_orphan_own(v, nid, &o);
 	if (!err)
-		err = write_locked(v, o, off, data, len, flags,
-				   large ? &loc : NULL);
+		err = write_locked(v, o, off, data, len, flags, loc);
 	df_unlock(&v->lock);
 	return err;
 }
 
+/* Large data goes into its segment first, and once, however often the rest has
+ * to be tried.  Its count there is this function's (seg.h) until it ends. */
+
 static int write_now(struct df_vol *v, df_nid nid, uint64_t off,
 		     const void *data, size_t len, unsigned flags)
 {
-	int err = write_once(v, nid, off, data, len, flags);
+	struct df_loc put = { 0 }, *loc = len >= DF_INLINE_MAX ? &put : NULL;
+	int err = loc ? df_seg_put(v->segs, data, len, loc) : 0;
 
+	if (err == -ENOSPC && df_segs_evict(v->segs, len))
+		err = df_seg_put(v->segs, data, len, loc);
+	if (err)
+		return err;
+	err = write_once(v, nid, off, data, len, flags, loc);
 	if (err == -EAGAIN) {
 		err = df_data_load_wait(v, nid);
 		if (!err)
-			err = write_once(v, nid, off, data, len, flags);
+			err = write_once(v, nid, off, data, len, flags, loc);
 	}
 	if (err == -ENOSPC && df_segs_evict(v->segs, len))
-		err = write_once(v, nid, off, data, len, flags);
+		err = write_once(v, nid, off, data, len, flags, loc);
+	if (loc)
+		df_seg_dirty(v->segs, loc->seg, -(int64_t)len);
 	return err;
 }
 

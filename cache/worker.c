@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "cache/audit.h"
 #include "cache/checkpoint.h"
 #include "cache/identity.h"
 #include "cache/journal.h"
@@ -302,6 +303,7 @@ static void *fold_main(void *arg)
 			df_unlock(&v->lock);
 		}
 		df_segs_evict(v->segs, 0);
+		df_audit_dirty(v);
 		df_lock(&v->lock);
 	}
 	df_unlock(&v->lock);

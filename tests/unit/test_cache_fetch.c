@@ -362,20 +362,20 @@ static void test_large_sequential(void **state)
 static void test_no_room(void **state)
 {
 	uint8_t *junk = calloc(1, MB);
-	struct df_loc loc;
+	struct df_loc loc[1024];
+	size_t n = 0, big;
 
 	(void)state;
 	make_packs(64, 262144, 4);
 	/* a cache full of bytes that exist nowhere else */
-	while (!df_seg_put(segs, junk, MB, &loc))
-		df_seg_dirty(segs, loc.seg, (int64_t)MB);
-	while (!df_seg_put(segs, junk, 65536, &loc))
-		df_seg_dirty(segs, loc.seg, (int64_t)MB);
+	while (!df_seg_put(segs, junk, MB, &loc[n]))
+		n++;
+	big = n;
+	while (!df_seg_put(segs, junk, 65536, &loc[n]))
+		n++;
 	assert_int_equal(get(&piece[0], 1, 5000), -ENOSPC);
-	df_seg_dirty(segs, loc.seg, -(int64_t)(256 * MB));
-	/* the segment before it, too: the newest is active */
-	for (uint32_t i = 1; i < 4; i++)
-		df_seg_dirty(segs, loc.seg - i, -(int64_t)(256 * MB));
+	for (size_t i = 0; i < n; i++)
+		df_seg_dirty(segs, loc[i].seg, i < big ? -(int64_t)MB : -65536);
 	assert_int_equal(get(&piece[0], 1, 5000), 0);
 	check(0, 262144);
 	free(junk);
