@@ -2,11 +2,14 @@
 
 	test_guide.py PYTHON   (of the environment that has the SDKs)
 """
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import harness
 from harness import HERE, Server, Tool, need, wait_for
@@ -27,6 +30,7 @@ class Table:
 
     def tool(self, folder, env):
         t = Tool(env, folder, os.environ["SANDBOX_BUNDLE"])
+        t.provider = "e2b" if env else "local"
         # users have other numbers in the two kinds of sandbox, and files
         # belong to numbers: each kind has tables of its own here
         t.table = "shared_e2b" if env else "shared_local"
@@ -64,7 +68,6 @@ def sudden(t):
     t.run("exec", "D", "--", "sh", "-c", "echo kept > /mnt/data/kept && "
           "deeplake flush /mnt/data")
     if t.env.get("E2B_API_URL"):
-        import urllib.request
         sid = t.json("info", "D")["sandboxID"]
         urllib.request.urlopen(urllib.request.Request(
             t.env["E2B_API_URL"] + "/sandboxes/" + sid, method="DELETE",
@@ -101,6 +104,57 @@ def pause_and_fork(t):
     t.run("kill", "P")
     need(t.run("run", "--mount", t.table + "_pf:/mnt/data", "--", "cat",
                "/mnt/data/two") == b"2\n", "written after the resume")
+
+
+def own_token(t, table):
+    """A sandbox has a token of its own, for its table only, as long as it
+    lives; a copy has another."""
+    with open(table.credentials, encoding="utf-8") as f:
+        mine = json.load(f)
+
+    def ask(token, name, sql="SELECT 1 FROM \"%s\" LIMIT 1"):
+        r = urllib.request.Request(
+            mine["apiUrl"] + "/workspaces/default/tables/query",
+            json.dumps({"query": sql % name}).encode(),
+            {"Authorization": "Bearer " + token})
+        try:
+            return urllib.request.urlopen(r).status
+        except urllib.error.HTTPError as e:
+            return e.code
+
+    def token_of(name):
+        return json.loads(t.run("cat", name + ":.deeplake/credentials.json")
+                          )["token"]
+
+    own, other = t.table + "_own", t.table + "_other"
+    t.run("run", "--mount", other + ":/mnt/data", "--", "true")
+    t.run("create", "--name", "T", "--mount", own + ":/mnt/data")
+    first = token_of("T")
+    need(first != mine["token"], "the user's own token is in the sandbox")
+    need(ask(first, own) == 200 and ask(first, other) == 403, "its scope")
+    copy = t.text("fork", "T")
+    second = token_of(copy)
+    need(second not in (first, mine["token"]), "the copy's token")
+    need(ask(second, own) == 200 and ask(second, other) == 403, "its scope")
+    t.run("kill", t.json("info", "T" if t.provider == "local" else
+                         first_id(t, copy))["sandboxID"])
+    need(ask(first, own) == 401, "ended with its sandbox")
+    # and the copy goes on
+    t.run("exec", copy, "--", "sh", "-c", "echo on > /mnt/data/on && "
+          "deeplake flush /mnt/data")
+    t.run("kill", copy)
+    need(ask(second, own) == 401 and ask(mine["token"], own) == 200, "ended")
+    need(t.run("run", "--mount", own + ":/mnt/data", "--", "cat",
+               "/mnt/data/on") == b"on\n", "kept")
+    # reading only, where all mounts are read-only
+    t.run("create", "--name", "R", "--mount", own + ":/mnt/data:ro")
+    need(ask(token_of("R"), own, "DELETE FROM \"%s\"") in (400, 403), "ro")
+    t.run("kill", "R")
+
+
+def first_id(t, copy):
+    """The service's copies keep the metadata, hence the name."""
+    return next(i for i in t.ids() if i != copy)
 
 
 def eight(t):
@@ -161,6 +215,7 @@ def main():
                 ("guide/%s/sudden" % name, lambda t=t: sudden(t)),
                 ("guide/%s/files" % name, lambda t=t: file_api(t)),
                 ("guide/%s/pause" % name, lambda t=t: pause_and_fork(t)),
+                ("guide/%s/token" % name, lambda t=t: own_token(t, table)),
             ]
         tests.append(("guide/eight", lambda: eight(tools["local"])))
         tests.append(("guide/examples", lambda: examples(

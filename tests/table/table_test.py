@@ -197,6 +197,24 @@ def test_tokens():
             "name": "n", "duration": 60, "organization_id": s.org}, token=tt)
         sub = a.json["token"]["token"]
         assert s.query("SELECT * FROM yours", token=sub).status == 403
+        # narrower it may be, and it can end itself and no other
+        new = "/users/me/tokens"
+        a = s.request("POST", new, {"name": "n", "table": "yours"}, token=tt)
+        assert a.status == 403 and "mine" in a.error, a.body
+        a = s.request("POST", new, {
+            "name": "n", "duration": 60, "workspace": "default",
+            "table": "mine", "read_only": True})
+        sub, sid = a.json["token"]["token"], a.json["token"]["id"]
+        assert s.query("SELECT * FROM mine", token=sub).status == 200
+        assert s.query("SELECT * FROM yours", token=sub).status == 403
+        assert s.query("SELECT 1", ws="other", token=sub).status == 403
+        assert s.query("DELETE FROM mine", token=sub).status in (400, 403)
+        assert s.request("DELETE", new + "/" + sid).status == 403
+        a = s.request("DELETE", new + "/current", token=sub)
+        assert a.status == 200 and a.json["revoked"] == sid, a.body
+        a = s.query("SELECT * FROM mine", token=sub)
+        assert a.status == 401 and "revoked" in a.error, a.body
+        assert s.query("SELECT * FROM mine").status == 200
         for t in ("mine", "mine__log", "yours"):
             s.query("DROP TABLE " + t)
         assert s.token not in s.log_text()

@@ -49,6 +49,13 @@ const char *df_json_str(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
+char *df_json_dup(const json_t *o, const char *key)
+{
+	const char *s = df_json_str(o, key);
+
+	return *s ? strdup(s) : NULL;
+}
+
 static int run_command(int argc, char **argv)
 {
 	struct df_args a;

@@ -13,5 +13,7 @@ int df_exit_of(int err);
 void df_json_print(json_t *o);
 /* The string at a key, or "". */
 const char *df_json_str(const json_t *o, const char *key);
+/* A copy of it, or NULL if it is missing or empty; caller frees. */
+char *df_json_dup(const json_t *o, const char *key);
 
 #endif

@@ -6,8 +6,10 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "tools/sandbox/cli.h"
+#include "tools/sandbox/guest.h"
 #include "tools/sandbox/intr.h"
 #include "tools/sandbox/make.h"
+#include "tools/sandbox/token.h"
 
 #define RESUME_S 300
 
@@ -87,7 +89,7 @@ int df_cmd_resume(struct df_args *a)
 		err = p->ops->resume(p, sb,
 				     a->timeout_s ? a->timeout_s : RESUME_S);
 	if (!err)
-		err = df_mount_prove(p, sb);
+		err = df_mount_prove(p, sb, NULL);
 	if (!err)
 		say(a, sb, "running");
 	df_close(p, sb);
@@ -114,47 +116,71 @@ int df_cmd_snapshot(struct df_args *a)
 	return df_exit_of(err);
 }
 
-/* The mounts of a copy without memory: made again, as the original's. */
-static int remount(struct df_prov *p, struct df_sb *copy, json_t *mounts)
-{
-	static const char *const user = NULL;
-	json_t *m;
-	size_t i;
-	int err = 0;
+/* What all copies are made alike with. */
+struct copying {
+	struct df_prov *p;
+	json_t *mounts; /* of the original */
+	char *user;     /* who has them; NULL = the usual one */
+	struct df_creds
+		token; /* of the original; text NULL = none of its own */
+};
 
-	json_array_foreach(mounts, i, m)
-	{
-		const char *argv[] = { "deeplake", "mount",
-				       df_json_str(m, "path"), NULL };
-		struct df_exec e = { .argv = argv,
-				     .user = user,
-				     .in_fd = -1,
-				     .timeout_s = 120 };
-		struct df_exec_end end;
-		err = p->ops->exec(p, copy, &e, &end);
-		if (!err && end.status) {
-			df_log_error("mount %s in %s: status %d", argv[2],
-				     copy->id, end.status);
-			err = -EIO;
-		}
-		if (err)
-			break;
+static int copying_init(struct copying *c, const struct df_args *a,
+			struct df_prov *p, struct df_sb *sb)
+{
+	struct df_creds mine;
+	struct df_sh s;
+
+	c->p = p;
+	int err = df_mount_list(p, sb, &c->mounts);
+	if (err || !json_array_size(c->mounts))
+		return err;
+	df_sh_init(&s, p, sb);
+	c->user = df_mount_owner(&s, json_array_get(c->mounts, 0));
+	df_sh_release(&s);
+	if (!df_creds_load_quiet(a->credentials, &mine)) {
+		df_token_of(p, sb, c->user, &mine, &c->token);
+		df_creds_release(&mine);
 	}
+	return 0;
+}
+
+static void copying_release(struct copying *c)
+{
+	json_decref(c->mounts);
+	free(c->user);
+	df_creds_release(&c->token);
+}
+
+/* The original's token ends with the original: each copy gets its own.  What
+ * runs in it takes the new one when the old is refused. */
+static int own_token(struct copying *c, struct df_sb *copy, long timeout_s)
+{
+	struct df_mounts as_the_original = { 0 };
+	struct df_creds creds = { 0 };
+	bool own;
+
+	if (!c->token.text)
+		return 0;
+	int err = df_token_make(&c->token, &as_the_original, timeout_s, &creds,
+				&own);
+	if (!err)
+		err = df_mount_credentials(c->p, copy, c->user, &creds);
+	df_creds_release(&creds);
 	return err;
 }
 
-static int finish_copy(struct df_prov *p, const char *id, bool cold,
-		       json_t *mounts)
+static int finish_copy(struct copying *c, const char *id, long timeout_s)
 {
 	struct df_sb *copy = NULL;
 
-	int err = p->ops->attach(p, id, &copy);
+	int err = c->p->ops->attach(c->p, id, &copy);
 	if (err)
 		return df_fail(err, "copy %s", id);
 	copy->fresh = true;
-	err = cold ? remount(p, copy, mounts) : 0;
+	err = own_token(c, copy, timeout_s);
 	if (!err)
-		err = df_mount_prove(p, copy);
+		err = df_mount_prove(c->p, copy, c->mounts);
 	df_sb_free(copy);
 	return err;
 }
@@ -163,25 +189,23 @@ int df_cmd_fork(struct df_args *a)
 {
 	struct df_prov *p;
 	struct df_sb *sb;
-	json_t *mounts = NULL;
+	struct copying c = { 0 };
 	json_t *ids = NULL;
 	json_t *id;
 	size_t i;
-	bool cold = false;
+	long timeout_s = a->timeout_s ? a->timeout_s : RESUME_S;
 	int count = a->count ? (int)a->count : 1;
 
 	int err = df_open(a, a->pos.v[0], &p, &sb);
 	if (!err)
 		err = flush_first(a, p, sb);
 	if (!err)
-		err = df_mount_list(p, sb, &mounts);
+		err = copying_init(&c, a, p, sb);
 	if (!err)
-		err = p->ops->fork(p, sb, count,
-				   a->timeout_s ? a->timeout_s : RESUME_S, &ids,
-				   &cold);
+		err = p->ops->fork(p, sb, count, timeout_s, &ids);
 	json_array_foreach(ids, i, id)
 	{
-		int one = finish_copy(p, json_string_value(id), cold, mounts);
+		int one = finish_copy(&c, json_string_value(id), timeout_s);
 		err = err ? err : one;
 		if (!a->json)
 			puts(json_string_value(id));
@@ -194,7 +218,7 @@ int df_cmd_fork(struct df_args *a)
 		err = -EIO;
 	}
 	json_decref(ids);
-	json_decref(mounts);
+	copying_release(&c);
 	df_close(p, sb);
 	return df_exit_of(err);
 }
@@ -215,7 +239,7 @@ static int kill_one(const struct df_args *a, struct df_prov *p,
 	if (!err && paused && !a->force) {
 		err = p->ops->resume(p, sb, RESUME_S);
 		if (!err)
-			err = df_mount_prove(p, sb);
+			err = df_mount_prove(p, sb, NULL);
 		if (err == -EIO)
 			err = 0; /* the flush below says what is wrong */
 	}

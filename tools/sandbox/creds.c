@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,7 +36,19 @@ static void overlay(json_t *o, const char *key, const char *env,
 		json_object_set_new(o, key, json_string(v));
 }
 
-int df_creds_load(const char *file, struct df_creds *c)
+static int creds_set(struct df_creds *c, const json_t *o)
+{
+	const char *server = df_json_str(o, "apiUrl");
+
+	c->server = strdup(*server ? server : DEFAULT_SERVER);
+	c->text = json_dumps(o, JSON_INDENT(2));
+	if (c->server && c->text)
+		return 0;
+	df_creds_release(c);
+	return -ENOMEM;
+}
+
+static int load(const char *file, bool quiet, struct df_creds *c)
 {
 	DF_FREE char *usual = default_path();
 	const char *path = file ? file : usual;
@@ -44,7 +57,8 @@ int df_creds_load(const char *file, struct df_creds *c)
 	*c = (struct df_creds){ 0 };
 	json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
 	if (!o && (file || !access(path, F_OK))) {
-		df_log_error("credentials %s: %s", path, why.text);
+		if (!quiet)
+			df_log_error("credentials %s: %s", path, why.text);
 		return -EACCES;
 	}
 	if (!o)
@@ -54,23 +68,35 @@ int df_creds_load(const char *file, struct df_creds *c)
 	overlay(o, "workspaceId", "DEEPLAKE_WORKSPACE_ID",
 		"DEEPLAKE_WORKSPACE");
 	overlay(o, "apiUrl", "DEEPLAKE_API_URL", NULL);
-	if (!*df_json_str(o, "token")) {
-		json_decref(o);
+	int err = *df_json_str(o, "token") ? creds_set(c, o) : -EACCES;
+	json_decref(o);
+	if (err == -EACCES && !quiet)
 		df_log_error("no token for the table: %s is not there or has "
 			     "none; write it by hand or with `deeplake login`, "
 			     "or give --credentials FILE",
 			     path);
-		return -EACCES;
-	}
-	const char *server = df_json_str(o, "apiUrl");
-	c->server = strdup(*server ? server : DEFAULT_SERVER);
-	c->text = json_dumps(o, JSON_INDENT(2));
+	return err == -EACCES || quiet || !err ? err
+					       : df_fail(err, "credentials");
+}
+
+int df_creds_load(const char *file, struct df_creds *c)
+{
+	return load(file, false, c);
+}
+
+int df_creds_load_quiet(const char *file, struct df_creds *c)
+{
+	return load(file, true, c);
+}
+
+int df_creds_parse(const char *text, size_t len, struct df_creds *c)
+{
+	json_t *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+
+	*c = (struct df_creds){ 0 };
+	int err = *df_json_str(o, "token") ? creds_set(c, o) : -EINVAL;
 	json_decref(o);
-	if (!c->server || !c->text) {
-		df_creds_release(c);
-		return df_fail(-ENOMEM, "credentials");
-	}
-	return 0;
+	return err;
 }
 
 void df_creds_release(struct df_creds *c)

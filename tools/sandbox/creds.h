@@ -2,6 +2,8 @@
 #ifndef DF_SANDBOX_CREDS_H
 #define DF_SANDBOX_CREDS_H
 
+#include <stddef.h>
+
 struct df_creds {
 	char *text;   /* secret: the body of credentials.json; owned */
 	char *server; /* apiUrl; owned */
@@ -13,6 +15,10 @@ struct df_creds {
  * DEEPLAKE_WORKSPACE) and DEEPLAKE_API_URL on top.  0, or -EACCES, logged.
  */
 int df_creds_load(const char *file, struct df_creds *c);
+/* The same without a word, for what is better with them and goes without. */
+int df_creds_load_quiet(const char *file, struct df_creds *c);
+/* From the text of such a file: 0, -EINVAL (silent), -ENOMEM. */
+int df_creds_parse(const char *text, size_t len, struct df_creds *c);
 void df_creds_release(struct df_creds *c); /* wipes */
 
 #endif

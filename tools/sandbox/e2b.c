@@ -175,21 +175,13 @@ static char *sandbox_path(const struct df_sb *sb, const char *tail)
 	return df_strf("/sandboxes/%s%s", id ? id : "", tail);
 }
 
-static char *dup_str(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s && *s ? strdup(s) : NULL;
-}
-
 int df_e2b_sandbox(const json_t *o, struct df_sb **out)
 {
-	const json_t *meta = json_object_get(o, "metadata");
-	struct df_sb *sb = calloc(1, sizeof(*sb));
+	struct df_sb *sb = NULL;
 
-	if (!sb)
-		return df_fail(-ENOMEM, "sandbox");
-	sb->id = dup_str(o, "sandboxID");
+	int err = df_sb_new(o, &sb);
+	if (err)
+		return err;
 	if (!sb->id || strlen(sb->id) > 128 ||
 	    strspn(sb->id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX"
 			   "YZ0123456789-_") != strlen(sb->id)) {
@@ -197,12 +189,9 @@ int df_e2b_sandbox(const json_t *o, struct df_sb **out)
 		df_log_error("the server's answer has no usable sandboxID");
 		return -EPROTO;
 	}
-	sb->token = dup_str(o, "envdAccessToken");
-	sb->traffic_token = dup_str(o, "trafficAccessToken");
-	sb->domain = dup_str(o, "domain");
-	sb->template_id = dup_str(o, "templateID");
-	sb->name = dup_str(meta, DF_META_NAME);
-	sb->workdir = dup_str(meta, DF_META_WORKDIR);
+	sb->token = df_json_dup(o, "envdAccessToken");
+	sb->traffic_token = df_json_dup(o, "trafficAccessToken");
+	sb->domain = df_json_dup(o, "domain");
 	*out = sb;
 	return 0;
 }
@@ -228,21 +217,6 @@ static int e2b_attach(struct df_prov *p, const char *id, struct df_sb **out)
 				      : -ENOENT;
 	json_decref(o);
 	return err;
-}
-
-/* Servers that know less leave the filters out: filter here as well. */
-static bool matches(json_t *o, const struct df_sb_filter *f)
-{
-	const json_t *meta = json_object_get(o, "metadata");
-	const char *state = df_json_str(o, "state");
-
-	if (f->state && *state && strcmp(f->state, state))
-		return false;
-	for (size_t i = 0; f->metadata && i < f->metadata->n; i++)
-		if (strcmp(df_json_str(meta, f->metadata->v[i].key),
-			   f->metadata->v[i].value))
-			return false;
-	return true;
 }
 
 /* Keys and values quoted twice, the whole once more: the server unquotes the
@@ -292,7 +266,8 @@ static int list_page(struct df_e2b *e, const struct df_sb_filter *f,
 		err = df_e2b_fail(status / 100 == 2 ? -EPROTO : status, &resp,
 				  "list sandboxes");
 	if (!err)
-		json_array_foreach(page, i, o) if (matches(o, f))
+		/* servers that know less leave the filters out */
+		json_array_foreach(page, i, o) if (df_sb_matches(o, f))
 			json_array_append(to, o);
 	snprintf(token, token_size, "%s", err ? "" : resp.next_token);
 	json_decref(page);
@@ -418,7 +393,7 @@ static int e2b_resume(struct df_prov *p, struct df_sb *sb, long timeout_s)
 	if (err)
 		return said(sb, err);
 	/* the token may be a new one */
-	char *token = dup_str(o, "envdAccessToken");
+	char *token = df_json_dup(o, "envdAccessToken");
 	if (token) {
 		free(sb->token);
 		sb->token = token;
@@ -440,7 +415,7 @@ static int e2b_snapshot(struct df_prov *p, struct df_sb *sb, const char *name,
 				      json_pack("{s:s*}", "name", name), &resp);
 	json_t *o = json_loadb((const char *)resp.body.data, resp.body.len, 0,
 			       NULL);
-	*id = status / 100 == 2 ? dup_str(o, "snapshotID") : NULL;
+	*id = status / 100 == 2 ? df_json_dup(o, "snapshotID") : NULL;
 	int err = *id ? 0
 		  : status / 100 == 2
 			  ? df_fail(-EPROTO, "snapshot of %s", sb->id)
@@ -451,7 +426,7 @@ static int e2b_snapshot(struct df_prov *p, struct df_sb *sb, const char *name,
 }
 
 static int e2b_fork(struct df_prov *p, struct df_sb *sb, int count,
-		    long timeout_s, json_t **ids, bool *cold)
+		    long timeout_s, json_t **ids)
 {
 	struct df_e2b *e = (struct df_e2b *)p;
 	DF_FREE char *path = sandbox_path(sb, "/fork");
@@ -459,7 +434,6 @@ static int e2b_fork(struct df_prov *p, struct df_sb *sb, int count,
 	json_t *one;
 	size_t i;
 
-	*cold = false;
 	df_resp_init(&resp);
 	int status = df_e2b_call_resp(e, "POST", path,
 				      json_pack("{s:I, s:i}", "timeout",

@@ -17,15 +17,9 @@
 static json_t *create_body(const struct df_sb_spec *spec, const char *tag,
 			   bool v1)
 {
-	json_t *meta = df_pairs_json(spec->metadata);
+	json_t *meta = df_sb_metadata(spec);
 
 	json_object_set_new(meta, DF_META_CREATE, json_string(tag));
-	if (spec->name)
-		json_object_set_new(meta, DF_META_NAME,
-				    json_string(spec->name));
-	if (spec->workdir)
-		json_object_set_new(meta, DF_META_WORKDIR,
-				    json_string(spec->workdir));
 	json_t *o = json_pack("{s:s, s:I, s:o, s:o, s:b}", "templateID",
 			      spec->template_id ? spec->template_id : "base",
 			      "timeout", (json_int_t)spec->timeout_s,

@@ -12,27 +12,34 @@
 #include "tools/sandbox/intr.h"
 #include "tools/sandbox/local.h"
 #include "tools/sandbox/mount.h"
+#include "tools/sandbox/token.h"
 
-/* The mount belongs to one user, and so does its control socket. */
-static int run_as_owner(struct df_sh *s, const json_t *m, const char *script,
-			const char *const args[])
+char *df_mount_owner(struct df_sh *s, const json_t *m)
 {
 	static const char name_of[] = "getent passwd \"$1\" | cut -d: -f1";
 	char uid[16];
 	int n = (int)json_integer_value(json_object_get(m, "uid"));
 
+	if (n == 0)
+		return strdup("root");
 	snprintf(uid, sizeof(uid), "%d", n);
-	const char *const id_args[] = { uid, NULL };
-	DF_FREE char *user = NULL;
-	if (n != 0) {
-		s->user = NULL;
-		int err = df_sh_run(s, name_of, id_args);
-		if (err)
-			return err;
-		user = strdup(df_sh_said(s));
-	}
-	s->user = n == 0 ? "root" : user && *user ? user : NULL;
-	return df_sh_run(s, script, args);
+	const char *const args[] = { uid, NULL };
+	s->user = NULL;
+	if (df_sh_run(s, name_of, args) || !*df_sh_said(s))
+		return NULL;
+	return strdup(df_sh_said(s));
+}
+
+/* The mount belongs to one user, and so does its control socket. */
+static int run_as_owner(struct df_sh *s, const json_t *m, const char *script,
+			const char *const args[])
+{
+	DF_FREE char *user = df_mount_owner(s, m);
+
+	s->user = user;
+	int err = df_sh_run(s, script, args);
+	s->user = NULL;
+	return err;
 }
 
 static int flush_one(struct df_prov *p, struct df_sb *sb, const json_t *m,
@@ -192,12 +199,40 @@ static void more_time(struct df_prov *p, struct df_sb *sb)
 	}
 }
 
+/* The token of its own that the sandbox has, to be ended after it. */
+static int own_token(struct df_prov *p, struct df_sb *sb, struct df_creds *own)
+{
+	struct df_creds mine;
+	json_t *list = NULL;
+	struct df_sh s;
+
+	*own = (struct df_creds){ 0 };
+	if (df_creds_load_quiet(NULL, &mine))
+		return -ENOENT;
+	df_sh_init(&s, p, sb);
+	int err = df_mount_list(p, sb, &list);
+	/* all mounts of one create have one owner */
+	if (!err)
+		err = json_array_size(list) ? 0 : -ENOENT;
+	DF_FREE char *user = err ? NULL
+				 : df_mount_owner(&s, json_array_get(list, 0));
+	if (!err)
+		err = df_token_of(p, sb, user, &mine, own);
+	df_sh_release(&s);
+	json_decref(list);
+	df_creds_release(&mine);
+	return err;
+}
+
 int df_end_sandbox(struct df_prov *p, struct df_sb *sb, long timeout_s,
 		   bool force)
 {
+	struct df_creds token;
+
 	if (timeout_s <= 0)
 		timeout_s = 60;
 	df_intr_hold(1); /* Ctrl-C must not cut the flush short */
+	bool has_token = !own_token(p, sb, &token);
 	int err = df_umount_all(p, sb, timeout_s);
 	if (err == -ENOENT) {
 		df_log_warn("sandbox %s ended before it could be flushed",
@@ -219,8 +254,11 @@ int df_end_sandbox(struct df_prov *p, struct df_sb *sb, long timeout_s,
 			df_log_error("sandbox %s could not be killed; it ends "
 				     "by its timeout",
 				     sb->id);
+		else if (has_token)
+			df_token_end(&token);
 		err = err ? err : killed == -ENOENT ? 0 : killed;
 	}
+	df_creds_release(&token);
 	df_intr_hold(-1);
 	return err;
 }

@@ -303,7 +303,7 @@ static long retry_wait_ms(const struct df_req *req, const struct df_resp *resp,
 
 	df_random(&jitter, 1);
 	wait += wait * jitter / 512;
-	if (attempt >= RETRIES)
+	if (req->once || attempt >= RETRIES)
 		return -1;
 	if (err == DF_EOFFLINE)
 		return req->from ? -1 : wait;

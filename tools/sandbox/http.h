@@ -31,6 +31,7 @@ struct df_req {
 	void *arg;            /* of from and to */
 	long timeout_ms;      /* whole request; 0 = no limit but silence */
 	bool repeat;          /* may be sent again when the answer is lost */
+	bool once;            /* no second try, whatever the answer is */
 };
 
 struct df_resp {

@@ -103,17 +103,11 @@ static json_t *new_state(const struct df_sb_spec *spec, const char *id,
 			 const char *disk)
 {
 	struct timespec now;
-	json_t *meta = df_pairs_json(spec->metadata);
+	json_t *meta = df_sb_metadata(spec);
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	DF_FREE char *start = df_time_text(now.tv_sec);
 	DF_FREE char *end = df_time_text(now.tv_sec + spec->timeout_s);
-	if (meta && spec->name)
-		json_object_set_new(meta, DF_META_NAME,
-				    json_string(spec->name));
-	if (meta && spec->workdir)
-		json_object_set_new(meta, DF_META_WORKDIR,
-				    json_string(spec->workdir));
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:I, s:b, "
 			 "s:b, s:I, s:I, s:s}",
 			 "sandboxID", id, "provider", "local", "templateID",
@@ -177,25 +171,6 @@ static int set_limits(json_t *state, const struct df_sb_spec *spec,
 	return 0;
 }
 
-static int sb_of(const json_t *state, struct df_sb **out)
-{
-	const json_t *meta = json_object_get(state, "metadata");
-	const char *name =
-		json_string_value(json_object_get(meta, DF_META_NAME));
-	const char *dir =
-		json_string_value(json_object_get(meta, DF_META_WORKDIR));
-	struct df_sb *sb = calloc(1, sizeof(*sb));
-
-	if (!sb)
-		return -ENOMEM;
-	sb->id = strdup(df_json_str(state, "sandboxID"));
-	sb->name = name ? strdup(name) : NULL;
-	sb->workdir = dir ? strdup(dir) : NULL;
-	sb->template_id = strdup(df_json_str(state, "templateID"));
-	*out = sb;
-	return 0;
-}
-
 static int start(struct df_local *l, const struct df_sb_spec *spec,
 		 json_t *state)
 {
@@ -243,7 +218,7 @@ static int local_create(struct df_prov *p, const struct df_sb_spec *spec,
 		df_cgroup_remove(json_object_get(state, "cgroups"));
 		df_local_remove(l, id, disk);
 	} else {
-		err = sb_of(state, out);
+		err = df_sb_new(state, out);
 	}
 	json_decref(state);
 	return err;
@@ -255,22 +230,9 @@ static int local_attach(struct df_prov *p, const char *id, struct df_sb **out)
 
 	int err = df_local_load((struct df_local *)p, id, &state);
 	if (!err)
-		err = sb_of(state, out);
+		err = df_sb_new(state, out);
 	json_decref(state);
 	return err;
-}
-
-static bool matches(const json_t *state, const struct df_sb_filter *f)
-{
-	const json_t *meta = json_object_get(state, "metadata");
-
-	if (f->state && strcmp(f->state, df_json_str(state, "state")))
-		return false;
-	for (size_t i = 0; f->metadata && i < f->metadata->n; i++)
-		if (strcmp(df_json_str(meta, f->metadata->v[i].key),
-			   f->metadata->v[i].value))
-			return false;
-	return true;
 }
 
 static int local_list(struct df_prov *p, const struct df_sb_filter *f,
@@ -287,7 +249,7 @@ static int local_list(struct df_prov *p, const struct df_sb_filter *f,
 		json_t *state;
 		if (df_local_load(l, e->d_name, &state))
 			continue;
-		if (matches(state, f))
+		if (df_sb_matches(state, f))
 			json_array_append(*out, state);
 		json_decref(state);
 	}
@@ -399,13 +361,12 @@ static int fork_one(struct df_local *l, const json_t *state, const char *snap,
 }
 
 static int local_fork(struct df_prov *p, struct df_sb *sb, int count,
-		      long timeout_s, json_t **ids, bool *cold)
+		      long timeout_s, json_t **ids)
 {
 	struct df_local *l = (struct df_local *)p;
 	DF_FREE char *snap = NULL;
 	json_t *state = NULL;
 
-	*cold = true;
 	int err = local_snapshot(p, sb, NULL, &snap);
 	if (err)
 		return err;

@@ -10,6 +10,7 @@
 #include "tools/sandbox/cli.h"
 #include "tools/sandbox/guest.h"
 #include "tools/sandbox/intr.h"
+#include "tools/sandbox/token.h"
 #include "tools/sandbox/url.h"
 
 #define DEFAULT_TIMEOUT_S 300
@@ -148,6 +149,8 @@ int df_make(struct df_prov *p, const struct df_plan *plan, const char *name,
 {
 	const struct df_args *a = plan->args;
 	bool local = strcmp(p->ops->name, "local") == 0;
+	struct df_creds creds = { 0 };
+	bool own = false;
 	struct df_sb_spec spec = {
 		.template_id = a->template_id,
 		.name = name,
@@ -170,13 +173,20 @@ int df_make(struct df_prov *p, const struct df_plan *plan, const char *name,
 	if (err)
 		return err;
 	df_log_debug("sandbox %s is there", (*out)->id);
-	err = df_mount_all(p, *out, &plan->mounts, &plan->creds, a->user,
-			   a->bundle);
+	if (plan->mounts.n)
+		err = df_token_make(&plan->creds, &plan->mounts, spec.timeout_s,
+				    &creds, &own);
+	if (!err)
+		err = df_mount_all(p, *out, &plan->mounts, &creds, a->user,
+				   a->bundle);
 	/* after the mounts: the directory may lie in one */
 	if (!err && a->workdir)
 		err = make_workdir(p, *out, a->workdir, a->user);
 	if (!err && df_intr_now())
 		err = -EINTR;
+	if (err && own && !a->keep)
+		df_token_end(&creds);
+	df_creds_release(&creds);
 	if (!err)
 		return 0;
 	if (a->keep) {

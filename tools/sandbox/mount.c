@@ -271,9 +271,8 @@ static int prepare(struct df_prov *p, struct df_sb *sb,
 	return err ? err : install_driver(p, sb, bundle);
 }
 
-/* A file that is private before the first secret byte is in it. */
-static int put_credentials(struct df_prov *p, struct df_sb *sb,
-			   const char *user, const struct df_creds *c)
+int df_mount_credentials(struct df_prov *p, struct df_sb *sb, const char *user,
+			 const struct df_creds *c)
 {
 	static const char script[] =
 		"umask 077; d=$HOME/.deeplake; mkdir -p \"$d\" && "
@@ -402,7 +401,7 @@ int df_mount_all(struct df_prov *p, struct df_sb *sb, const struct df_mounts *m,
 		return err;
 	err = prepare(p, sb, m, who && *who ? who : "root", bundle);
 	if (!err)
-		err = put_credentials(p, sb, user, c);
+		err = df_mount_credentials(p, sb, user, c);
 	for (size_t i = 0; !err && i < m->n; i++) {
 		df_log_debug("mounting %s at %s", m->v[i].table, m->v[i].path);
 		err = mount_one(p, sb, &m->v[i], user);
@@ -459,30 +458,65 @@ int df_mount_list(struct df_prov *p, struct df_sb *sb, json_t **list)
 	return err;
 }
 
-int df_mount_prove(struct df_prov *p, struct df_sb *sb)
+/* The driver remembers table and options; what the machine had to be told
+ * before (place, device) may be forgotten. */
+static int mount_again(struct df_sh *s, const json_t *m)
 {
-	static const char again[] =
-		"fusermount3 -uz \"$1\" 2>/dev/null; deeplake mount \"$1\" "
-		"</dev/null";
+	static const char away[] = "fusermount3 -uz \"$1\" 2>/dev/null; true";
+	static const char again[] = "exec deeplake mount \"$1\" </dev/null";
+	DF_FREE char *path = df_json_dup(m, "path");
+	DF_FREE char *owner = df_mount_owner(s, m);
+	const char *const args[] = { path, NULL };
+	struct df_mount one = { .path = path };
+	struct df_mounts all = { &one, 1 };
+
+	df_log_info("mounting %s again in %s", path, s->sb->id);
+	s->user = owner;
+	int err = df_sh_run(s, away, args);
+	if (!err)
+		err = prepare(s->prov, s->sb, &all, owner ? owner : "root",
+			      NULL);
+	s->user = owner;
+	if (!err)
+		err = df_sh_run(s, again, args);
+	if (!err && s->status) {
+		df_log_error("mount %s in %s: %s", path, s->sb->id,
+			     df_sh_said(s));
+		err = -EIO;
+	}
+	return err ? err : mount_answers(s, path);
+}
+
+static bool mounted(json_t *list, const char *path)
+{
+	json_t *m;
+	size_t i;
+
+	json_array_foreach(list, i, m) if (!strcmp(df_json_str(m, "path"),
+						   path)) return true;
+	return false;
+}
+
+int df_mount_prove(struct df_prov *p, struct df_sb *sb, json_t *wanted)
+{
 	json_t *list = NULL;
 	json_t *m;
 	size_t i;
 
 	int err = df_mount_list(p, sb, &list);
-	json_array_foreach(list, i, m)
+	json_array_foreach(wanted ? wanted : list, i, m)
 	{
-		const char *const args[] = { df_json_str(m, "path"), NULL };
+		const char *path = df_json_str(m, "path");
 		struct df_sh s;
 		if (err)
 			break;
 		df_sh_init(&s, p, sb);
-		err = mount_answers(&s, args[0]);
-		if (err == -EIO) {
-			df_log_info("mounting %s again", args[0]);
-			err = df_sh_run(&s, again, args);
-			if (!err)
-				err = mount_answers(&s, args[0]);
-		}
+		if (mounted(list, path))
+			err = mount_answers(&s, path);
+		else
+			err = -ENOTCONN;
+		if (err == -EIO || err == -ENOTCONN)
+			err = mount_again(&s, m);
 		df_sh_release(&s);
 	}
 	json_decref(list);

@@ -32,13 +32,20 @@ void df_mounts_release(struct df_mounts *m);
 int df_mount_all(struct df_prov *p, struct df_sb *sb, const struct df_mounts *m,
 		 const struct df_creds *c, const char *user,
 		 const char *bundle);
+/* credentials.json in the user's home, private before its first byte. */
+int df_mount_credentials(struct df_prov *p, struct df_sb *sb, const char *user,
+			 const struct df_creds *c);
 /* The archive to upload: caller frees; NULL (silent) if none is found. */
 char *df_bundle_find(const char *given);
 
 /* What is mounted now in the sandbox: [{"path", "uid"}]. */
 int df_mount_list(struct df_prov *p, struct df_sb *sb, json_t **list);
-/* After a resume: each mount answers, or is mounted anew.  0 or -EIO. */
-int df_mount_prove(struct df_prov *p, struct df_sb *sb);
+/* Whose one of them is: a user's name, caller frees; NULL = unknown. */
+struct df_sh;
+char *df_mount_owner(struct df_sh *s, const json_t *m);
+/* After a resume or in a copy: each mount of the list (NULL: each there is)
+ * answers, or is mounted anew.  0 or -EIO. */
+int df_mount_prove(struct df_prov *p, struct df_sb *sb, json_t *wanted);
 
 /*
  * Everything into the tables.  0, or -EINPROGRESS: something is not there,

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "tools/sandbox/cli.h"
 
 int df_pairs_set(struct df_pairs *p, const char *key, const char *value)
 {
@@ -84,6 +85,48 @@ void df_sb_free(struct df_sb *sb)
 	free(sb);
 }
 
+int df_sb_new(const json_t *o, struct df_sb **out)
+{
+	const json_t *meta = json_object_get(o, "metadata");
+	struct df_sb *sb = calloc(1, sizeof(*sb));
+
+	if (!sb)
+		return df_fail(-ENOMEM, "sandbox");
+	sb->id = df_json_dup(o, "sandboxID");
+	sb->template_id = df_json_dup(o, "templateID");
+	sb->name = df_json_dup(meta, DF_META_NAME);
+	sb->workdir = df_json_dup(meta, DF_META_WORKDIR);
+	*out = sb;
+	return 0;
+}
+
+json_t *df_sb_metadata(const struct df_sb_spec *spec)
+{
+	json_t *meta = df_pairs_json(spec->metadata);
+
+	if (meta && spec->name)
+		json_object_set_new(meta, DF_META_NAME,
+				    json_string(spec->name));
+	if (meta && spec->workdir)
+		json_object_set_new(meta, DF_META_WORKDIR,
+				    json_string(spec->workdir));
+	return meta;
+}
+
+bool df_sb_matches(const json_t *o, const struct df_sb_filter *f)
+{
+	const json_t *meta = json_object_get(o, "metadata");
+	const char *state = df_json_str(o, "state");
+
+	if (f->state && *state && strcmp(f->state, state))
+		return false;
+	for (size_t i = 0; f->metadata && i < f->metadata->n; i++)
+		if (strcmp(df_json_str(meta, f->metadata->v[i].key),
+			   f->metadata->v[i].value))
+			return false;
+	return true;
+}
+
 int df_prov_new(const char *name, bool quiet, struct df_prov **out)
 {
 	const char *key = getenv("E2B_API_KEY");
@@ -112,13 +155,6 @@ void df_prov_free(struct df_prov *p)
 		p->ops->free(p);
 }
 
-static const char *info_str(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s ? s : "";
-}
-
 /* Names come first, and the newest of two wins nothing: ambiguity is said. */
 static int find_listed(json_t *all, const char *what, char **id)
 {
@@ -131,9 +167,9 @@ static int find_listed(json_t *all, const char *what, char **id)
 
 	json_array_foreach(all, i, o)
 	{
-		const char *sid = info_str(o, "sandboxID");
-		const char *name =
-			info_str(json_object_get(o, "metadata"), DF_META_NAME);
+		const char *sid = df_json_str(o, "sandboxID");
+		const char *name = df_json_str(json_object_get(o, "metadata"),
+					       DF_META_NAME);
 		if (*name && strcmp(name, what) == 0) {
 			by_name = sid;
 			names++;

@@ -114,6 +114,13 @@ struct df_sb_filter {
 	const char *state;               /* "running", "paused", NULL = both */
 };
 
+/* What both providers read and write in the same form: from an object as
+ * info gives it (the id may be missing: NULL), the metadata of a new one (fresh;
+ * NULL without memory), and whether an object passes a filter. */
+int df_sb_new(const json_t *o, struct df_sb **out);
+json_t *df_sb_metadata(const struct df_sb_spec *spec);
+bool df_sb_matches(const json_t *o, const struct df_sb_filter *f);
+
 struct df_prov;
 struct df_prov_ops {
 	const char *name;
@@ -137,9 +144,9 @@ struct df_prov_ops {
 	int (*snapshot)(struct df_prov *p, struct df_sb *sb, const char *name,
 			char **id);
 	/* *ids: array of strings, fewer than count if some failed (logged).
-	 * *cold: memory is not copied, so the mounts are not there. */
+	 * Memory may not be copied: then the mounts are not there. */
 	int (*fork)(struct df_prov *p, struct df_sb *sb, int count,
-		    long timeout_s, json_t **ids, bool *cold);
+		    long timeout_s, json_t **ids);
 	/* Lines after *cursor, which moves on: [{timestamp, message, ...}]. */
 	int (*logs)(struct df_prov *p, struct df_sb *sb, int64_t *cursor,
 		    json_t **lines);

@@ -33,6 +33,17 @@ static const char *body_text(const struct df_req *r, struct df_arena *a,
 	return df_json_cstr(&v, a);
 }
 
+static bool body_true(const struct df_req *r, const char *key)
+{
+	struct df_json root, v;
+
+	if (r->body.data == NULL ||
+	    !df_json_valid((const char *)r->body.data, r->body.len, &root))
+		return false;
+	v = df_json_member(&root, key);
+	return v.kind == DF_J_TRUE;
+}
+
 static int64_t body_number(const struct df_req *r, const char *key)
 {
 	struct df_json root, v;
@@ -78,6 +89,42 @@ static void account_me(struct df_req *r)
 		      (long long)r->caller.row.expires_s);
 }
 
+/* Narrow row to the workspace, table and right that the body asks for; a scope
+ * that row already has cannot be left.  False: refused. */
+static bool token_narrow(struct df_req *r, struct df_arena *a,
+			 struct df_token_row *row)
+{
+	const struct {
+		const char *key;
+		char *at;
+		size_t size;
+	} scopes[] = {
+		{ "workspace", row->workspace, sizeof(row->workspace) },
+		{ "table", row->table, sizeof(row->table) },
+	};
+
+	for (size_t i = 0; i < DF_ARRAY_LEN(scopes); i++) {
+		const char *want = body_text(r, a, scopes[i].key);
+
+		if (want == NULL || want[0] == '\0')
+			continue;
+		if (strlen(want) >= scopes[i].size) {
+			df_req_error(r, 400, "INVALID_REQUEST",
+				     "\"%s\" is too long", scopes[i].key);
+			return false;
+		}
+		if (scopes[i].at[0] != '\0' && strcmp(scopes[i].at, want)) {
+			df_req_error(r, 403, "FORBIDDEN",
+				     "this token is for %s %s only",
+				     scopes[i].key, scopes[i].at);
+			return false;
+		}
+		(void)snprintf(scopes[i].at, scopes[i].size, "%s", want);
+	}
+	row->read_only |= body_true(r, "read_only");
+	return true;
+}
+
 /* A new token never can more, nor lives longer, than the one that asks. */
 static void account_token(struct df_req *r)
 {
@@ -99,6 +146,8 @@ static void account_token(struct df_req *r)
 			     org);
 		goto out;
 	}
+	if (!token_narrow(r, &a, &row))
+		goto out;
 	if (row.expires_s != 0 &&
 	    (seconds <= 0 || now + seconds > row.expires_s))
 		seconds = row.expires_s - now;
@@ -120,6 +169,29 @@ static void account_token(struct df_req *r)
 out:
 	df_buf_release(&token);
 	df_arena_release(&a);
+}
+
+/* A token ends itself; to end another's takes the store (token revoke). */
+static void account_revoke(struct df_req *r)
+{
+	struct df_store *s = r->server->store;
+
+	if (strcmp(r->seg[3], "current") != 0 &&
+	    strcmp(r->seg[3], r->caller.row.id) != 0) {
+		df_req_error(r, 403, "FORBIDDEN",
+			     "a token can revoke itself only: \"current\"");
+		return;
+	}
+	if (s->ops->token_revoke(s, r->caller.row.id) < 0) {
+		df_req_error(r, 503, "INTERNAL",
+			     "the store does not answer: try again");
+		return;
+	}
+	df_auth_forget(r->server->auth);
+	r->status = 200;
+	df_buf_put_str(&r->out, "{\"revoked\":");
+	df_json_puts(&r->out, r->caller.row.id);
+	df_buf_put_u8(&r->out, '}');
 }
 
 /* The caller's org out of the list of all. */
@@ -186,6 +258,9 @@ void df_api_account(struct df_req *r)
 	} else if (strcmp(r->seg[0], "users") == 0 && is(r, "POST", 3) &&
 		   strcmp(r->seg[2], "tokens") == 0) {
 		account_token(r);
+	} else if (strcmp(r->seg[0], "users") == 0 && is(r, "DELETE", 4) &&
+		   strcmp(r->seg[2], "tokens") == 0) {
+		account_revoke(r);
 	} else if (strcmp(r->seg[0], "organizations") == 0 &&
 		   strcmp(r->method, "GET") == 0) {
 		account_orgs(r);
