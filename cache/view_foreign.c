@@ -329,14 +329,6 @@ static char *clean_path(const char *path)
 	return out;
 }
 
-static const struct df_cred *owner(const struct df_vol *v)
-{
-	static _Thread_local struct df_cred c;
-
-	c = (struct df_cred){ v->conf.uid, v->conf.gid, v->conf.umask };
-	return &c;
-}
-
 /* The kernel did not ask for this change: it must forget what it knows. */
 static void tell_name(struct df_vol *v, df_nid dir, const char *name)
 {
@@ -366,7 +358,7 @@ static int make_parents(struct df_vol *v, char *path, df_nid *out)
 		*slash = 0;
 		err = df_vol_lookup(v, dir, p, &e);
 		if (err == -ENOENT) {
-			err = df_vol_mkdir(v, dir, p, 0777, owner(v), &e);
+			err = df_vol_mkdir(v, dir, p, 0, NULL, &e);
 			tell_name(v, dir, p);
 		}
 		if (!err && !S_ISDIR(e.attr.mode)) {
@@ -407,7 +399,7 @@ static int make_file(struct df_vol *v, char *path, const struct df_buf *raw,
 
 	if (!err)
 		err = df_vol_mknod(v, dir, strrchr(path, '/') + 1,
-				   S_IFREG | 0666, 0, 0, owner(v), &e);
+				   S_IFREG, 0, 0, NULL, &e);
 	if (!err) {
 		err = write_file(v, e.nid, raw, mark);
 		df_vol_forget(v, e.nid, 1);

@@ -198,7 +198,7 @@ struct make {
 	uint32_t rdev;
 	const char *target;
 	bool log;
-	const struct df_cred *cred;
+	const struct df_cred *cred; /* NULL: it has no owner and no mode */
 };
 
 static void set_owner(struct df_vol *v, struct df_obj *dir,
@@ -236,12 +236,15 @@ static int make(struct df_vol *v, df_nid parent, const char *name,
 			      .rdev = m->rdev,
 			      .btime_ns = v->op.now_ns };
 	a.mtime_ns = v->op.now_ns;
-	set_owner(v, dir, m, &a);
+	if (m->cred)
+		set_owner(v, dir, m, &a);
 	DF_FREE char *target = m->target ? df_xstrdup(m->target) : NULL;
 	a.target = target;
 	unsigned mask = (1u << DF_A_TARGET) - 1;
 	if (!is_dir)
 		mask &= ~(1u << DF_A_MTIME);
+	if (!m->cred)
+		mask &= ~(1u << DF_A_MODE | 1u << DF_A_UID | 1u << DF_A_GID);
 	if (target)
 		mask |= 1u << DF_A_TARGET;
 	o = is_dir ? dir_obj(v, dir, name) : file_obj(v, dir, name, m->log);

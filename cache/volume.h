@@ -138,7 +138,9 @@ int df_vol_setattr(struct df_vol *v, df_nid nid, unsigned mask,
 		   const struct df_attr *in, struct df_attr *out,
 		   double *timeout);
 
-/* ---- names.  All that make or find an entry count a lookup. */
+/* ---- names.  All that make or find an entry count a lookup.  cred NULL: made
+ * without owner and mode, for which each mount has its own (uid=, gid=,
+ * umask=). */
 /* Regular files, fifos, sockets, devices: by mode's type.  open_flags (O_*)
  * only matter for O_APPEND without O_EXCL and O_TRUNC, which gives two
  * sandboxes one log file (merge-rules 3); 0 for mknod(2).  -EEXIST if the name
