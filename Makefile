@@ -27,6 +27,8 @@ comma   := ,
 ifdef SANITIZE
 O       := build-$(subst $(comma),-,$(SANITIZE))
 ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -O1 -fno-omit-frame-pointer
+SAN_OBJ := $(O)/tests/sanitize.o # in every program
+ALL_LDFLAGS += $(SAN_OBJ)
 else
 ALL_CFLAGS += $(HARDEN) $(if $(DEBUG),,-DNDEBUG)
 endif
@@ -60,7 +62,11 @@ $(O)/deeplake-sandbox: $(call obj,$(SANDBOX_SRC) $(BASE_SRC))
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(SANDBOX_LIBS) -o $@
 
-$(O)/%.o: %.c packaging/VERSION
+$(SAN_OBJ): tests/sanitize.c
+	@mkdir -p $(@D) $(O)/reports
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -DDF_SAN_REPORTS='"$(abspath $(O))/reports"' -c $< -o $@
+
+$(O)/%.o: %.c packaging/VERSION $(SAN_OBJ)
 	@mkdir -p $(@D); echo "  CC   $<"
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
@@ -105,6 +111,16 @@ check: check-deps                ## every test that can run here
 check-deps:                      ## install what is missing, build
 	$(Q)tests/deps.sh
 	$(Q)$(MAKE) --no-print-directory all
+
+# Address and undefined behaviour over unit, POSIX, mount and command tests,
+# threads over the first three; tests/sanitize.py says how reports are found.
+.PHONY: check-sanitize
+check-sanitize:                  ## tests in sanitized builds, no report at all (FLAVOUR=asan or tsan for one)
+	$(Q)tests/sanitize.py -O $(O) $(FLAVOUR)
+
+$(O)/tests/planted: $(O)/tests/planted.o
+	@echo "  LD   $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@
 
 clean:                           ## remove what make built
 	rm -rf build build-*

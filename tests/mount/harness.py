@@ -32,6 +32,7 @@ import urllib.request
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("DF_BUILD", os.path.join(TOP, "build")))
+REPORTS = os.path.join(BUILD, "reports")
 SUSPICIOUS = re.compile(
     r"(?i)\b(errors?|abort\w*|(seg)?fault(s|ed|ing)?|uninit\w*|"
     r"assert\w*|\w+Sanitizer)\b")
@@ -349,6 +350,11 @@ def stacks(pid):
                             if line.startswith(("#", "Thread")))
 
 
+def reports():
+    """The sanitizers' reports so far (tests/sanitize.c)."""
+    return set(os.listdir(REPORTS)) if os.path.isdir(REPORTS) else set()
+
+
 def children():
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as f:
@@ -377,7 +383,7 @@ class Box:
         self.home = os.path.join(self.dir, "home")
         os.makedirs(self.home)
         self.servers, self.mounts, self.links = [], [], []
-        self.failed = False
+        self.reports_before = reports()
 
     def env(self, home=None, **more):
         """A clean environment, marked as ours; no user's settings."""
@@ -388,10 +394,6 @@ class Box:
                "GIT_AUTHOR_NAME": "Test", "GIT_AUTHOR_EMAIL": "t@example.org",
                "GIT_COMMITTER_NAME": "Test",
                "GIT_COMMITTER_EMAIL": "t@example.org"}
-        san = os.path.join(self.dir, "san")
-        for var in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
-            env[var] = ":".join(filter(None, (os.environ.get(var),
-                                              f"log_path={san}")))
         env.update(more)
         return env
 
@@ -515,8 +517,9 @@ class Box:
         return bad
 
     def sanitizer_reports(self):
-        return [tail(os.path.join(self.dir, n), 4000)
-                for n in os.listdir(self.dir) if n.startswith("san.")]
+        """What programs of a sanitized build reported in our time."""
+        return [tail(os.path.join(REPORTS, name), 4000)
+                for name in sorted(reports() - self.reports_before)]
 
     def let_go(self):
         """Close what a failed test left open here: it would stay busy."""

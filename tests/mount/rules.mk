@@ -9,7 +9,7 @@ MOUNT_TESTS := $(filter-out %/test_bounded.py %/test_programs.py \
                  %/test_requests.py,$(MOUNT_TESTS))
 endif
 MOUNT_RUN    = DF_BUILD=$(abspath $(O)) DF_LONG=$(LONG) tests/mount/run.py
-.PHONY: check-mount check-mount-plain check-mount-pass check-mount-sanitize
+.PHONY: check-mount check-mount-plain check-mount-pass
 
 check-mount: all bench-progs     ## tests on real mounts (needs /dev/fuse)
 	$(Q)$(MOUNT_RUN) $(MOUNT_TESTS)
@@ -19,8 +19,3 @@ check-mount-plain:               ## the same on a plain directory: is the test r
 
 check-mount-pass: bench-progs    ## the same on a plain passthrough: can FUSE do it
 	$(Q)$(MOUNT_RUN) --target pass $(MOUNT_TESTS)
-
-# Any report fails the test in whose mount it happened (harness.py).
-check-mount-sanitize:            ## mount tests under address+undefined and thread sanitizers
-	$(Q)$(MAKE) SANITIZE=address,undefined O=$(O)-asan check-mount
-	$(Q)$(MAKE) SANITIZE=thread O=$(O)-tsan check-mount

@@ -3,7 +3,7 @@
 POSIX_TESTS := $(sort $(wildcard tests/posix/test_*.py))
 POSIX_RUN    = DF_BUILD=$(abspath $(O)) $(if $(LONG),,DF_SEEDS=1 DF_OPS=1500) \
 	       tests/mount/run.py
-.PHONY: check-posix check-posix-plain check-posix-pass check-posix-sanitize
+.PHONY: check-posix check-posix-plain check-posix-pass
 
 $(O)/tests/posix/fsx: $(O)/tests/posix/fsx.o
 	@echo "  LD   $@"
@@ -17,8 +17,3 @@ check-posix-plain: $(O)/tests/posix/fsx ## the same on a plain directory
 
 check-posix-pass: bench-progs $(O)/tests/posix/fsx ## the same on a plain passthrough
 	$(Q)$(POSIX_RUN) --target pass $(POSIX_TESTS)
-
-# Any report fails the test in whose mount it happened (harness.py).
-check-posix-sanitize:            ## POSIX tests under address+undefined and thread sanitizers
-	$(Q)$(MAKE) SANITIZE=address,undefined O=$(O)-asan check-posix
-	$(Q)$(MAKE) SANITIZE=thread O=$(O)-tsan check-posix
