@@ -398,8 +398,8 @@ static int make_file(struct df_vol *v, char *path, const struct df_buf *raw,
 	int err = make_parents(v, path, &dir);
 
 	if (!err)
-		err = df_vol_mknod(v, dir, strrchr(path, '/') + 1,
-				   S_IFREG, 0, 0, NULL, &e);
+		err = df_vol_mknod(v, dir, strrchr(path, '/') + 1, S_IFREG, 0,
+				   0, NULL, &e);
 	if (!err) {
 		err = write_file(v, e.nid, raw, mark);
 		df_vol_forget(v, e.nid, 1);
