@@ -287,7 +287,7 @@ int df_daemon_run(const struct df_daemon_conf *conf, int report_fd)
 			 : err   ? DF_EXIT_FAILED
 				 : DF_EXIT_OK;
 	}
-	df_runfile_remove(&d.runfile);
+	df_runfile_remove(&d.runfile, conf->cache_dir);
 	df_control_stop(d.control);
 	df_fs_free(d.fs);
 	if (d.vol)

@@ -2,9 +2,11 @@
 #include "tools/runfile.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -34,10 +36,29 @@ static int usable_dir(const char *dir, uid_t uid)
 	return check_owner(dir, uid);
 }
 
+/* The kernel gives a device number away again at once: the daemon that leaves
+ * and the one that comes may mean the same file. */
+static int lock_dir(const char *dir)
+{
+	DF_FREE char *name = df_strf("%s/lock", dir);
+	int fd = name ? open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			     0600)
+		      : -1;
+
+	if (fd >= 0 && flock(fd, LOCK_EX)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
 static int runfile_put(const char *dir, dev_t dev, const struct df_runfile *r,
 		       char **file)
 {
 	DF_FREE char *text = NULL;
+	DF_CLOSE int lock = lock_dir(dir);
+	if (lock < 0)
+		return lock;
 	json_t *j = json_pack("{s:s, s:s, s:s, s:i}", "path", r->path, "table",
 			      r->table, "cacheDir", r->cache_dir, "pid",
 			      (int)r->pid);
@@ -100,17 +121,21 @@ static int runfile_parse(const char *file, struct df_runfile *out)
 	return -ENOMEM;
 }
 
-void df_runfile_remove(char **file)
+void df_runfile_remove(char **file, const char *cache_dir)
 {
 	struct df_runfile r = { 0 };
+	DF_FREE char *name = *file;
+	DF_FREE char *dir = name ? strdup(name) : NULL;
 
-	/* The device number was free since the unmount, and with it the name:
-	 * the file may be a newer mount's by now. */
-	if (*file && !runfile_parse(*file, &r) && r.pid == getpid())
-		unlink(*file);
-	df_runfile_release(&r);
-	free(*file);
 	*file = NULL;
+	if (!dir)
+		return;
+	*strrchr(dir, '/') = 0;
+	DF_CLOSE int lock = lock_dir(dir);
+	if (lock >= 0 && runfile_parse(name, &r) == 0 && r.pid == getpid() &&
+	    strcmp(r.cache_dir, cache_dir) == 0)
+		unlink(name);
+	df_runfile_release(&r);
 }
 
 int df_runfile_read(dev_t dev, uid_t uid, struct df_runfile *out)

@@ -25,9 +25,9 @@ struct df_runfile {
 
 /* Write it; *file is its path, for df_runfile_remove() (caller frees). */
 int df_runfile_write(dev_t dev, const struct df_runfile *r, char **file);
-/* Removes *file, unless it is a newer mount's by now, and frees it; NULL is
- * fine. */
-void df_runfile_remove(char **file);
+/* Removes *file if it still speaks of this process and cache, for the device
+ * number may have been given to another mount; frees it.  NULL is fine. */
+void df_runfile_remove(char **file, const char *cache_dir);
 /* -ENOENT: no such mount, or not one of this user. */
 int df_runfile_read(dev_t dev, uid_t uid, struct df_runfile *out);
 void df_runfile_release(struct df_runfile *r);

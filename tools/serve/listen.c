@@ -201,7 +201,6 @@ static void req_count(struct df_req *r)
 void df_req_done(struct df_req *r)
 {
 	struct MHD_Connection *conn = r->conn;
-	struct df_server *s = r->server;
 
 	if (r->out.err != 0) {
 		df_buf_release(&r->out);
@@ -217,7 +216,14 @@ void df_req_done(struct df_req *r)
 	}
 	r->ready = true;
 	MHD_resume_connection(conn); /* r may be gone from here on */
-	atomic_fetch_sub(&s->parked, 1);
+}
+
+/* libmicrohttpd has taken the connection up again. */
+static void req_unparked(struct df_req *r)
+{
+	if (r->parked)
+		atomic_fetch_sub(&r->server->parked, 1);
+	r->parked = false;
 }
 
 static enum MHD_Result req_answer(struct df_req *r)
@@ -268,10 +274,19 @@ static enum MHD_Result req_queue(struct df_req *r)
 		df_req_error(r, 503, "OVERLOADED", "out of memory");
 		return req_answer(r);
 	}
+	/* counted before the look: df_listen_stop sets the one and then waits
+	 * for the other */
+	atomic_fetch_add(&r->server->parked, 1);
+	if (atomic_load(&r->server->stopping)) {
+		atomic_fetch_sub(&r->server->parked, 1);
+		r->retry_after_s = 1;
+		df_req_error(r, 503, "STOPPING", "the server is stopping");
+		return req_refuse(r);
+	}
 	r->nth = atomic_fetch_add(&r->server->in_flight, 1) + 1;
 	df_metric_in_flight(1);
 	r->counted = true;
-	atomic_fetch_add(&r->server->parked, 1);
+	r->parked = true;
 	MHD_suspend_connection(r->conn);
 	if (df_work_add(r->server->work, df_api_run, r, false) < 0) {
 		r->retry_after_s = 1;
@@ -319,8 +334,10 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn,
 		*upload_len = 0;
 		return MHD_YES;
 	}
-	if (r->ready)
+	if (r->ready) {
+		req_unparked(r);
 		return req_answer(r);
+	}
 	if (r->queued)
 		return MHD_YES;
 	return req_queue(r);
@@ -332,8 +349,10 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **state,
 	(void)arg;
 	(void)conn;
 	(void)why;
-	if (*state != NULL)
+	if (*state != NULL) {
+		req_unparked(*state);
 		req_free(*state);
+	}
 	*state = NULL;
 }
 
@@ -490,8 +509,9 @@ void df_listen_stop(struct df_server *s)
 			(void)close(fd);
 	}
 	/* What is being worked on is finished: libmicrohttpd aborts when it
-	 * is stopped with a connection suspended.  Every job has a deadline.
-	 * Then the answers leave, unless a client does not read. */
+	 * is stopped with a connection suspended, and req_queue() suspends none
+	 * from now on.  Every job has a deadline.  Then the answers leave,
+	 * unless a client does not read or asks on and on. */
 	while (atomic_load(&s->parked) > 0)
 		(void)usleep(2000);
 	for (i = 0; i < 1000 && atomic_load(&s->requests) > 0; i++)
