@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/conf.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -46,7 +45,7 @@ int df_cmd_umount(int argc, char **argv)
 		{ "cache-dir", required_argument, NULL, 'c' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct df_detach d = { .timeout_ms = DF_UMOUNT_TIMEOUT_MS };
+	struct df_detach d = { .timeout_ms = -1 };
 	bool all = false;
 
 	opterr = 0;

@@ -150,11 +150,11 @@ static bool flush_tick(void *arg)
 static void cmd_flush(struct client *cl, const json_t *request)
 {
 	const json_t *ms = json_object_get(request, "timeout_ms");
+	const struct df_control_conf *c = &cl->control->conf;
 	int64_t timeout_ms = json_is_integer(ms) ? json_integer_value(ms)
-						 : DF_UMOUNT_TIMEOUT_MS;
+						 : c->umount_timeout_ms;
 
-	int err = df_drain(cl->control->conf.vol, DF_MAX(timeout_ms, 1),
-			   flush_tick, cl);
+	int err = df_drain(c->vol, DF_MAX(timeout_ms, 1), flush_tick, cl);
 	say_result(cl, err, "flush");
 }
 

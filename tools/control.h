@@ -4,8 +4,9 @@
  * Commands (call.h has the form of the lines):
  *	ping                   ok, pid, path, table, state
  *	status                 ok and everything that `deeplake status` shows
- *	flush timeout_ms       until all that was answered is in the table;
- *	                       progress lines
+ *	flush [timeout_ms]     until all that was answered is in the table;
+ *	                       umount_timeout if none is named; progress
+ *	                       lines
  *	wait                   until the daemon is about to end: ok and whether
  *	                       all is remote; progress lines
  *	handover               end now if the mount has gone already: the next
@@ -21,6 +22,7 @@
 #define DF_TOOLS_CONTROL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct df_vol;
@@ -44,6 +46,7 @@ struct df_control_conf {
 	const char *subdir; /* or NULL */
 	const char *workspace;
 	const char *server;
+	int64_t umount_timeout_ms; /* of a flush that names none */
 };
 
 int df_control_start(const struct df_control_conf *conf,

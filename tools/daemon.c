@@ -193,6 +193,7 @@ static int start(struct daemon *d, int *status)
 		.subdir = c->subdir,
 		.workspace = c->account->table.workspace,
 		.server = c->account->table.api_url,
+		.umount_timeout_ms = c->opt->umount_timeout,
 	};
 
 	int err = create_table(c, timeout_ms);

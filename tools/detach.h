@@ -14,7 +14,7 @@
 struct df_detach {
 	const char *path;
 	const char *cache_dir; /* or NULL: by the run file */
-	int64_t timeout_ms;    /* of the flush */
+	int64_t timeout_ms;    /* of the flush; < 0: the mount's own */
 	bool force;            /* umount -f: requests fail, nothing waits */
 	bool lazy;             /* umount -l */
 	bool anyhow;           /* unmount even if the flush failed */

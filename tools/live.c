@@ -147,13 +147,14 @@ static bool flush_progress(void *arg, const json_t *p)
 int df_live_flush(struct df_live *l, int64_t timeout_ms, char why[256])
 {
 	struct flush_view f = { .most = 0 };
+	json_t *request = json_pack("{s:s}", "cmd", "flush");
 
+	if (timeout_ms >= 0)
+		json_object_set_new(request, "timeout_ms",
+				    json_integer(timeout_ms));
 	df_progress_start(&f.progress, "sending");
-	int err = df_live_ask(l,
-			      json_pack("{s:s, s:I}", "cmd", "flush",
-					"timeout_ms", (json_int_t)timeout_ms),
-			      timeout_ms + GRACE_MS, flush_progress, &f, NULL,
-			      why);
+	int err = df_live_ask(l, request, DF_MAX(timeout_ms, 0) + GRACE_MS,
+			      flush_progress, &f, NULL, why);
 	df_progress_stop(&f.progress);
 	return err;
 }

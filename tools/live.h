@@ -38,8 +38,9 @@ int df_live_answer(struct df_live *l, int64_t timeout_ms,
 		   df_call_progress *progress, void *arg, json_t **answer,
 		   char why[256]);
 
-/* Have the table hold everything; progress on a terminal.  0 or -errno and
- * why.  The daemon must be connected. */
+/* Have the table hold everything; progress on a terminal.  timeout_ms < 0: the
+ * mount's own umount_timeout.  0 or -errno and why.  The daemon must be
+ * connected. */
 int df_live_flush(struct df_live *l, int64_t timeout_ms, char why[256]);
 
 #endif

@@ -54,8 +54,9 @@ const struct df_cmd df_cmds[] = {
 	  "PATH | --all [--timeout S] [--force | --lazy]",
 	  "send everything, unmount, wait for the daemon's end",
 	  "  --all                every mounted table\n"
-	  "  --timeout S          how long to wait until all is in the table "
-	  "(60)\n"
+	  "  --timeout S          how long to wait until all is in the table; "
+	  "without it\n"
+	  "                       the mount's umount_timeout (60)\n"
 	  "  --force              unmount even if not: the next mount sends "
 	  "the rest\n"
 	  "  --lazy               now, without sending or waiting\n" },

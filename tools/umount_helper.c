@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "tools/cmd.h"
@@ -21,7 +20,7 @@ static int usage(const char *self)
 
 int df_helper_umount(int argc, char **argv)
 {
-	struct df_detach d = { .timeout_ms = DF_UMOUNT_TIMEOUT_MS };
+	struct df_detach d = { .timeout_ms = -1 };
 
 	opterr = 0;
 	for (int c; (c = getopt(argc, argv, "flnrvN:t:")) != -1;) {

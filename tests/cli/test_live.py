@@ -18,30 +18,10 @@ import unittest
 
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 DEEPLAKE = os.path.join(BUILD, "deeplake")
-HELPERS = ["mount.deeplakefs", "mount.fuse.deeplakefs",
-           "umount.deeplakefs", "umount.fuse.deeplakefs"]
-
-
-def prepare_namespace(top):
-    """Helpers in /usr/sbin and an fstab, for nobody but us."""
-    for d in ("upper", "work"):
-        os.mkdir(f"{top}/{d}")
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", top + "/upper"],
-                   check=True)
-    for d in ("up", "work"):
-        os.mkdir(f"{top}/upper/{d}")
-    subprocess.run(
-        ["mount", "-t", "overlay", "overlay", "/usr/sbin", "-o",
-         f"lowerdir=/usr/sbin,upperdir={top}/upper/up,"
-         f"workdir={top}/upper/work"], check=True)
-    for h in HELPERS:
-        if os.path.lexists("/usr/sbin/" + h):
-            os.unlink("/usr/sbin/" + h)
-        os.symlink(DEEPLAKE, "/usr/sbin/" + h)
-    with open(top + "/fstab", "w", encoding="utf-8") as f:
-        f.write("")
-    subprocess.run(["mount", "--bind", top + "/fstab", "/etc/fstab"],
-                   check=True)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "mount"))
+import harness  # noqa: E402
+import sbin  # noqa: E402
 
 
 class Live(unittest.TestCase):
@@ -319,17 +299,12 @@ def main():
         print("needs root and /dev/fuse")
         print("0 passed, 0 failed, 1 skipped")
         return 0
-    if "DF_LIVE_NAMESPACE" not in os.environ:
-        os.environ["DF_LIVE_NAMESPACE"] = "1"
-        os.execvp("unshare", ["unshare", "-m", "--propagation", "private",
-                              sys.executable, os.path.abspath(__file__),
-                              *sys.argv[1:]])
-    with tempfile.TemporaryDirectory(prefix="df-live-ns-") as top:
-        prepare_namespace(top)
+    harness.own_namespace()
+    with sbin.helpers(DEEPLAKE), tempfile.NamedTemporaryFile() as fstab:
+        subprocess.run(["mount", "--bind", fstab.name, "/etc/fstab"],
+                       check=True)
         result = unittest.main(exit=False, verbosity=2).result
         subprocess.run(["umount", "/etc/fstab"], check=True)
-        subprocess.run(["umount", "/usr/sbin"], check=True)
-        subprocess.run(["umount", top + "/upper"], check=True)
     bad = len(result.failures) + len(result.errors)
     print(f"{result.testsRun - bad - len(result.skipped)} passed, "
           f"{bad} failed, {len(result.skipped)} skipped")

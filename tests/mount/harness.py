@@ -16,6 +16,8 @@ Everything started here carries DF_TEST_BOX in its environment, so that only
 that is ever killed; daemons come back to us as children (subreaper), so that
 their exit status is known.
 """
+import concurrent.futures
+import contextlib
 import ctypes
 import json
 import os
@@ -224,8 +226,10 @@ class Link:
 class Mount:
     """A directory under test: deeplake, the passthrough, or a plain one."""
 
-    def __init__(self, box, name, kind, options, home, table, server):
+    def __init__(self, box, name, kind, options, home, table, server,
+                 run_as=0):
         self.box, self.name, self.kind = box, name, kind
+        self.run_as = run_as    # the user id that mounts
         self.options = dict(options or {})
         self.home = home or box.home
         self.table = table
@@ -238,11 +242,24 @@ class Mount:
         self.pid = 0
         os.makedirs(self.path, exist_ok=True)
         os.makedirs(self.cache, exist_ok=True)
+        if run_as:
+            for path in (self.path, self.cache, self.home):
+                for top, _, files in os.walk(path):
+                    for name in [""] + files:
+                        os.chown(os.path.join(top, name), run_as, run_as)
 
     # -- the command line
     def deeplake(self, *args, **kw):
-        return self.box.run([built("deeplake")] + list(args), home=self.home,
-                            **kw)
+        return self.as_owner([built("deeplake"), *args], **kw)
+
+    def as_owner(self, cmd, **kw):
+        """Run cmd as the user that mounts."""
+        if not self.run_as:
+            return self.box.run(cmd, home=self.home, **kw)
+        env = self.box.env(self.home, XDG_RUNTIME_DIR=self.home)
+        return self.box.run(["setpriv", f"--reuid={self.run_as}",
+                             f"--regid={self.run_as}", "--clear-groups", *cmd],
+                            env=env, **kw)
 
     def option_text(self):
         opts = {"cache_dir": self.cache, "log_file": self.log}
@@ -437,12 +454,12 @@ class Box:
         return home
 
     def mount(self, name="a", kind=None, options=None, home=None,
-              table="data", server=None):
+              table="data", server=None, run_as=0):
         """A mount that is up.  kind defaults to the run's --target."""
         kind = kind or self.target
         if kind == "deeplake" and not server:
             server = self.servers[0] if self.servers else self.serve()
-        m = Mount(self, name, kind, options, home, table, server)
+        m = Mount(self, name, kind, options, home, table, server, run_as)
         self.mounts.append(m)
         return m.up()
 
@@ -636,8 +653,12 @@ def own_namespace():
                            stderr=subprocess.DEVNULL)
 
 
-def main(names):
-    """Run the test_* functions of a file; exits."""
+def main(names, jobs=1, inside=contextlib.nullcontext):
+    """Run the test_* functions of a file; exits.
+
+    jobs: so many at a time, each in a process of its own; for tests that
+    mostly wait.  inside(): what surrounds the tests in their process.
+    """
     sys.stdout.reconfigure(errors="backslashreplace")
     args = sys.argv[1:]
     target = os.environ.get("DF_TARGET", "deeplake")
@@ -649,21 +670,45 @@ def main(names):
     wanted = [a for a in args if not a.startswith("--")]
     if target not in ("deeplake", "pass", "plain"):
         sys.exit(f"--target {target}: give deeplake, pass or plain")
+    tests = [n for n, f in names.items() if n.startswith("test_")
+             and callable(f) and (not wanted or n in wanted)]
+    if not tests:
+        sys.exit("no such test: " + " ".join(wanted))
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     own_namespace()
-    count = {"ok": 0, "FAIL": 0, "skip": 0}
-    for name, func in list(names.items()):
-        if not name.startswith("test_") or not callable(func) or \
-           (wanted and name not in wanted):
-            continue
-        start = time.monotonic()
-        word, why = run_one(name, func, target, keep)
-        count[word] += 1
-        print(f"{word} {name} ({time.monotonic() - start:.1f} s)"
-              + (f": {why}" if why else ""), flush=True)
-    if not sum(count.values()):
-        sys.exit("no such test: " + " ".join(wanted))
-    sys.exit(1 if count["FAIL"] else 0 if count["ok"] else 77)
+    if jobs > 1 and len(tests) > 1:
+        words_said = side_by_side(tests, jobs)
+    else:
+        with inside():
+            words_said = [run_and_say(n, names[n], target, keep)
+                          for n in tests]
+    sys.exit(1 if "FAIL" in words_said else 0 if "ok" in words_said else 77)
+
+
+def side_by_side(tests, jobs):
+    """Each test by this script called with its name; what each one said."""
+    def one(name):
+        r = subprocess.run([sys.executable, *sys.argv[:1], name,
+                            *(a for a in sys.argv[1:] if a not in tests)],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, errors="replace", check=False)
+        said = r.stdout
+        word = {0: "ok", 77: "skip"}.get(r.returncode, "FAIL")
+        if not re.search(rf"^{word} {name} ", said, re.M):
+            said += f"FAIL {name}: ended with status {r.returncode}\n"
+            word = "FAIL"
+        print(said, end="", flush=True)
+        return word
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, tests))
+
+
+def run_and_say(name, func, target, keep):
+    start = time.monotonic()
+    word, why = run_one(name, func, target, keep)
+    print(f"{word} {name} ({time.monotonic() - start:.1f} s)"
+          + (f": {why}" if why else ""), flush=True)
+    return word
 
 
 def run_one(name, func, target, keep):

@@ -2,32 +2,37 @@
 """Ways to unmount, with a server that takes five seconds for an answer.
 
 Whoever was told "done" finds all of it in a fresh mount; whoever was told
-"not yet" (status 5) is still mounted and has lost nothing.
+"not yet" (status 5) is still mounted and has lost nothing.  The helpers are in
+/usr/sbin of a mount namespace of our own (sbin.py).
 """
+import ctypes
 import os
 import signal
 import subprocess
 import time
 
 import harness
+import sbin
 
 SLOW_S = 5
 NOISE = r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server"
 
 
-def mount_slow(box, name="a", data=b"x" * 300000):
+def mount_slow(box, name="a", data=b"x" * 300000, options=None, run_as=0):
     """A mount with unsent changes, behind a link that is slow from now on."""
     harness.need(box.target == "deeplake", "needs a table")
     server = box.servers[0] if box.servers else box.serve()
     link = harness.Link(box, server, 0.001)
     box.links.append(link)
-    m = box.mount(name, home=link.home("slow-" + name), server=server)
+    home = link.home("slow-" + name)
+    m = box.mount(name, home=home, server=server, options=options,
+                  run_as=run_as)
     m.allowed.append(NOISE)
     m.link = link
     link.set_rtt(SLOW_S)
     for i in range(20):
-        with open(f"{m.path}/f{i}", "wb") as f:
-            f.write(b"%d" % i + data)
+        m.as_owner(["sh", "-c", 'cat > "$0"', f"{m.path}/f{i}"],
+                   stdin=f"{i}" + data.decode())
     return m
 
 
@@ -94,20 +99,148 @@ def test_sigterm(box):
     found_elsewhere(box)
 
 
-def test_umount2_goes_on_sending(box):
-    """umount(2) tells nobody: the daemon sends the rest and then ends."""
+# ---- umount(8), which calls our helper
+
+def waits(box, cmd):
+    """cmd returns when all is in the table and the daemon has ended."""
     m = mount_slow(box)
-    box.run(["umount", "-i", m.path])
+    start = time.monotonic()
+    box.run(cmd + [m.path], timeout=120)
+    assert time.monotonic() - start > SLOW_S * 0.8, "it did not wait"
     assert not harness.mounts_under(m.path)
+    m.reap(timeout=1)
+    found_elsewhere(box)
+
+
+def test_umount(box):
+    waits(box, ["umount"])
+
+
+def test_umount_helper_by_name(box):
+    waits(box, ["umount.fuse.deeplakefs"])
+
+
+def test_umount_helper_for_people(box):
+    waits(box, ["umount.deeplakefs"])
+
+
+def test_umount_in_time_or_not_at_all(box):
+    """The flush failed: status 5, still mounted, and nothing is lost."""
+    m = mount_slow(box, options={"umount_timeout": 2})
+    r = box.run(["umount", m.path], check=False)
+    assert r.returncode == 5, (r.returncode, r.stderr)
+    assert "still mounted" in r.stderr, r.stderr
+    assert len(os.listdir(m.path)) == 20
+    m.link.set_rtt(0.001)
+    m.flush()
+    box.run(["umount", m.path])
+    m.reap(timeout=1)
+    found_elsewhere(box)
+
+
+def at_once(box, unmount):
+    """unmount(mount) waits for nothing; the daemon sends the rest and ends."""
+    m = mount_slow(box)
+    start = time.monotonic()
+    unmount(m)
+    assert time.monotonic() - start < 2, "it waited"
+    assert not harness.mounts_under(m.path)
+    assert harness.process_state(m.pid), "the daemon has gone with the mount"
     m.reap(timeout=100)
     found_elsewhere(box)
 
 
+def test_umount_force(box):
+    at_once(box, lambda m: box.run(["umount", "-f", m.path]))
+
+
+def test_umount_lazy(box):
+    at_once(box, lambda m: box.run(["umount", "-l", m.path]))
+
+
+def test_deeplake_umount_lazy(box):
+    at_once(box, lambda m: m.deeplake("umount", m.path, "--lazy"))
+
+
+# ---- the mount goes away in a way that tells nobody
+
+def umount2(path, flags=0):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.umount2(os.fsencode(path), flags):
+        raise OSError(ctypes.get_errno(), path)
+
+
+def test_umount2(box):
+    at_once(box, lambda m: umount2(m.path))
+
+
+def test_umount2_detach(box):
+    at_once(box, lambda m: umount2(m.path, 2))
+
+
+def test_umount_internal(box):
+    at_once(box, lambda m: box.run(["umount", "-i", m.path]))
+
+
+def test_umount_internal_lazy(box):
+    at_once(box, lambda m: box.run(["umount", "-i", "-l", m.path]))
+
+
+def test_umount_recursive(box):
+    at_once(box, lambda m: box.run(["umount", "-i", "-R", m.path]))
+
+
 def test_fusermount(box):
     harness.need_program("fusermount3")
+    at_once(box, lambda m: box.run(["fusermount3", "-u", m.path]))
+
+
+def test_busybox(box):
+    harness.need_program("busybox")
+    at_once(box, lambda m: box.run(["busybox", "umount", m.path]))
+
+
+def test_deadline(box):
+    """Sending after the mount has gone ends; the next mount goes on."""
+    m = mount_slow(box, options={"umount_timeout": 2})
+    box.run(["umount", "-i", m.path])
+    pid, m.pid = m.pid, 0
+    assert box.wait_child(pid, SLOW_S + 5) == 5
+    m.link.set_rtt(0.001)
+    m.up(init=False)
+    assert len(os.listdir(m.path)) == 20
+    m.down()
+    found_elsewhere(box)
+
+
+def test_a_user(box):
+    """fusermount3 unmounts for who is not root; the command waits as well."""
+    harness.need(os.geteuid() == 0, "becoming a user wants root")
+    harness.need_program("setpriv", "fusermount3")
+    m = mount_slow(box, options={"log_file": "syslog"}, run_as=65534)
+    start = time.monotonic()
+    m.deeplake("umount", m.path, timeout=120)
+    assert time.monotonic() - start > SLOW_S * 0.8, "it did not wait"
+    assert not harness.mounts_under(m.path)
+    m.reap(timeout=1)
+    found_elsewhere(box)
+
+
+def test_device_number_given_again(box):
+    """The daemon that leaves must not take the next mount's run file away."""
     m = mount_slow(box)
-    box.run(["fusermount3", "-u", m.path])
+    number = os.stat(m.path).st_dev
+    box.run(["umount", "-i", m.path])
+    others = []
+    while len(others) < 8 and not any(o[1] == number for o in others):
+        o = box.mount(f"other{len(others)}")
+        others.append((o, os.stat(o.path).st_dev))
+    m.link.set_rtt(0.001)
     m.reap(timeout=100)
+    for o, _ in others:
+        assert o.status()["pid"] == o.pid
+    harness.need(others[-1][1] == number,
+                 "somebody else got the device number")
     found_elsewhere(box)
 
 
@@ -124,15 +257,6 @@ def test_next_mount_takes_over(box):
     assert len(os.listdir(m.path)) == 20
     m.flush()
     m.down()
-    found_elsewhere(box)
-
-
-def test_lazy_does_not_wait(box):
-    m = mount_slow(box)
-    start = time.monotonic()
-    box.run(["umount", "-i", "-l", m.path])
-    assert time.monotonic() - start < 2
-    m.reap(timeout=100)
     found_elsewhere(box)
 
 
@@ -181,7 +305,7 @@ def test_bind_mount(box):
 
 
 def test_all(box):
-    """umount --all takes every mount of this HOME."""
+    """umount --all takes every mount that there is in this namespace."""
     harness.need(box.target == "deeplake", "needs a table")
     mounts = [box.mount(n, table="t_" + n) for n in "abc"]
     for m in mounts:
@@ -222,4 +346,5 @@ def test_while_written(box):
 
 
 if __name__ == "__main__":
-    harness.main(globals())
+    harness.main(globals(), 8, lambda: sbin.helpers(
+        os.path.join(harness.BUILD, "deeplake")))

@@ -77,7 +77,7 @@ struct df_req {
 	int n_seg;
 	struct df_buf body;
 	bool too_big, queued, ready, counted;
-	bool parked; /* counted in server->parked */
+	bool parked;     /* counted in server->parked */
 	size_t reserved; /* of server->body_bytes */
 	enum df_endpoint endpoint;
 	struct df_caller caller;
