@@ -191,12 +191,14 @@ class Live(unittest.TestCase):
         self.refused(1, ["already mounted"], DEEPLAKE, "mount", "t", self.p,
                      "-o", self.options())
 
+    def run_file(self):
+        dev = os.stat(self.p).st_dev
+        return f"/run/deeplake/{os.major(dev)}:{os.minor(dev)}"
+
     def test_device_number_used_again(self):
         """The end of a daemon leaves the run file of a newer mount alone."""
         self.init()
-        st = os.stat(self.p)
-        run = (f"/run/deeplake/{os.major(st.st_dev)}:"
-               f"{os.minor(st.st_dev)}")
+        run = self.run_file()
         with open(run, encoding="utf-8") as f:
             newer = json.load(f)
         newer["pid"] = os.getpid()
@@ -206,6 +208,7 @@ class Live(unittest.TestCase):
         self.assertTrue(os.path.exists(run))
         os.unlink(run)
         self.init()
+        run = self.run_file()
         self.assertTrue(os.path.exists(run))
         self.good("umount", self.p)
         self.assertFalse(os.path.exists(run))

@@ -226,24 +226,6 @@ def test_a_user(box):
     found_elsewhere(box)
 
 
-def test_device_number_given_again(box):
-    """The daemon that leaves must not take the next mount's run file away."""
-    m = mount_slow(box)
-    number = os.stat(m.path).st_dev
-    box.run(["umount", "-i", m.path])
-    others = []
-    while len(others) < 8 and not any(o[1] == number for o in others):
-        o = box.mount(f"other{len(others)}")
-        others.append((o, os.stat(o.path).st_dev))
-    m.link.set_rtt(0.001)
-    m.reap(timeout=100)
-    for o, _ in others:
-        assert o.status()["pid"] == o.pid
-    harness.need(others[-1][1] == number,
-                 "somebody else got the device number")
-    found_elsewhere(box)
-
-
 def test_next_mount_takes_over(box):
     """The daemon still sends; the same path and cache are mounted again."""
     m = mount_slow(box)
