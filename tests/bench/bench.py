@@ -34,6 +34,8 @@ def arguments():
     p.add_argument("--no-deep", action="store_true")
     p.add_argument("--rounds", type=int)
     p.add_argument("--only", default="")
+    p.add_argument("--parts", default="",
+                   help="of the remote group: functions of remote.py")
     p.add_argument("--json", default="")
     p.add_argument("--files", type=int)
     p.add_argument("--mib", type=int)
@@ -120,7 +122,9 @@ class Bench:
         if "remote" in self.args.groups and not self.args.no_deep:
             self.show("Remote, 20 ms of round trip",
                       remote.measure(self.box, self.server(),
-                                     self.args.rounds, self.args.quick))
+                                     self.args.rounds, self.args.quick,
+                                     self.args.parts.split(",")
+                                     if self.args.parts else ()))
 
     def million(self):
         if "million" in self.args.groups:

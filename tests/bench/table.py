@@ -20,6 +20,7 @@ class Row:
         self.limit, self.unit, self.note = limit, unit, note
         self.values = {}
         self.limits = []        # a limit measured in the same run
+        self.failed = ""        # why there is no figure, or not all
 
     def add(self, target, value):
         self.values.setdefault(target, []).append(value)
@@ -57,6 +58,8 @@ class Row:
     def reached(self, strength=1.0):
         """True, False, or None when it was not measured."""
         bar, ours = self.bar(strength), self.ours()
+        if self.failed:
+            return False
         if bar is None or ours is None:
             return None
         return ours >= bar if self.kind in ("rate", "least") else ours <= bar
@@ -65,6 +68,7 @@ class Row:
         return {"name": self.name, "kind": self.kind, "n": self.n,
                 "unit": self.unit, "bar": self.bar(),
                 "reached": self.reached(), "note": self.note,
+                "failed": self.failed,
                 "medians": {t: self.median(t) for t in self.values},
                 "values": self.values}
 
@@ -96,7 +100,8 @@ def text(title, rows, strength=1.0):
                      + [ratio(r, t) for t in shown if t != "ll"]
                      + [number(r.bar(strength)), word])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    notes = "\n".join(f"- {r.name}: {r.note}" for r in rows if r.note)
+    notes = "\n".join(f"- {r.name}: {r.failed or r.note}" for r in rows
+                      if r.failed or r.note)
     return f"\n### {title}\n\n{body}\n" + (f"\n{notes}\n" if notes else "")
 
 
