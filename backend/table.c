@@ -116,11 +116,11 @@ int df_table_ready(struct df_table *t, int64_t deadline_ns)
 	int err = 0;
 
 	t->remote.latency_ms = df_api_latency_ms(t->api);
-	if (t->known)
+	if (t->known && (t->asked || !t->remote.caps.ours))
 		return 0;
 	/* Several may read it at once: they read the same.  The service says
 	 * "no rows" now and then, so once is not enough for "not there". */
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 3 && !t->known; i++) {
 		err = df_table_read_formats(t, deadline_ns);
 		if (err != -ENOENT || df_deadline_ms(400) > deadline_ns)
 			break;
@@ -130,7 +130,7 @@ int df_table_ready(struct df_table *t, int64_t deadline_ns)
 		df_log_error("%s: there is no volume; make it with: deeplake "
 			     "init --table %s --path DIR",
 			     t->remote.where, t->name);
-	if (!err && t->remote.caps.ours)
+	if (!err && t->remote.caps.ours && !atomic_exchange(&t->asked, true))
 		ask_read_only(t, deadline_ns);
 	return err;
 }

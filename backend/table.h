@@ -61,9 +61,12 @@ struct df_table_made {
 };
 /* Make what is missing of T, T__log, T__pack; wait until it is visible; find
  * out what the server can do; write the format row.  Idempotent, and two at
- * once end alike.
+ * once end alike.  Afterwards r knows the format: no request is made twice.
  *   -EEXIST     T has other columns: not ours to use
  *   -ENOENT     the workspace does not exist */
+int df_table_make(struct df_remote *r, int64_t timeout_ms,
+		  struct df_table_made *made);
+/* The same with a connection of its own. */
 int df_table_create(const struct df_table_conf *conf, int64_t timeout_ms,
 		    struct df_table_made *made);
 /* Drop the three tables.  -ENOENT: there is no volume T. */

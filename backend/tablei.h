@@ -16,6 +16,7 @@ struct df_table {
 	char *credentials;       /* NULL: the usual file */
 
 	atomic_bool known;    /* the format row was read */
+	atomic_bool asked;    /* what the token may do */
 	atomic_bool missed;   /* that there is none was logged */
 	atomic_bool no_range; /* the server has no substr(): whole packs */
 };

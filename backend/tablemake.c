@@ -466,20 +466,38 @@ static int write_and_read_format(struct make *m)
 
 /* ---- create and destroy */
 
-static int create(struct make *m, struct df_table_made *made)
+/* What is there; -ENOENT: no volume yet, and what the server claims is known;
+ * -ENOTDIR: no such workspace. */
+static int look(struct make *m)
 {
-	int err = ask_claims(m);
+	/* A volume that is there takes two questions; the others are for
+	 * making one. */
+	int found = df_table_read_formats(m->t, m->deadline_ns);
+	int err = found == 0 ? check_view(m) : found;
 
-	if (!err)
-		err = ask_tables(m);
-	if (!err && m->has_view)
+	m->has_view = !err;
+	if (!err || err != -ENOENT)
+		return err;
+	err = ask_tables(m);
+	if (err)
+		return err == -ENOENT ? -ENOTDIR : err;
+	if (found && m->has_view)
 		err = check_view(m);
 	if (err && err != -ENOENT)
 		return err;
-	if (err == -ENOENT && !m->has_view)
-		return err; /* the workspace */
+	err = found || !m->has_view ? ask_claims(m) : 0;
+	return err ? err : found;
+}
+
+static int create(struct make *m, struct df_table_made *made)
+{
+	int err = look(m);
+
+	if (err == -ENOTDIR)
+		return -ENOENT; /* the workspace */
+	if (err && err != -ENOENT)
+		return err;
 	made->adopted = m->has_view;
-	err = df_table_read_formats(m->t, m->deadline_ns);
 	made->created = err == -ENOENT;
 	if (err == -ENOENT || !m->has_view) {
 		err = make_all(m);
@@ -497,30 +515,25 @@ static int create(struct make *m, struct df_table_made *made)
 	return err;
 }
 
-static int begin(struct make *m, const struct df_table_conf *conf,
-		 int64_t timeout_ms, struct df_remote **r)
+int df_table_make(struct df_remote *r, int64_t timeout_ms,
+		  struct df_table_made *made)
 {
-	int err = df_table_open(conf, r);
+	struct make m = { .t = df_table_of(r),
+			  .deadline_ns = df_deadline_ms(timeout_ms) };
 
-	*m = (struct make){ 0 };
-	if (err)
-		return err;
-	m->t = df_table_of(*r);
-	m->deadline_ns = df_deadline_ms(timeout_ms);
-	return 0;
+	*made = (struct df_table_made){ 0 };
+	return create(&m, made);
 }
 
 int df_table_create(const struct df_table_conf *conf, int64_t timeout_ms,
 		    struct df_table_made *made)
 {
 	struct df_remote *r;
-	struct make m;
-	int err = begin(&m, conf, timeout_ms, &r);
+	int err = df_table_open(conf, &r);
 
-	*made = (struct df_table_made){ 0 };
 	if (err)
 		return err;
-	err = create(&m, made);
+	err = df_table_make(r, timeout_ms, made);
 	r->ops->stop(r);
 	r->ops->free(r);
 	return err;
@@ -574,11 +587,12 @@ static int destroy(struct make *m)
 int df_table_destroy(const struct df_table_conf *conf, int64_t timeout_ms)
 {
 	struct df_remote *r;
-	struct make m;
-	int err = begin(&m, conf, timeout_ms, &r);
+	int err = df_table_open(conf, &r);
 
 	if (err)
 		return err;
+	struct make m = { .t = df_table_of(r),
+			  .deadline_ns = df_deadline_ms(timeout_ms) };
 	err = destroy(&m);
 	r->ops->stop(r);
 	r->ops->free(r);

@@ -440,8 +440,9 @@ int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
 	} else {
 		df_unlock(&v->lock);
 	}
-	/* The feed begins behind the checkpoint that a fresh cache folded. */
-	int err = full && (!feed || v->fresh) ? poll_list(v) : 0;
+	/* The feed begins behind the checkpoint that a fresh cache folded, and
+	 * rows before that may be missing here; without one it brings all. */
+	int err = full && (!feed || (v->fresh && v->feed_n)) ? poll_list(v) : 0;
 	if (!err)
 		err = feed ? poll_feed(v, wait_ms) : poll_pages(v);
 	if (err == DF_EOFFLINE || err == -EAGAIN || err == -ETIMEDOUT) {

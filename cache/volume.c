@@ -218,8 +218,10 @@ static int first_sync(struct df_vol *v, int64_t timeout_ms)
 	if (err && v->fresh)
 		return err;
 	df_lock(&v->lock);
-	if (!err)
+	if (!err) {
 		df_fold_set_meta(v->fold, "synced", 1);
+		v->fresh = false;
+	}
 	df_fold_flush(v->fold);
 	df_unlock(&v->lock);
 	return 0;

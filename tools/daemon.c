@@ -89,6 +89,7 @@ static void on_ready(void *arg)
 	df_log_info("%s: table %s mounted", d->conf->path, d->conf->table);
 }
 
+/* The table is made first if that was asked for. */
 static int open_volume(struct daemon *d, int64_t deadline_ns)
 {
 	const struct df_daemon_conf *c = d->conf;
@@ -112,29 +113,21 @@ static int open_volume(struct daemon *d, int64_t deadline_ns)
 		.umask = (mode_t)o->umask,
 	};
 	struct df_remote *remote = NULL;
-	int64_t left = (deadline_ns - df_clock_mono_ns()) / DF_NS_PER_MS;
+	struct df_table_made made;
 
 	int err = df_table_open(&c->account->table, &remote);
-	if (!err)
-		err = df_vol_open(&vc, &remote, DF_MAX(left, 100), &d->vol);
+	/* Without the server a cache that knows the volume will do: that is
+	 * left to df_vol_open(). */
+	if (!err && c->create)
+		err = df_table_make(remote, o->mount_timeout, &made);
+	if (err == DF_EOFFLINE || err == -EAGAIN)
+		err = 0;
+	int64_t left = (deadline_ns - df_clock_mono_ns()) / DF_NS_PER_MS;
+	err = df_vol_open(&vc, &remote, DF_MAX(left, 100), &d->vol);
 	if (remote) {
 		remote->ops->stop(remote);
 		remote->ops->free(remote);
 	}
-	return err;
-}
-
-/* Make the table first if asked; without the server a cache that knows the
- * volume will do, so that is left to open_volume(). */
-static int create_table(const struct df_daemon_conf *c, int64_t timeout_ms)
-{
-	struct df_table_made made;
-
-	if (!c->create)
-		return 0;
-	int err = df_table_create(&c->account->table, timeout_ms, &made);
-	if (err == DF_EOFFLINE || err == -EAGAIN)
-		err = 0;
 	return err;
 }
 
@@ -196,9 +189,7 @@ static int start(struct daemon *d, int *status)
 		.umount_timeout_ms = c->opt->umount_timeout,
 	};
 
-	int err = create_table(c, timeout_ms);
-	if (!err)
-		err = open_volume(d, deadline);
+	int err = open_volume(d, deadline);
 	*status = df_exit_of(err);
 	if (*status == DF_EXIT_UNREACHABLE)
 		df_log_error("%s: not mounted: %s does not answer and this "
