@@ -167,7 +167,7 @@ static int put_names(struct df_bulk *b, struct df_obj *o)
 		note_rival(b, parent, name);
 	if (e.n) {
 		b->n_files++;
-		b->n_bytes += o->heads.v[0]->ext.bytes;
+		b->n_bytes += df_ver_bytes(o->heads.v[0]);
 		b->n_revived += e.revived;
 	} else {
 		o->flags |= DF_OBJ_ORPHAN;

@@ -479,6 +479,7 @@ static void code_pages(struct df_coder *c, struct df_buf *b,
 	uint64_t at = 0;
 
 	df_buf_put_var(b, v->n_pages);
+	df_buf_put_var(b, df_ver_bytes(v));
 	for (uint32_t i = 0; i < v->n_pages; i++) {
 		const struct df_piece *p = &v->pages[i].piece;
 		df_buf_put_var(b, v->pages[i].region - at);
@@ -496,6 +497,7 @@ static void decode_pages(struct df_coder *c, struct df_rd *r, struct df_ver *v)
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 9);
 	uint64_t at = 0;
 
+	v->paged_bytes = df_rd_var_max(r, v->size);
 	v->pages = n ? df_xrealloc(NULL, n, sizeof(*v->pages)) : NULL;
 	for (uint32_t i = 0; i < n && !r->bad; i++) {
 		struct df_page *g = &v->pages[v->n_pages++];

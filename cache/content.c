@@ -39,6 +39,11 @@ struct df_ver *df_ver_copy(const struct df_ver *v, struct df_segs *segs)
 	return c;
 }
 
+uint64_t df_ver_bytes(const struct df_ver *v)
+{
+	return v->flags & DF_VER_UNLOADED ? v->paged_bytes : v->ext.bytes;
+}
+
 void df_ver_touch(struct df_ver *v, uint64_t off, uint64_t len)
 {
 	uint64_t first = off / DF_REGION;
@@ -249,6 +254,7 @@ static struct df_ver *merge(struct df_ver *const *ok, uint32_t n,
 		m->pages = df_xdup(ok[0]->pages,
 				   ok[0]->n_pages * sizeof(*m->pages));
 		m->n_pages = ok[0]->n_pages;
+		m->paged_bytes = ok[0]->paged_bytes;
 	}
 	free(parts);
 	return m;

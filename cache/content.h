@@ -63,6 +63,7 @@ struct df_ver {
 	struct df_extmap ext;
 	struct df_page *pages; /* owned; sorted; of regions unchanged since */
 	uint32_t n_pages;
+	uint64_t paged_bytes; /* UNLOADED: ext.bytes, as its writer had it */
 	struct df_append *pieces; /* owned; sorted by (time, ident) */
 	uint32_t n_pieces;
 	struct df_vv pvv;   /* dots of absorbed pieces */
@@ -76,6 +77,8 @@ void df_ver_free(struct df_ver *v, struct df_segs *segs);
 struct df_ver *df_ver_copy(const struct df_ver *v, struct df_segs *segs);
 /* [off, off + len) of ext changes: forget the pages that held it. */
 void df_ver_touch(struct df_ver *v, uint64_t off, uint64_t len);
+/* Bytes that are no holes. */
+uint64_t df_ver_bytes(const struct df_ver *v);
 /* Bytes before the pieces. */
 uint64_t df_ver_prefix(const struct df_ver *v);
 int df_append_cmp(const struct df_append *a, const struct df_append *b);

@@ -94,7 +94,7 @@ static void set_entry(struct df_vol *v, df_nid parent, const char *name,
 
 static uint64_t shown_bytes(const struct df_obj *o)
 {
-	return o->heads.n ? o->heads.v[0]->ext.bytes : 0;
+	return o->heads.n ? df_ver_bytes(o->heads.v[0]) : 0;
 }
 
 void df_tree_before(struct df_vol *v, struct df_obj *o, struct df_was *w)

@@ -155,10 +155,8 @@ static void text_attr(struct df_obj *o, struct df_attr *a, int64_t *mtime,
 		h = t.v[0].m;
 	}
 	if (h) {
-		uint64_t bytes = h->flags & DF_VER_UNLOADED ? h->size
-							    : h->ext.bytes;
 		a->size = h->size;
-		a->blocks = (bytes + 511) / 512;
+		a->blocks = (df_ver_bytes(h) + 511) / 512;
 		*mtime = h->mtime_ns;
 		*dot = h->dot;
 	}

@@ -249,7 +249,7 @@ static int load_pages(struct df_vol *v, struct df_obj *o)
 		if (err)
 			return err;
 		if (!(o->flags & DF_OBJ_ORPHAN) && i == 0)
-			v->n_bytes += h->ext.bytes;
+			v->n_bytes += h->ext.bytes - h->paged_bytes;
 		df_fold_touch(v->fold, o);
 		df_fold_account_obj(v->fold, o);
 	}

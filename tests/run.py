@@ -19,7 +19,7 @@ import time
 
 LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
 # cmocka's closing lines, one of each a program
-CMOCKA = re.compile(r"^\[  (PASSED|FAILED|SKIPPED) ?\] +(\d+) test")
+CMOCKA = re.compile(r"^\[  (PASSED|FAILED|SKIPPED) *\] +(\d+) test")
 TAIL = 40
 
 

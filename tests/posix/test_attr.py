@@ -87,6 +87,38 @@ def test_relatime(box):
     assert os.stat(p + "/d").st_atime_ns >= 10**18
 
 
+def test_reading_commits_nothing(box):
+    """atimes that move are nobody else's business: no row, nothing dirty."""
+    m = box.mount()
+    harness.need(m.kind == "deeplake", "needs a table")
+    p = m.path
+    os.mkdir(p + "/d")
+    os.symlink("f", p + "/s")
+    for i in range(20):
+        put(f"{p}/d/f{i}", b"content")
+    names = ["d", "s"] + [f"d/f{i}" for i in range(20)]
+    for n in names:
+        os.utime(f"{p}/{n}", ns=(10**18, 10**18), follow_symlinks=False)
+    m.flush()
+    time.sleep(1.5)             # the view's rows follow the commit
+
+    def rows():
+        return m.server.metrics()["deeplake_rows_inserted_total"]
+    before = rows()
+    harness.drop_caches(3)
+    box.run(["cp", "-r", p, box.dir + "/copy"])
+    os.readlink(p + "/s")
+    for n in names:
+        assert os.lstat(f"{p}/{n}").st_atime_ns > 10**18, n
+    assert m.status()["dirty_files"] == 0, "reading made something dirty"
+    m.flush()
+    time.sleep(1.5)
+    assert rows() == before, f"reading sent {rows() - before} rows"
+    other = box.mount("b")
+    assert os.lstat(other.path + "/d/f3").st_atime_ns != \
+        os.lstat(p + "/d/f3").st_atime_ns, "an atime is seen elsewhere"
+
+
 def test_nanoseconds_and_range(box):
     m = box.mount()
     values = (0, 1, 999_999_999, -1, -999_999_999, 1_700_000_000_123_456_789,

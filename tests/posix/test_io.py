@@ -4,8 +4,11 @@ import errno
 import mmap
 import os
 import random
+import shutil
+import signal
 import subprocess
 import threading
+import time
 
 import calls
 import harness
@@ -213,6 +216,97 @@ def test_removed_directory_in_use(box):
     put(p + "/d/new", b"")
     assert os.listdir(fd) == []
     os.close(fd)
+
+
+def test_removed_working_directory(box):
+    p = box.mount().path
+    os.mkdir(p + "/d")
+    os.chdir(p + "/d")
+    try:
+        os.rmdir(p + "/d")
+        fails(errno.ENOENT, os.getcwd)
+        assert os.listdir(".") == [] and os.stat(".").st_nlink == 0
+        fails(errno.ENOENT, put, "x", b"")
+        fails(errno.ENOENT, os.mkdir, "x")
+        fails(errno.ENOENT, os.symlink, "y", "x")
+        os.mkdir(p + "/d")         # another one
+        put(p + "/d/x", b"")
+        fails(errno.ENOENT, os.stat, "x")
+        os.chdir("..")
+        assert os.path.samefile(".", p)
+    finally:
+        os.chdir("/")
+
+
+def ways_to_sync(p):
+    """{name: function that writes bytes to p/name, durable when it returns}"""
+    def with_flag(flag):
+        def write(path, data):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | flag)
+            os.write(fd, data)
+            os.close(fd)
+        return write
+
+    def with_call(call):
+        def write(path, data):
+            with open(path, "wb", buffering=0) as f:
+                f.write(data)
+                call(f.fileno())
+        return write
+
+    def by_msync(path, data):
+        with open(path, "w+b", buffering=0) as f:
+            f.truncate(len(data))
+            with mmap.mmap(f.fileno(), 0) as a:
+                a[:] = data
+                a.flush()
+
+    def by_pwritev2(path, data):
+        with open(path, "wb", buffering=0) as f:
+            os.pwritev(f.fileno(), [data], 0, os.RWF_DSYNC)
+
+    def by_directory(path, data):
+        put(path, data)
+        fd = os.open(p, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(fd)
+        os.close(fd)
+    return {"O_SYNC": with_flag(os.O_SYNC), "O_DSYNC": with_flag(os.O_DSYNC),
+            "fsync": with_call(os.fsync), "fdatasync": with_call(os.fdatasync),
+            "RWF_DSYNC": by_pwritev2, "MS_SYNC": by_msync,
+            "directory": by_directory}
+
+
+def test_synchronous_writes(box):
+    """While the server does not answer they do not return; a plain one does.
+
+    And what has returned is in the table: the daemon is killed and its cache
+    thrown away right after.
+    """
+    m = box.mount(options={"flush_delay": "1h"} if box.target == "deeplake"
+                  else None)
+    for name, write in ways_to_sync(m.path).items():
+        server = m.server.proc.pid if m.kind == "deeplake" else 0
+        if server:
+            os.kill(server, signal.SIGSTOP)
+        try:
+            put(m.path + "/plain", b"not waited for")
+            pid = os.fork()
+            if pid == 0:
+                write(f"{m.path}/{name}", name.encode() * 100)
+                os._exit(0)
+            time.sleep(0.3)
+            assert not server or os.waitpid(pid, os.WNOHANG)[0] == 0, \
+                f"{name} returned and the server had not answered"
+        finally:
+            if server:
+                os.kill(server, signal.SIGCONT)
+        assert box.wait_child(pid, 60) == 0, f"{name} failed"
+        if server:
+            m.kill()
+            shutil.rmtree(m.cache)
+            os.makedirs(m.cache)
+            m.up()
+        assert get(f"{m.path}/{name}") == name.encode() * 100, name
 
 
 def test_descriptor_modes(box):

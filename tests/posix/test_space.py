@@ -136,6 +136,20 @@ def test_blocks_are_honest(box):
     assert 196 <= n <= 208, n
 
 
+def test_blocks_of_many_extents(box):
+    """Also in a mount that knows only the attributes of it so far."""
+    m = box.mount()
+    fd = new(m.path + "/f")
+    for i in range(200):
+        os.pwrite(fd, os.urandom(8192), i * M)
+    os.close(fd)
+    m.remount(empty_cache=True)
+    for look in range(2):
+        n = os.stat(m.path + "/f").st_blocks
+        assert 3200 <= n <= 3400, (look, n)
+        assert len(get(m.path + "/f")) == 199 * M + 8192
+
+
 def test_sparse_giant(box):
     """16 TiB less a block on ext4; here exactly to there as well."""
     m = box.mount()
@@ -212,6 +226,42 @@ def test_copy_keeps_holes_and_sends_nothing(box):
     os.close(b)
 
 
+def received(m):
+    """Bytes that the server got so far, for what is dirty too."""
+    m.flush()
+    return m.server.metrics()["deeplake_bytes_in_total"]
+
+
+def test_copy_of_a_gibibyte(box):
+    """Its bytes are sent once; the copy sends registers, and so do its parts.
+
+    The source is 16 MiB repeated by copies inside the file.
+    """
+    m = box.mount()
+    harness.need(m.kind == "deeplake", "needs a table")
+    part, size = os.urandom(16 * M), 1 << 30
+    a, b = new(m.path + "/a", part), new(m.path + "/b")
+    first = received(m)
+    assert first > 16 * M, "the server counts no bytes of data"
+    have = len(part)
+    while have < size:
+        assert copy(a, a, have, 0, have) == have
+        have *= 2
+    assert copy(a, b, size) == size
+    grown = received(m) - first
+    assert grown < 256 * K, f"copies of 1 GiB sent {grown} bytes"
+    os.close(a)
+    os.close(b)
+    m.remount(empty_cache=True)
+    with open(m.path + "/b", "rb", buffering=0) as f:
+        assert os.fstat(f.fileno()).st_size == size
+        for at in (0, 16 * M - 5, 777 * M + 3, size - 10):
+            want = (part + part)[at % len(part):][:10]
+            assert os.pread(f.fileno(), 10, at) == want, at
+    used = used_bytes(os.statvfs(m.path))
+    assert 2 * size <= used < 2 * size + M, used
+
+
 def test_holes_cost_nothing(box):
     m = box.mount()
     harness.need(m.kind == "deeplake", "needs a table")
@@ -225,6 +275,10 @@ def test_holes_cost_nothing(box):
     grown = sum(v - before.get(k, 0) for k, v in m.server.metrics().items()
                 if "bytes" in k and ("in" in k or "received" in k))
     assert grown < 64 * K, f"a hole of 1 TiB sent {grown} bytes"
+
+
+def used_bytes(st):
+    return (st.f_blocks - st.f_bfree) * st.f_frsize
 
 
 def test_statfs_follows(box):
@@ -249,6 +303,40 @@ def test_statfs_follows(box):
     assert 20 * M <= int(out) <= 20 * M + 4 * 4096, out
     box.run(["df", m.path])
     box.run(["stat", "-f", m.path])
+
+
+def test_du_of_small_files(box):
+    """df and du agree with what was written, within a block a file."""
+    m = box.mount()
+    before = os.statvfs(m.path)
+    sizes = [0, 1, 511, 512, 513, 4095, 4096, 4097, 10000, 70000] * 20
+    for i, n in enumerate(sizes):
+        put(f"{m.path}/f{i}", os.urandom(n))
+    fd = os.open(m.path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+    total, slack = sum(sizes), 4096 * (len(sizes) + 4)
+    du = int(box.run(["du", "-s", "-B1", m.path]).stdout.split()[0])
+    assert total <= du <= total + slack, (du, total)
+    for i, n in enumerate(sizes):
+        assert n <= os.stat(f"{m.path}/f{i}").st_blocks * 512 <= n + 4096
+    if m.kind == "deeplake":    # others use the plain disk meanwhile
+        after = os.statvfs(m.path)
+        at_start = used_bytes(before)
+        used = used_bytes(after) - at_start
+        assert total <= used <= total + slack, (used, total)
+        out = box.run(["df", "-B1", "--output=used", m.path]).stdout
+        assert int(out.split()[1]) - at_start == used, out
+        out = box.run(["stat", "-f", "-c", "%b %f %S %c %d", m.path]).stdout
+        blocks, free, size, files, spare = map(int, out.split())
+        assert (blocks - free) * size - at_start == used, out
+        assert files - spare - (before.f_files - before.f_ffree) == len(sizes)
+    for i in range(len(sizes)):
+        os.unlink(f"{m.path}/f{i}")
+    if m.kind == "deeplake":
+        end = os.statvfs(m.path)
+        assert used_bytes(end) == at_start, "removed files still count"
+        assert end.f_files - end.f_ffree == before.f_files - before.f_ffree
 
 
 if __name__ == "__main__":
