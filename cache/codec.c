@@ -397,8 +397,21 @@ void df_code_page(struct df_buf *b, const struct df_extmap *m, uint64_t off,
 	df_extmap_release(&part, NULL);
 }
 
-int df_decode_page(const void *data, size_t len, uint64_t off, uint64_t max,
-		   struct df_extmap *m)
+/* The extents that say df_pack_own() are in this pack. */
+void df_extmap_own_pack(struct df_extmap *m, const struct df_id *pack)
+{
+	const struct df_id own = df_pack_own();
+
+	for (struct df_extpos p = { 0, 0 }; df_extmap_at(m, p);
+	     p = df_extmap_next(m, p)) {
+		struct df_ext *e = df_extmap_at(m, p);
+		if (!df_id_cmp(&e->piece.pack, &own))
+			e->piece.pack = *pack;
+	}
+}
+
+int df_decode_page(const void *data, size_t len, const struct df_id *pack,
+		   uint64_t off, uint64_t max, struct df_extmap *m)
 {
 	struct df_extmap part = { 0 };
 	struct df_rd r = df_rd(data, len);
@@ -407,6 +420,7 @@ int df_decode_page(const void *data, size_t len, uint64_t off, uint64_t max,
 	df_coder_init(&c, false);
 	decode_exts(&c, &r, &part, max);
 	bool bad = r.bad || df_rd_left(&r);
+	df_extmap_own_pack(&part, pack);
 	if (!bad)
 		df_extmap_splice(m, off, &part, 0, max, NULL);
 	df_coder_release(&c);

@@ -15,6 +15,8 @@
 #ifndef DF_CACHE_CODEC_H
 #define DF_CACHE_CODEC_H
 
+#include <string.h>
+
 #include "cache/object.h"
 
 struct df_dict; /* fixed-width keys <-> numbers */
@@ -48,12 +50,22 @@ struct df_ver *df_decode_ver(struct df_coder *c, struct df_rd *r);
 void df_code_vv(struct df_coder *c, struct df_buf *b, const struct df_vv *vv);
 void df_decode_vv(struct df_coder *c, struct df_rd *r, struct df_vv *vv);
 
-/* A page: the extents of [off, off + len), self-contained. */
+/* A page: the extents of [off, off + len), self-contained.  A page whose bytes
+ * lie in the same pack as those of its extents cannot name that pack, whose
+ * hash is not known yet: it says df_pack_own() instead. */
+static inline struct df_id df_pack_own(void)
+{
+	struct df_id id;
+
+	memset(id.b, 0xff, sizeof(id.b));
+	return id;
+}
 void df_code_page(struct df_buf *b, const struct df_extmap *m, uint64_t off,
 		  uint64_t len);
-/* Put a page's extents into m; DF_ECORRUPT. */
-int df_decode_page(const void *data, size_t len, uint64_t off, uint64_t max,
-		   struct df_extmap *m);
+void df_extmap_own_pack(struct df_extmap *m, const struct df_id *pack);
+/* Put the extents of a page that was found in `pack` into m; DF_ECORRUPT. */
+int df_decode_page(const void *data, size_t len, const struct df_id *pack,
+		   uint64_t off, uint64_t max, struct df_extmap *m);
 
 void df_code_ext(struct df_coder *c, struct df_buf *b, const struct df_ext *e,
 		 uint64_t *at);

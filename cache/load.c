@@ -51,8 +51,8 @@ static int load_page(struct df_vol *v, struct df_ver *h,
 	DF_FREE uint8_t *raw = df_xalloc(g->piece.rlen);
 	int err = df_seg_read(v->segs, loc, raw, g->piece.rlen);
 	if (!err)
-		err = df_decode_page(raw, g->piece.rlen, off, DF_REGION,
-				     &h->ext);
+		err = df_decode_page(raw, g->piece.rlen, &g->piece.pack, off,
+				     DF_REGION, &h->ext);
 	if (err == -ENOENT)
 		return -EAGAIN; /* evicted just now */
 	if (err)

@@ -4,6 +4,8 @@
 
 #include "cache/upload.h"
 
+#define PAGE_EXTENT_MOST 128 /* bytes of a page for each extent, at most */
+
 /* A piece's place is known now, its pack's id when the pack is full. */
 int df_upload_piece(struct df_upload *u, const void *raw, size_t len,
 		    struct df_piece *piece)
@@ -37,6 +39,9 @@ int df_upload_close(struct df_upload *u, bool may_inline)
 	for (size_t i = 0; i < u->n_ids; i++)
 		*u->ids[i] = id;
 	u->n_ids = 0;
+	if (u->own)
+		u->own_id = id;
+	u->own = false;
 	if (may_inline && len <= DF_INLINE_PACK && !u->last) {
 		u->last = data;
 		u->last_len = len;
@@ -314,31 +319,73 @@ static int page_version(struct df_upload *u, struct df_ver *h)
 	return err;
 }
 
+/* Is there a map that goes into pages?  *room: bytes that those may take. */
+static bool any_page(const struct df_cut *c, size_t *room)
+{
+	bool any = false;
+
+	*room = 0;
+	for (size_t i = 0; i < c->n; i++)
+		for (uint32_t k = 0; k < c->objs[i]->heads.n; k++) {
+			uint32_t n = c->objs[i]->heads.v[k]->ext.n;
+			any |= n > DF_EXTENTS_INLINE;
+			*room += (size_t)n * PAGE_EXTENT_MOST;
+		}
+	return any;
+}
+
+/* Pages name the packs of their extents.  Where they fit into the last one,
+ * they go there and call it their own: a small write into a file of many
+ * extents then is one request, the row. */
+static int close_data(struct df_upload *u, bool paged, size_t room)
+{
+	if (!paged)
+		return df_upload_close(u, true);
+	if (room > u->pack_max / 2 ||
+	    df_packer_len(u->packer) > u->pack_max / 2)
+		return df_upload_close(u, false);
+	u->own = true;
+	for (size_t i = 0; i < u->n_ids; i++)
+		*u->ids[i] = df_pack_own();
+	return 0;
+}
+
+static int finish_version(struct df_upload *u, struct df_ver *h)
+{
+	int err = 0;
+
+	sum_version(u, h);
+	/* its hash needs the packs' names */
+	if (u->own && (h->flags & DF_VER_OPEN) && !(h->flags & DF_VER_SUM))
+		err = df_upload_close(u, true);
+	if (err)
+		return err;
+	close_root(h);
+	join_extents(u, h);
+	return page_version(u, h);
+}
+
 int df_upload_pack(struct df_upload *u)
 {
 	struct df_cut *c = u->cut;
+	size_t room;
 	int err = 0;
 
 	for (size_t i = 0; i < c->n && !err; i++)
 		for (uint32_t k = 0; k < c->objs[i]->heads.n && !err; k++)
 			err = pack_version(u, c->objs[i],
 					   c->objs[i]->heads.v[k]);
-	bool paged = false;
-	for (size_t i = 0; i < c->n && !err; i++)
-		for (uint32_t k = 0; k < c->objs[i]->heads.n; k++)
-			paged |= c->objs[i]->heads.v[k]->ext.n >
-				 DF_EXTENTS_INLINE;
+	bool paged = any_page(c, &room);
 	if (!err)
-		err = df_upload_close(u, !paged);
+		err = close_data(u, paged, room);
 	for (size_t i = 0; i < c->n && !err; i++)
-		for (uint32_t k = 0; k < c->objs[i]->heads.n && !err; k++) {
-			struct df_ver *h = c->objs[i]->heads.v[k];
-			sum_version(u, h);
-			close_root(h);
-			join_extents(u, h);
-			err = page_version(u, h);
-		}
+		for (uint32_t k = 0; k < c->objs[i]->heads.n && !err; k++)
+			err = finish_version(u, c->objs[i]->heads.v[k]);
 	if (!err && paged)
 		err = df_upload_close(u, true);
+	for (size_t i = 0; i < c->n && paged && !err; i++)
+		for (uint32_t k = 0; k < c->objs[i]->heads.n; k++)
+			df_extmap_own_pack(&c->objs[i]->heads.v[k]->ext,
+					   &u->own_id);
 	return err;
 }

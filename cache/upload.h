@@ -30,8 +30,10 @@ struct df_upload {
 	size_t pack_max;
 	struct df_id **ids; /* pieces of the open pack: ids to fill in */
 	size_t n_ids, ids_size;
-	struct df_buf raw;  /* run being collected */
-	struct df_ver *ver; /* whose extents these are */
+	bool own;            /* pages in the open pack say df_pack_own() */
+	struct df_id own_id; /* which was that pack; set when it is closed */
+	struct df_buf raw;   /* run being collected */
+	struct df_ver *ver;  /* whose extents these are */
 	struct df_ext **run;
 	size_t n_run, run_size;
 	struct df_sha *sha;
