@@ -11,7 +11,7 @@ import threading
 import time
 from datetime import datetime, timezone
 
-import guest
+import agent
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -68,6 +68,8 @@ class Sandbox:
         self.child.stdin.write(json.dumps({
             "id": self.id, "template": self.template, "token": self.token,
             "env": all_env, "dir": self.dir, "sock_dir": self.sock_dir,
+            "base": self.world.args.root.get(self.template, "/"),
+            "envd": os.environ.get("E2B_ENVD"),
         }).encode())
         self.child.stdin.close()
         sock = self.sock_dir + "/envd.sock"
@@ -142,7 +144,7 @@ class Sandbox:
     def short(self):
         return {"templateID": self.template, "sandboxID": self.id,
                 "alias": self.template, "clientID": "6532622b",
-                "envdVersion": guest.ENVD_VERSION, "startedAt":
+                "envdVersion": agent.ENVD_VERSION, "startedAt":
                 iso(self.started), "endAt": iso(self.end), "cpuCount": 2,
                 "memoryMB": 512, "diskSizeMB": 10240, "metadata":
                 self.metadata, "state": self.state, "volumeMounts": []}
@@ -158,7 +160,7 @@ class Sandbox:
     def created(self):
         return {"templateID": self.template, "sandboxID": self.id,
                 "alias": self.template, "clientID": "6532622b",
-                "envdVersion": guest.ENVD_VERSION, "envdAccessToken":
+                "envdVersion": agent.ENVD_VERSION, "envdAccessToken":
                 self.token, "trafficAccessToken": None, "domain": None}
 
 

@@ -14,6 +14,7 @@ resumed sandbox keeps its TCP connections; templates are built in a sandbox
 of this machine, whatever image they name.
 """
 import argparse
+import base64
 import gzip
 import io
 import json
@@ -30,11 +31,12 @@ import time
 import urllib.parse
 from datetime import datetime, timezone
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import guest  # noqa: E402
+import agent  # noqa: E402
 import interpreter  # noqa: E402
+import wire  # noqa: E402
 from sandboxes import ApiError, Sandbox, iso, random_id  # noqa: E402
 
 MAX_TIMEOUT = 86400
@@ -82,7 +84,8 @@ class World:
         return t.get("env", {}) if t else {}
 
     def resolve_template(self, name):
-        if name in ("base", "code-interpreter-v1", "ratelimit"):
+        if name in ("base", "code-interpreter-v1", "ratelimit") or \
+                name in self.args.root:
             return name
         bare = name.split(":")[0].split("/")[-1]
         for key, t in self.templates.items():
@@ -220,7 +223,6 @@ class World:
                 sb.kill()
 
     def guest_call(self, sb, name, body, user="root"):
-        import base64
         c = HTTPConnection("guest")
         c.sock = sb.connect()
         c.request("POST", "/" + name, body, {
@@ -231,18 +233,11 @@ class World:
         return c.getresponse().read()
 
     def guest_run(self, sb, command, user, cwd, env, log):
-        import base64
-        import struct
-        text = json.dumps({"process": {
-            "cmd": "/bin/bash", "args": ["-l", "-c", command], "cwd": cwd,
-            "envs": env}, "stdin": False}).encode()
-        raw = self.guest_call(sb, "process.Process/Start", struct.pack(
-            ">BI", 0, len(text)) + text, user)
+        raw = self.guest_call(sb, "process.Process/Start", wire.envelope(
+            {"process": {"cmd": "/bin/bash", "args": ["-l", "-c", command],
+                         "cwd": cwd, "envs": env}, "stdin": False}), user)
         status = None
-        while raw:
-            n = struct.unpack(">I", raw[1:5])[0]
-            v = json.loads(raw[5:5 + n])
-            raw = raw[5 + n:]
+        for _, v in wire.envelopes(raw):
             data = (v.get("event") or {}).get("data") or {}
             for chunk in data.values():
                 for line in base64.b64decode(chunk).decode(
@@ -292,42 +287,19 @@ def parse_filter(text):
     return out
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(wire.Handler):
     disable_nagle_algorithm = True
 
-    def log_message(self, format, *args):
-        pass
-
-    def body(self):
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            out = []
-            while True:
-                size = int(self.rfile.readline().split(b";")[0], 16)
-                if size == 0:
-                    while self.rfile.readline().strip():
-                        pass
-                    return b"".join(out)
-                out.append(self.rfile.read(size))
-                self.rfile.readline()
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-    def answer(self, status, value=None, headers=()):
+    def answer(self, status, value=None, ctype="application/json",
+               headers=()):
         if self.lose:
             self.close_connection = True
             return
-        data = b"" if value is None else json.dumps(value).encode()
-        self.send_response(status)
-        if status != 204:
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Content-Type", "application/json")
-        for k, v in headers:
-            self.send_header(k, v)
-        self.end_headers()
-        self.wfile.write(data)
+        super().answer(status, value, ctype, headers)
 
     def error(self, status, message, headers=()):
-        self.answer(status, {"code": status, "message": message}, headers)
+        self.answer(status, {"code": status, "message": message},
+                    headers=headers)
 
     def handle_any(self):
         self.lose = False
@@ -362,11 +334,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.error(int(arg), fault.get("message", "injected"), extra)
                 return
             if action == "text":
-                self.send_response(int(arg))
-                self.send_header("Content-Type", "text/plain")
-                self.send_header("Content-Length", "14")
-                self.end_headers()
-                self.wfile.write(b"404 Not Found\n")
+                self.answer(int(arg), b"404 Not Found\n", "text/plain")
                 return
             if action == "delay":
                 time.sleep(float(arg))
@@ -501,11 +469,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def create_v2(self, body, query):
         if WORLD.args.v1_only:
-            self.send_response(404)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", "13")
-            self.end_headers()
-            self.wfile.write(b"404 Not Found")
+            self.answer(404, b"404 Not Found", "text/plain")
             return
         body.setdefault("timeout", 300)
         self.answer(201, WORLD.create(body, True).created())
@@ -526,7 +490,8 @@ class Handler(BaseHTTPRequestHandler):
         headers = [("X-Total-Running", str(len(WORLD.sandboxes)))]
         if at + limit < len(rows):
             headers.append(("X-Next-Token", str(at + limit)))
-        self.answer(200, [s.short() for s in rows[at:at + limit]], headers)
+        self.answer(200, [s.short() for s in rows[at:at + limit]],
+                    headers=headers)
 
     def info(self, body, query, sid):
         self.answer(200, WORLD.get(sid).detail())
@@ -637,7 +602,7 @@ class Handler(BaseHTTPRequestHandler):
             "aliases": [t["name"]], "names": [t["name"]], "createdAt":
             iso(t["created"]), "updatedAt": iso(t["created"]), "createdBy":
             None, "lastSpawnedAt": None, "spawnCount": 0, "buildCount": 1,
-            "envdVersion": guest.ENVD_VERSION, "buildStatus": t["status"]}
+            "envdVersion": agent.ENVD_VERSION, "buildStatus": t["status"]}
             for k, t in WORLD.templates.items()])
 
     def delete_template(self, body, query, tid):
@@ -698,7 +663,10 @@ def main():
     ap.add_argument("--max-sandboxes", type=int, default=20)
     ap.add_argument("--creates-per-s", type=int, default=0)
     ap.add_argument("--v1-only", action="store_true")
+    ap.add_argument("--root", action="append", default=[], metavar=
+                    "NAME=DIR", help="a template of another system")
     args = ap.parse_args()
+    args.root = dict(r.split("=", 1) for r in args.root)
     if os.geteuid() != 0:
         print("skipped: the loopback server makes namespaces as root")
         sys.exit(77)
