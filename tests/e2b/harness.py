@@ -19,6 +19,10 @@ class Failure(AssertionError):
     pass
 
 
+class Skipped(Exception):
+    """The reason."""
+
+
 def need(ok, what):
     if not ok:
         raise Failure(what)
@@ -157,18 +161,24 @@ def standin_bundle(to):
 def run_tests(tests):
     """(name, function) pairs; prints a line each; the exit status."""
     only = sys.argv[1:]
-    bad = 0
+    count = {"passed": 0, "failed": 0, "skipped": 0}
     for name, function in tests:
         if only and not any(o in name for o in only):
             continue
         began = time.monotonic()
         try:
             function()
+        except Skipped as e:
+            count["skipped"] += 1
+            print("skip %s: %s" % (name, e), flush=True)
+            continue
         except Exception as e:
-            bad += 1
+            count["failed"] += 1
             print("FAIL %s: %s: %s" % (name, type(e).__name__, e),
                   flush=True)
             continue
+        count["passed"] += 1
         print("ok   %s (%.1f s)" % (name, time.monotonic() - began),
               flush=True)
-    return 1 if bad else 0
+    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % count)
+    return 1 if count["failed"] else 0

@@ -31,8 +31,6 @@ class Table:
     def tool(self, folder, env):
         t = Tool(env, folder, os.environ["SANDBOX_BUNDLE"])
         t.provider = "e2b" if env else "local"
-        # users have other numbers in the two kinds of sandbox, and files
-        # belong to numbers: each kind has tables of its own here
         t.table = "shared_e2b" if env else "shared_local"
         os.makedirs(folder + "/home/.deeplake", exist_ok=True)
         shutil.copy(self.credentials, folder + "/home/.deeplake/")
@@ -157,25 +155,53 @@ def first_id(t, copy):
     return next(i for i in t.ids() if i != copy)
 
 
-def eight(t):
-    """Eight sandboxes in parallel on one table, a ninth sees all."""
+def both_kinds(one, other):
+    """A table first made in one kind of sandbox is used in the other."""
+    table = "first_" + one.provider
+    one.run("run", "--mount", table + ":/mnt/data", "--", "sh", "-c",
+            "umask 077; mkdir /mnt/data/d && echo 1 > /mnt/data/d/f && "
+            "touch /mnt/data/empty")
+    other.run("run", "--mount", table + ":/mnt/data", "--", "sh", "-ec",
+              "cd /mnt/data; echo 2 >> d/f; touch new d/new; mv d/f d/g; "
+              "chmod 600 d/g; rm empty; test \"$(stat -c %u d/g)\" = 1000")
+    need(one.text("run", "--mount", table + ":/mnt/data", "--", "sh", "-ec",
+                  "cd /mnt/data; echo 3 >> d/g; cat d/g; ls . d") ==
+         "1\n2\n3\n.:\nd\nnew\n\nd:\ng\nnew", "back in the first kind")
+
+
+def eight(t, table):
+    """Eight sandboxes in parallel on one table; a ninth sees all of it."""
+    name = t.table + "_eight"
     made = t.json("create", "--count", "8", "--concurrency", "8", "--name",
-                  "w", "--mount", t.table + "_eight:/mnt/data")
+                  "w", "--mount", name + ":/mnt/data", timeout=300)
     need(len(made) == 8, "made %d" % len(made))
     work = ("n=$1; mkdir -p /mnt/data/own-$n /mnt/data/shared; i=0; "
             "while [ $i -lt 1000 ]; do echo $n > /mnt/data/own-$n/$i; "
-            "i=$((i+1)); done; i=0; while [ $i -lt 1000 ]; do "
-            "echo $n > /mnt/data/shared/$n-$i; i=$((i+1)); done")
+            "echo $n > /mnt/data/shared/$n-$i; i=$((i+1)); done; "
+            "echo $n >> /mnt/data/shared/all")
     jobs = [t.start("exec", "w-%d" % n, "--", "sh", "-c", work, "sh", str(n))
             for n in range(1, 9)]
     for j in jobs:
-        _, err = j.communicate(timeout=300)
+        _, err = j.communicate(timeout=500)
         need(j.returncode == 0, err)
-    t.run("kill", *["w-%d" % n for n in range(1, 9)], timeout=300)
-    count = t.run("run", "--mount", t.table + "_eight:/mnt/data", "--", "sh", "-c",
-                  "find /mnt/data/own-* -type f | wc -l; "
-                  "find /mnt/data/shared -type f | wc -l", timeout=300)
-    need(count.split() == [b"8000", b"8000"], count)
+    t.run("kill", *["w-%d" % n for n in range(1, 9)], timeout=500)
+    # every file with its content; the directory made eight times is one; the
+    # appends of all are in one file, in whatever order
+    seen = t.text("run", "--mount", name + ":/mnt/data", "--", "sh", "-ec",
+                  "cd /mnt/data; ls | tr '\\n' ' '; echo; "
+                  "cat own-*/* | sort -n | uniq -c; "
+                  "ls shared | wc -l; cat shared/?-* | sort -n | uniq -c; "
+                  "sort -n shared/all | tr -d '\\n'", timeout=500)
+    thousand = ["%d %d" % (1000, n) for n in range(1, 9)]
+    want = ["".join("own-%d " % n for n in range(1, 9)) + "shared"] + \
+        thousand + ["8001"] + thousand + ["12345678"]
+    need([x.strip() for x in seen.splitlines()] == want, seen)
+    # the files view follows in its own time: what is missing of it is made
+    for want, more in (((0, 1), ["--repair"]), ((0,), [])):
+        fsck = subprocess.run([os.environ["SANDBOX_DRIVER"], "fsck", name] +
+                              more, env=t.env, capture_output=True, text=True,
+                              timeout=300, check=False)
+        need(fsck.returncode in want, (fsck.stdout + fsck.stderr)[-2000:])
 
 
 def examples(table, folder, server, python):
@@ -217,7 +243,11 @@ def main():
                 ("guide/%s/pause" % name, lambda t=t: pause_and_fork(t)),
                 ("guide/%s/token" % name, lambda t=t: own_token(t, table)),
             ]
-        tests.append(("guide/eight", lambda: eight(tools["local"])))
+        tests += [("guide/first-" + a, lambda a=a, b=b: both_kinds(
+            tools[a], tools[b])) for a, b in (("local", "e2b"),
+                                              ("e2b", "local"))]
+        tests += [("guide/%s/eight" % name, lambda t=t: eight(t, table))
+                  for name, t in tools.items()]
         tests.append(("guide/examples", lambda: examples(
             table, d + "/x", server, python)))
         try:

@@ -145,7 +145,7 @@ class Real:
         self.process.wait(10)
 
 
-def one_round(tool, backend, rng, number, safe):
+def one_round(tool, backend, table, rng, number, safe):
     """One `run`; what it acknowledged goes into safe."""
     mode = MODES[(number + SEED) % len(MODES)]
     name = "f%d" % number
@@ -153,7 +153,7 @@ def one_round(tool, backend, rng, number, safe):
     interrupt = rng.random() < 0.2
     backend.set("ok")
     p = tool.start("run", "--metadata", "suite=kill", "--mount",
-                   "kill:/mnt/data", "--flush-timeout", "3", "--", "sh",
+                   table + ":/mnt/data", "--flush-timeout", "3", "--", "sh",
                    "-c", "echo round %d > /mnt/data/%s; echo ready; "
                    "sleep 0.3" % (number, name))
     need(p.stdout.readline() == b"ready\n", "round %d did not start: %s" % (
@@ -181,6 +181,7 @@ def one_round(tool, backend, rng, number, safe):
 
 def rounds(provider, backend, folder, server, count):
     env = server.env() if provider == "e2b" else {}
+    table = "kill_" + provider
     sub = os.path.join(folder, provider + "-" + backend.name)
     os.makedirs(sub)
     tool = Tool(env, sub, backend.bundle or os.environ.get("SANDBOX_BUNDLE"))
@@ -196,9 +197,9 @@ def rounds(provider, backend, folder, server, count):
     seen = {}
     try:
         for i in range(count):
-            what = one_round(tool, backend, rng, i, safe)
+            what = one_round(tool, backend, table, rng, i, safe)
             seen[what] = seen.get(what, 0) + 1
-        backend.check(tool, "kill", safe)
+        backend.check(tool, table, safe)
         need(tool.json("list", "--metadata", "suite=kill") == [], "leaked")
     finally:
         tool.run("kill", "--all", "--force", status=None)
@@ -214,7 +215,7 @@ def main():
         real = None
         if os.access(os.environ.get("SANDBOX_DRIVER", ""), os.X_OK):
             real = Real(d)
-            backends.append(("local", real))
+            backends += [("local", real), ("e2b", real)]
         tests = [("kill/%s/%s" % (p, b.name), lambda p=p, b=b: rounds(
             p, b, d, server, count)) for p, b in backends]
         try:

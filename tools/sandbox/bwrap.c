@@ -28,6 +28,7 @@
 
 #define ARGS_FD 3
 #define INFO_FD 4
+#define IDS DF_LOCAL_ID ":" DF_LOCAL_ID
 #define SANDBOX_PATH                                              \
 	DF_LOCAL_BIN ":/usr/local/sbin:/usr/local/bin:/usr/sbin:" \
 		     "/usr/bin:/sbin:/bin"
@@ -195,8 +196,8 @@ static void args_env(struct df_buf *b, const char *id, const json_t *env,
 	static const char *const fixed[][2] = {
 		{ "PATH", SANDBOX_PATH },
 		{ "HOME", DF_LOCAL_HOME },
-		{ "USER", "root" },
-		{ "LOGNAME", "root" },
+		{ "USER", "user" },
+		{ "LOGNAME", "user" },
 		{ "SHELL", "/bin/bash" },
 		{ "LANG", "C.UTF-8" },
 		{ "DEEPLAKE_SANDBOX", "local" },
@@ -345,10 +346,11 @@ int df_bwrap_etc(const struct df_local *l, const char *id,
 				      id, server_host ? server_host : "");
 	const char *const files[][2] = {
 		/* one id is mapped; both names of it are expected */
-		{ "passwd", "root:x:0:0:root:" DF_LOCAL_HOME ":/bin/bash\n"
-			    "user:x:0:0:user:" DF_LOCAL_HOME ":/bin/bash\n"
+		{ "passwd", "user:x:" IDS ":user:" DF_LOCAL_HOME ":/bin/bash\n"
+			    "root:x:" IDS ":root:" DF_LOCAL_HOME ":/bin/bash\n"
 			    "nobody:x:65534:65534:nobody:/:/bin/false\n" },
-		{ "group", "root:x:0:\nuser:x:0:\nnogroup:x:65534:\n" },
+		{ "group", "user:x:" DF_LOCAL_ID ":\nroot:x:" DF_LOCAL_ID
+			   ":\nnogroup:x:65534:\n" },
 		{ "hosts", hosts },
 		{ "hostname", id },
 		{ "fuse.conf", "user_allow_other\n" },

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +67,30 @@ static int write_text(const char *path, const char *text)
 	return df_write_all(fd, text, strlen(text));
 }
 
+/* Programs are no root by number (below) and yet may mount FUSE: they are
+ * given every capability over this namespace and what is in it. */
+static void pass_on_caps(void)
+{
+	struct __user_cap_header_struct head = {
+		.version = _LINUX_CAPABILITY_VERSION_3
+	};
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &head, caps))
+		return;
+	for (size_t i = 0; i < DF_ARRAY_LEN(caps); i++)
+		caps[i].inheritable = caps[i].permitted;
+	if (syscall(SYS_capset, &head, caps))
+		return;
+	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
+		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+}
+
+/*
+ * A second user namespace, so that the mounts so far are locked.  One number
+ * can be mapped in it, and that is the usual user's on E2B: files in a table
+ * belong to numbers, and both kinds of sandbox must be able to use one table.
+ */
 static int lock_mounts(void)
 {
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
@@ -72,10 +98,13 @@ static int lock_mounts(void)
 				       "user.max_user_namespaces 0?)");
 	int err = write_text("/proc/self/setgroups", "deny");
 	if (!err)
-		err = write_text("/proc/self/uid_map", "0 0 1");
+		err = write_text("/proc/self/uid_map", DF_LOCAL_ID " 0 1");
 	if (!err)
-		err = write_text("/proc/self/gid_map", "0 0 1");
-	return err ? df_fail(err, "map ids of the second user namespace") : 0;
+		err = write_text("/proc/self/gid_map", DF_LOCAL_ID " 0 1");
+	if (err)
+		return df_fail(err, "map ids of the second user namespace");
+	pass_on_caps();
+	return 0;
 }
 
 static void serve_connect(int fd, json_t *req)

@@ -3,8 +3,8 @@
  *
  * bubblewrap starts it with a config in the environment.  It opens the relay
  * to the table server, then enters a second user and mount namespace: there
- * the mounts that bubblewrap made are locked, so that root of the sandbox,
- * which needs mount(2) for FUSE, cannot make the system writable again.
+ * the mounts that bubblewrap made are locked, so that the sandbox's
+ * user, who needs mount(2) for FUSE, cannot make the system writable again.
  * Every connection on DF_GUEST_SOCK is served by a process of its own.
  */
 #ifndef DF_SANDBOX_GUESTD_H
@@ -15,6 +15,7 @@
 /* Hidden first argument of deeplake-sandbox. */
 #define DF_GUESTD_ROLE "guest-init"
 #define DF_GUEST_DIR "/run/deeplake"
+#define DF_LOCAL_ID "1000" /* user and group of all that is inside */
 #define DF_GUEST_SOCK DF_GUEST_DIR "/guest.sock"
 #define DF_GUEST_TABLE_SOCK DF_GUEST_DIR "/table.sock"
 #define DF_GUEST_CONFIG "DEEPLAKE_GUEST_CONFIG"

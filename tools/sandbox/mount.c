@@ -176,7 +176,7 @@ static const char install_script[] =
 	"mkdir -p /opt/deeplake\n"
 	"tar -xzf \"$1\" -C /opt/deeplake --strip-components=1\n"
 	"rm -f \"$1\"\n"
-	"chown -R 0:0 /opt/deeplake\n"
+	"chown -R \"$(id -u):$(id -g)\" /opt/deeplake\n"
 	"exec sh /opt/deeplake/setup\n";
 
 /* glibc x.y of the guest must not be older than Debian 12's 2.36. */
