@@ -30,6 +30,7 @@ struct df_api {
 	int err;            /* lock; 0 or the trouble now */
 	char text[256];     /* lock */
 	int64_t since_ms;   /* lock */
+	int64_t away_ns;    /* lock; nobody there since; 0 = not so */
 	int64_t last_ok_ms; /* lock */
 };
 
@@ -319,6 +320,20 @@ static void note_ok(struct df_api *api)
 			    lasted);
 }
 
+/* Somebody answered, or nobody is there; what was cut or came too late says
+ * neither. */
+static void note_presence(struct df_api *api, const struct df_http_answer *a)
+{
+	if (a->fault && a->fault != DF_NET_CONNECT)
+		return;
+	df_lock(&api->lock);
+	if (!a->fault)
+		api->away_ns = 0;
+	else if (!api->away_ns)
+		api->away_ns = df_deadline_ms(0);
+	df_unlock(&api->lock);
+}
+
 /* An answer such as -ENOENT: the server works. */
 static bool is_answer(int err)
 {
@@ -373,6 +388,10 @@ void df_api_health(struct df_api *api, struct df_api_health *out)
 	snprintf(out->text, sizeof(out->text), "%s", api->text);
 	out->since_ms = api->since_ms;
 	out->last_ok_ms = api->last_ok_ms;
+	if (api->away_ns)
+		out->away_ms = DF_MAX((df_deadline_ms(0) - api->away_ns) /
+					      DF_NS_PER_MS,
+				      (int64_t)1);
 	df_unlock(&api->lock);
 }
 
@@ -417,6 +436,7 @@ static int call_http(struct df_api *api, struct df_http_req *req,
 		df_http_answer_release(a);
 		req->timeout_ms = attempt_ms(req, call->deadline_ns);
 		df_http_do(api->http, req, a);
+		note_presence(api, a);
 		*attempts = n;
 		struct df_verdict v = df_verdict(a);
 		if (v.fate == DF_FATE_APPLIED) {

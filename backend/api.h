@@ -98,6 +98,7 @@ struct df_api_health {
 	char text[256];     /* it in words; "" = none */
 	int64_t since_ms;   /* CLOCK_REALTIME of its begin */
 	int64_t last_ok_ms; /* of the last good answer; 0 = never */
+	int64_t away_ms;    /* as in remote.h */
 };
 void df_api_health(struct df_api *api, struct df_api_health *out);
 /* Median of the last small requests on the wire; 0 before the first. */

@@ -116,6 +116,10 @@ struct df_remote_health {
 	char text[256];     /* it in words; "" = none */
 	int64_t since_ms;   /* CLOCK_REALTIME of its begin */
 	int64_t last_ok_ms; /* of the last good answer; 0 = never */
+	/* For how long nobody has been there (refused, no such name, no way):
+	 * known at the first attempt, while calls go on trying.  0 = somebody
+	 * answered the last attempt that ended. */
+	int64_t away_ms;
 };
 
 struct df_remote;

@@ -196,6 +196,7 @@ static void health(struct df_remote *r, struct df_remote_health *out)
 		.err = h.err,
 		.since_ms = h.since_ms,
 		.last_ok_ms = h.last_ok_ms,
+		.away_ms = h.away_ms,
 	};
 	memcpy(out->text, h.text, sizeof(out->text));
 }

@@ -27,6 +27,7 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 #define WINDOW (256U << 10) /* first miss: about so much of a pack */
 #define PACK_READ_MAX ((size_t)65 << 20)
@@ -708,6 +709,27 @@ bool df_fetch_cancel(struct df_fetch *f, void *arg)
 		end_req_locked(f, r, -EINTR);
 	df_unlock(&f->lock);
 	return r;
+}
+
+void df_fetch_post(struct df_fetch *f, void (*done)(void *arg, int err),
+		   void *arg, int err)
+{
+	struct req *r = df_xalloc(sizeof(*r));
+
+	*r = (struct req){
+		.done = done, .arg = arg, .refs = 1, .ended = true, .err = err
+	};
+	df_lock(&f->lock);
+	bool alone = f->stopped || !f->n_threads;
+	if (!alone) {
+		TAILQ_INSERT_TAIL(&f->ended, r, link);
+		df_cond_signal(&f->keep);
+	}
+	df_unlock(&f->lock);
+	if (!alone)
+		return;
+	done(arg, err);
+	free(r);
 }
 
 void df_fetch_hint(struct df_fetch *f, const struct df_piece *p, size_t n)

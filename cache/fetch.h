@@ -36,6 +36,11 @@ int df_fetch_get(struct df_fetch *f, const struct df_piece *p, size_t n,
 bool df_fetch_cancel(struct df_fetch *f, void *arg);
 /* These will probably be asked for soon (readahead); best effort. */
 void df_fetch_hint(struct df_fetch *f, const struct df_piece *p, size_t n);
+/* Call done(arg, err) from the thread that calls all the others: for those who
+ * must not do it themselves.  Never calls it on the caller's, but when there
+ * are no threads (any more). */
+void df_fetch_post(struct df_fetch *f, void (*done)(void *arg, int err),
+		   void *arg, int err);
 uint64_t df_fetch_bytes(const struct df_fetch *f); /* received, for status */
 /* All waiters end with -ECANCELED; returns when the requests under way have
  * ended, so call the stop() of the remote first. */

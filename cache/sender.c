@@ -38,7 +38,9 @@ bool df_vol_backoff(struct df_vol *v, unsigned n, int err)
 	ms = ms / 2 + ms * random / 131072;
 	df_lock(&v->lock);
 	v->offline = err == DF_EOFFLINE || err == -EAGAIN || err == -ETIMEDOUT;
-	v->auth_err = err == DF_EAUTH || err == -EDQUOT ? err : 0;
+	v->auth_err = err == DF_EAUTH || err == -EKEYREJECTED || err == -EDQUOT
+			      ? err
+			      : 0;
 	bool go = v->started && !v->stop_now;
 	if (go) {
 		df_cond_wait_until(&v->retry_cond, &v->lock,
@@ -64,10 +66,8 @@ static int send_one(struct df_vol *v, const struct item *it)
 						   it->len, PACK_TIMEOUT_MS);
 		if (!err) {
 			df_lock(&v->lock);
-			v->offline = false;
-			v->auth_err = 0;
 			v->packs_sent++;
-			v->bytes_sent += it->len;
+			df_vol_sent(v, it->len);
 			df_unlock(&v->lock);
 			return 0;
 		}

@@ -273,9 +273,7 @@ int df_upload_row(struct df_vol *v)
 		v->acked_cut = DF_MAX(v->acked_cut, out->cut);
 		v->acked_time = DF_MAX(v->acked_time, out->time);
 		v->last_commit_ms = df_clock_real_ns() / DF_NS_PER_MS;
-		v->bytes_sent += out->row.body_len;
-		v->offline = false;
-		v->auth_err = 0;
+		df_vol_sent(v, out->row.body_len);
 		struct df_dep dep = { out->row.id, out->row.epoch };
 		df_fold_add_row(v->fold, &dep, false);
 		if (v->remote->caps.ours || out->seen)

@@ -378,8 +378,10 @@ static int write_file(struct df_vol *v, df_nid nid, const struct df_buf *raw,
 {
 	struct df_attr a = { .size = 0 }, out;
 	double timeout;
-	int err = df_vol_setattr(v, nid, DF_SET_SIZE, &a, &out, &timeout);
+	int err = df_vol_load(v, nid, NULL, NULL);
 
+	if (!err)
+		err = df_vol_setattr(v, nid, DF_SET_SIZE, &a, &out, &timeout);
 	for (size_t at = 0; at < raw->len && !err; at += 1 << 20)
 		err = df_vol_write(v, nid, at, raw->data + at,
 				   DF_MIN(raw->len - at, (size_t)1 << 20), 0,

@@ -89,7 +89,7 @@ static void object_pieces(struct df_vol *v, df_nid nid,
 	struct df_obj *o = look(v, nid);
 	bool pages = o && !is_dead(o) && has_pages(o);
 	df_unlock(&v->lock);
-	if (pages && df_data_load_wait(v, nid)) {
+	if (pages && df_vol_load(v, nid, NULL, NULL)) {
 		DF_GROW(out->broken, out->n_broken, out->broken_size);
 		out->broken[out->n_broken++] = nid;
 	}

@@ -447,7 +447,7 @@ int view_read(struct df_vol *v, df_nid nid, uint64_t max, struct df_buf *out)
 	int err = copy_map(v, nid, max, &map, &size);
 
 	if (err == -EAGAIN) {
-		err = df_data_load_wait(v, nid);
+		err = df_vol_load(v, nid, NULL, NULL);
 		if (!err)
 			err = copy_map(v, nid, max, &map, &size);
 	}

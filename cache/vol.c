@@ -50,6 +50,23 @@ void df_vol_fail(struct df_vol *v, const char *fmt, ...)
 	va_end(ap);
 }
 
+void df_vol_sent(struct df_vol *v, uint64_t bytes)
+{
+	v->bytes_sent += bytes;
+	v->last_sent_ns = df_clock_mono_ns();
+	v->offline = false;
+	v->auth_err = 0;
+}
+
+int64_t df_vol_away_ms(const struct df_vol *v)
+{
+	struct df_remote_health h = { 0 };
+
+	if (v->remote->ops->health)
+		v->remote->ops->health(v->remote, &h);
+	return h.away_ms;
+}
+
 int df_vol_writable(struct df_vol *v)
 {
 	if (v->conf.read_only)

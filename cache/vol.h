@@ -48,7 +48,6 @@ struct df_waiter {
 	df_nid nid;   /* fsync of one file: held files are cut */
 	uint64_t cut; /* sync: done when this cut is acknowledged */
 	bool local;   /* fsync=local */
-	void *parked; /* write: the copy to retry (data.c) */
 };
 
 struct df_inval_node {
@@ -131,10 +130,11 @@ struct df_vol {
 	uint64_t prev_epoch, seq;
 	struct df_dep *newdeps; /* rows folded since */
 	size_t n_newdeps, newdeps_size;
-	struct df_waiter *sync_waiters, *space_waiters, *local_waiters;
+	struct df_waiter *sync_waiters, *local_waiters;
 	bool uploading, upload_ended;
-	int64_t last_cut_ns;              /* monotonic */
-	struct parked_read *parked_reads; /* vol_data.c */
+	int64_t last_cut_ns;          /* monotonic */
+	struct df_wish *wishes;       /* vol_data.h */
+	struct parked_write *writers; /* wait for room, in order: vol_write.c */
 	bool sync_asked;
 
 	/* --- from the log */
@@ -162,8 +162,9 @@ struct df_vol {
 	unsigned n_active;
 	uint64_t rows_folded, rows_skipped, rows_refused;
 	uint64_t packs_sent, bytes_sent, held_files;
+	int64_t last_sent_ns; /* monotonic: bytes_sent grew */
 	bool offline;
-	int auth_err; /* DF_EAUTH, -EDQUOT: sending stopped */
+	int auth_err; /* DF_EAUTH, -EKEYREJECTED, -EDQUOT: sending stopped */
 
 	/* --- notices to the kernel */
 	struct df_inval_node *inval_head, **inval_tail;
@@ -200,6 +201,11 @@ void df_vol_say(struct df_vol *v, const char *fmt, ...)
 struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid);
 /* object -> fuse number */
 df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o);
+/* bytes more are in the table: the server is there.  Locked. */
+void df_vol_sent(struct df_vol *v, uint64_t bytes);
+/* For how long the server has not been there at all (connections refused, no
+ * such name); 0: it was, when last asked.  Locked. */
+int64_t df_vol_away_ms(const struct df_vol *v);
 /* 0, or why nothing may be changed now. */
 int df_vol_writable(struct df_vol *v);
 void df_vol_push_inval(struct df_vol *v, enum df_inval_kind kind, df_nid nid,
@@ -217,9 +223,6 @@ double df_vol_timeout(const struct df_vol *v);
 uint64_t df_vol_ino(const struct df_id *id);
 /* o was read: its atime moves, if it has to (local, no commit). */
 void df_vol_accessed(struct df_vol *v, struct df_obj *o);
-/* Make the extents of nid's content known (they may be in pages in the table);
- * waits.  Not locked. */
-int df_data_load_wait(struct df_vol *v, df_nid nid);
 /* If `big` is too big for the next cut, o must not leave before it (E6). */
 void df_hold_with(struct df_vol *v, struct df_obj *o, struct df_obj *big);
 /* A new stamp time (never the same twice). */

@@ -4,6 +4,7 @@
 #include <sys/xattr.h>
 
 #include "cache/settle.h"
+#include "cache/vol_data.h"
 
 #define RELATIME_NS (24 * 3600 * DF_NS_PER_S)
 
@@ -97,6 +98,8 @@ static int setattr_locked(struct df_vol *v, df_nid nid, unsigned mask,
 			return -EISDIR;
 		if (in->size > (uint64_t)DF_FILE_SIZE_MAX)
 			return -EFBIG;
+		if (df_data_unloaded(o))
+			return -EAGAIN;
 	}
 	int err = mask & DF_SET_SIZE ? df_orphan_own(v, nid, &o) : 0;
 	if (err)
@@ -120,12 +123,8 @@ int df_vol_setattr(struct df_vol *v, df_nid nid, unsigned mask,
 		   const struct df_attr *in, struct df_attr *out,
 		   double *timeout)
 {
-	int err = mask & DF_SET_SIZE ? df_data_load_wait(v, nid) : 0;
-
-	if (err)
-		return err;
 	df_lock(&v->lock);
-	err = setattr_locked(v, nid, mask, in, out);
+	int err = setattr_locked(v, nid, mask, in, out);
 	*timeout = df_vol_timeout(v);
 	df_unlock(&v->lock);
 	return err;

@@ -420,7 +420,10 @@ int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
 	int err = lost_once(v, nid);
 	if (!err && v->failsafe)
 		err = -EIO;
-	if (err || (!local && nothing_to_wait_for(v)) || v->stopped) {
+	bool idle = !local && nothing_to_wait_for(v);
+	if (!err && !idle && v->stopped)
+		err = -EIO; /* nobody sends it any more */
+	if (err || idle) {
 		df_unlock(&v->lock);
 		free(w);
 		return err;
@@ -455,6 +458,31 @@ static int64_t oldest_ns(const struct df_vol *v)
 	return 0;
 }
 
+/* What is wrong with the server, and in its own words why. */
+static void say_trouble(struct df_vol *v, struct df_vol_status *out)
+{
+	struct df_remote_health h = { 0 };
+	const char *what = NULL;
+
+	if (v->remote->ops->health)
+		v->remote->ops->health(v->remote, &h);
+	out->offline = v->offline || h.away_ms;
+	if (v->auth_err == DF_EAUTH)
+		what = "the server refuses the credentials; nothing is sent "
+		       "until credentials.json is replaced";
+	else if (v->auth_err == -EKEYREJECTED)
+		what = "the server's certificate is not trusted; nothing is "
+		       "sent (see ca_file)";
+	else if (v->auth_err)
+		what = "the server takes no more (no credit or quota)";
+	else if (out->offline)
+		what = "the server cannot be reached";
+	if (!what || out->n_errors == DF_ARRAY_LEN(out->errors))
+		return;
+	snprintf(out->errors[out->n_errors++], sizeof(out->errors[0]),
+		 "%s: %.160s", what, *h.text ? h.text : v->remote->where);
+}
+
 void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 {
 	*out = (struct df_vol_status){ 0 };
@@ -479,25 +507,13 @@ void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 	out->packs_sent = v->packs_sent;
 	out->bytes_sent = v->bytes_sent;
 	out->bytes_fetched = df_fetch_bytes(v->fetch);
-	out->offline = v->offline;
 	out->feed = v->remote->caps.feed;
 	out->fsync_local = v->conf.fsync_local;
 	out->failsafe = v->failsafe;
 	out->read_only = v->conf.read_only;
 	out->n_errors = v->n_errors;
 	memcpy(out->errors, v->errors, sizeof(out->errors));
-	if (v->auth_err && out->n_errors < DF_ARRAY_LEN(out->errors))
-		snprintf(
-			out->errors[out->n_errors++], sizeof(out->errors[0]),
-			v->auth_err == DF_EAUTH
-				? "the server refuses the credentials; nothing "
-				  "is sent until credentials.json is replaced"
-				: "the server takes no more (no credit or "
-				  "quota)");
-	if (v->offline && out->n_errors < DF_ARRAY_LEN(out->errors))
-		snprintf(out->errors[out->n_errors++], sizeof(out->errors[0]),
-			 "the server cannot be reached: %.200s",
-			 v->remote->where);
+	say_trouble(v, out);
 	df_unlock(&v->lock);
 }
 

@@ -6,7 +6,7 @@
  * to wait for the network is *parked*: the call returns DF_EPARKED and the
  * completion runs later, once, on a thread of the volume, never on the
  * caller's.  A completion must not block and must not call back into the
- * volume except df_vol_read_done().
+ * volume except df_vol_read_done() and, after df_vol_load(), what it was for.
  *
  * Nodes: a df_nid names an object locally, for the life of this daemon; the
  * root of the mount is DF_ROOT_NID.  A nid stays valid while its lookup count
@@ -21,6 +21,8 @@
  *   -EDQUOT    the server takes no more
  *   -ETIMEDOUT a parked operation met its deadline
  *   -EINTR     df_vol_interrupt() ended it
+ *   -EAGAIN    of setattr(size), write, fallocate, lseek and copy_range: parts
+ *              of the file's extent map are in the table; df_vol_load() first
  * Threads: everything may be called from any thread after df_vol_start().
  * Locks:   none held by the caller.  Permissions are not checked here
  *          (default_permissions; fs/), but the sticky parts of semantics are.
@@ -132,8 +134,8 @@ enum df_set {
 	DF_SET_CTIME = 256,     /* accepted, ignored: ctime is ours */
 	DF_SET_KILL_SUID = 512, /* also clear setuid, and setgid if group-x */
 };
-/* Sets what the mask names, from in; fills out.  A truncate that needs remote
- * bytes does not wait: extents are cut, not copied. */
+/* Sets what the mask names, from in; fills out.  A truncate needs no bytes:
+ * extents are cut, not copied. */
 int df_vol_setattr(struct df_vol *v, df_nid nid, unsigned mask,
 		   const struct df_attr *in, struct df_attr *out,
 		   double *timeout);
@@ -202,13 +204,18 @@ int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 void df_vol_read_done(struct df_vol *v, struct df_read *r);
 
 typedef void df_done_fn(void *arg, int err);
+/* Make nid's extent map known.  0: it is; else parks, and done(arg, 0) may
+ * call the operation that asked for it.  done NULL: waits here (for threads
+ * that serve no request). */
+int df_vol_load(struct df_vol *v, df_nid nid, df_done_fn *done, void *arg);
 
 enum df_write_flags {
 	DF_WRITE_APPEND = 1, /* O_APPEND: off is ignored, end of file */
 	DF_WRITE_KILL_SUID = 2,
 };
 /* Writes all len bytes (1 MiB at most) or fails.  Parks when the cache is full
- * of bytes that are not remote yet: data is copied then. */
+ * of bytes that are not remote yet: data is copied then.  done NULL: -ENOSPC
+ * instead, and waits for the map itself as df_vol_load() does. */
 int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 		 size_t len, unsigned flags, df_done_fn *done, void *arg);
 /* mode: FALLOC_FL_* as in fallocate(2) (KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE) */

@@ -284,7 +284,7 @@ static void *fold_main(void *arg)
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
-		bool soon = v->dirty.n || v->sync_waiters || v->space_waiters;
+		bool soon = v->dirty.n || v->sync_waiters || v->writers;
 		df_cond_wait_until(
 			&v->fold_cond, &v->lock,
 			df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 
 #include "fs/acl.h"
+#include "fs/again.h"
 
 /* Programs size their buffers by it, so that it decides how many WRITEs a
  * loop of fwrite() makes; measured in docs/fuse.md. */
@@ -99,6 +100,26 @@ static int attr_chown_kills(struct df_fs *fs, df_nid nid, unsigned *mask)
 	return err;
 }
 
+static int attr_run(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	struct df_attr out;
+	int err = df_vol_setattr(fs->vol, a->nid, a->flags, &a->attr, &out,
+				 &a->timeout);
+
+	(void)p;
+	if (!err)
+		a->attr = out;
+	return err;
+}
+
+static void attr_answer(fuse_req_t req, const struct df_again *a)
+{
+	struct stat st;
+
+	df_fs_stat(&a->attr, &st);
+	fuse_reply_attr(req, &st, a->timeout);
+}
+
 void df_fuse_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 		     int to_set, struct fuse_file_info *fi)
 {
@@ -112,8 +133,6 @@ void df_fuse_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 		.mtime = st->st_mtim,
 	};
 	unsigned mask = attr_mask(to_set);
-	struct df_attr a;
-	double timeout;
 	int err = 0;
 
 	(void)fi;
@@ -121,14 +140,16 @@ void df_fuse_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 		err = attr_chown_kills(fs, ino, &mask);
 	if (!err && mask & DF_SET_MODE)
 		err = df_acl_chmod(fs->vol, ino, st->st_mode);
-	if (!err)
-		err = df_vol_setattr(fs->vol, ino, mask, &in, &a, &timeout);
 	if (err) {
 		df_fs_reply(req, err);
 		return;
 	}
-	df_fs_stat(&a, st);
-	fuse_reply_attr(req, st, timeout);
+	struct df_again a = { .run = attr_run,
+			      .answer = attr_answer,
+			      .nid = ino,
+			      .flags = mask,
+			      .attr = in };
+	df_again(req, &a);
 }
 
 void df_fuse_statfs(fuse_req_t req, fuse_ino_t ino)

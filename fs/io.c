@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "fs/again.h"
 #include "fs/park.h"
 
 /* Reads from here on go from the file to the kernel without passing through
@@ -130,6 +131,31 @@ void df_fuse_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	}
 }
 
+static int io_write_run(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	return df_vol_write(fs->vol, a->nid, a->off, a->data, a->len, a->flags,
+			    df_park_done, p);
+}
+
+static void io_write_answer(fuse_req_t req, const struct df_again *a)
+{
+	fuse_reply_write(req, a->len);
+}
+
+static void io_write_again(fuse_req_t req, fuse_ino_t ino, const char *data,
+			   size_t len, off_t off, unsigned flags)
+{
+	struct df_again a = { .run = io_write_run,
+			      .answer = io_write_answer,
+			      .nid = ino,
+			      .off = (uint64_t)off,
+			      .len = len,
+			      .flags = flags,
+			      .data = data };
+
+	df_again(req, &a);
+}
+
 void df_fuse_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
 		   off_t off, struct fuse_file_info *fi)
 {
@@ -151,6 +177,8 @@ void df_fuse_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
 			   flags, df_park_done, park);
 	if (err == DF_EPARKED)
 		df_park_hold(park);
+	else if (err == -EAGAIN)
+		io_write_again(req, ino, data, len, off, flags);
 	else if (err)
 		df_fs_reply(req, err);
 	else
@@ -180,26 +208,67 @@ void df_fuse_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
 		df_fs_reply(req, err);
 }
 
+static void io_answer_done(fuse_req_t req, const struct df_again *a)
+{
+	(void)a;
+	fuse_reply_err(req, 0);
+}
+
+static int io_fallocate_run(struct df_fs *fs, struct df_again *a,
+			    struct df_park *p)
+{
+	(void)p;
+	return df_vol_fallocate(fs->vol, a->nid, (int)a->flags, a->off, a->len);
+}
+
 void df_fuse_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off,
 		       off_t len, struct fuse_file_info *fi)
 {
+	struct df_again a = { .run = io_fallocate_run,
+			      .answer = io_answer_done,
+			      .nid = ino,
+			      .off = (uint64_t)off,
+			      .len = (uint64_t)len,
+			      .flags = (unsigned)mode };
+
 	(void)fi;
-	df_fs_reply(req, df_vol_fallocate(df_fs_of(req)->vol, ino, mode,
-					  (uint64_t)off, (uint64_t)len));
+	df_again(req, &a);
+}
+
+static int io_lseek_run(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	(void)p;
+	return df_vol_lseek(fs->vol, a->nid, a->off, (int)a->flags, &a->off2);
+}
+
+static void io_lseek_answer(fuse_req_t req, const struct df_again *a)
+{
+	fuse_reply_lseek(req, (off_t)a->off2);
 }
 
 void df_fuse_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		   struct fuse_file_info *fi)
 {
-	uint64_t out;
-	int err = df_vol_lseek(df_fs_of(req)->vol, ino, (uint64_t)off, whence,
-			       &out);
+	struct df_again a = { .run = io_lseek_run,
+			      .answer = io_lseek_answer,
+			      .nid = ino,
+			      .off = (uint64_t)off,
+			      .flags = (unsigned)whence };
 
 	(void)fi;
-	if (err)
-		df_fs_reply(req, err);
-	else
-		fuse_reply_lseek(req, (off_t)out);
+	df_again(req, &a);
+}
+
+static int io_copy_run(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	uint64_t copied;
+	int err = df_vol_copy_range(fs->vol, a->nid, a->off, a->nid2, a->off2,
+				    a->len, &copied);
+
+	(void)p;
+	if (!err)
+		a->len = copied;
+	return err;
 }
 
 void df_fuse_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
@@ -207,20 +276,18 @@ void df_fuse_copy_range(fuse_req_t req, fuse_ino_t in, off_t in_off,
 			off_t out_off, struct fuse_file_info *out_fi,
 			size_t len, int flags)
 {
-	uint64_t copied;
-	int err;
+	struct df_again a = { .run = io_copy_run,
+			      .answer = io_write_answer,
+			      .nid = in,
+			      .off = (uint64_t)in_off,
+			      .nid2 = out,
+			      .off2 = (uint64_t)out_off,
+			      .len = DF_MIN((uint64_t)len, IO_COPY_MAX) };
 
 	(void)in_fi;
 	(void)out_fi;
-	if (flags) {
+	if (flags)
 		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	err = df_vol_copy_range(df_fs_of(req)->vol, in, (uint64_t)in_off, out,
-				(uint64_t)out_off,
-				DF_MIN((uint64_t)len, IO_COPY_MAX), &copied);
-	if (err)
-		df_fs_reply(req, err);
 	else
-		fuse_reply_write(req, copied);
+		df_again(req, &a);
 }

@@ -19,6 +19,8 @@ struct df_park {
 	struct df_fs *fs;
 	fuse_req_t req;
 	size_t len;
+	void *extra;               /* df_park_keep(); owned */
+	atomic_bool interrupted;   /* since it is held */
 	enum park_state state;     /* park_lock, once the volume knows p */
 	TAILQ_ENTRY(df_park) link; /* park_lock */
 };
@@ -36,13 +38,17 @@ struct df_park *df_park_get(fuse_req_t req, size_t len)
 	w->park->req = req;
 	w->park->len = len;
 	w->park->state = PARK_FRESH;
+	atomic_store(&w->park->interrupted, false);
 	return w->park;
 }
 
 /* Called by libfuse for an INTERRUPT, with its lock of the request held. */
 static void park_interrupt(fuse_req_t req, void *arg)
 {
-	df_vol_interrupt(df_fs_of(req)->vol, arg);
+	struct df_park *p = arg;
+
+	atomic_store(&p->interrupted, true);
+	df_vol_interrupt(df_fs_of(req)->vol, p);
 }
 
 void df_park_hold(struct df_park *p)
@@ -65,6 +71,33 @@ void df_park_hold(struct df_park *p)
 	df_unlock(&fs->park_lock);
 }
 
+void df_park_keep(struct df_park *p, void *extra)
+{
+	p->extra = extra;
+	df_park_hold(p);
+}
+
+void *df_park_extra(const struct df_park *p)
+{
+	return p->extra;
+}
+
+struct df_fs *df_park_fs(const struct df_park *p)
+{
+	return p->fs;
+}
+
+bool df_park_interrupted(struct df_park *p)
+{
+	return atomic_load(&p->interrupted);
+}
+
+static void park_free(struct df_park *p)
+{
+	free(p->extra);
+	free(p);
+}
+
 /* The request that p stands for.  Not held: p is its worker's from here on. */
 static fuse_req_t park_finish(struct df_park *p, size_t *len, bool *held)
 {
@@ -84,23 +117,28 @@ static fuse_req_t park_finish(struct df_park *p, size_t *len, bool *held)
 	return req;
 }
 
-/* The request was answered: only now may the session go. */
-static void park_leave(struct df_fs *fs, struct df_park *p, bool held)
+fuse_req_t df_park_take(struct df_park *p)
 {
-	if (!held)
-		return;
+	fuse_req_interrupt_func(p->req, NULL, NULL);
+	return p->req;
+}
+
+/* The request was answered: only now may the session go. */
+void df_park_leave(struct df_park *p)
+{
+	struct df_fs *fs = p->fs;
+
 	df_lock(&fs->park_lock);
 	TAILQ_REMOVE(&fs->parks, p, link);
 	if (TAILQ_EMPTY(&fs->parks))
 		df_cond_broadcast(&fs->park_empty);
 	df_unlock(&fs->park_lock);
-	free(p);
+	park_free(p);
 }
 
 void df_park_done(void *arg, int err)
 {
 	struct df_park *p = arg;
-	struct df_fs *fs = p->fs;
 	size_t len;
 	bool held;
 	fuse_req_t req = park_finish(p, &len, &held);
@@ -109,7 +147,8 @@ void df_park_done(void *arg, int err)
 		fuse_reply_write(req, len);
 	else
 		df_fs_reply(req, err);
-	park_leave(fs, p, held);
+	if (held)
+		df_park_leave(p);
 }
 
 void df_park_read_done(void *arg, int err, struct df_read *r)
@@ -126,7 +165,8 @@ void df_park_read_done(void *arg, int err, struct df_read *r)
 		df_fs_reply_read(req, r, NULL);
 	if (r)
 		df_vol_read_done(fs->vol, r);
-	park_leave(fs, p, held);
+	if (held)
+		df_park_leave(p);
 }
 
 void df_park_drain(struct df_fs *fs)

@@ -30,6 +30,19 @@
 struct df_park *df_park_get(fuse_req_t req, size_t len);
 /* The volume returned DF_EPARKED for p. */
 void df_park_hold(struct df_park *p);
+/* The same for one that the volume does not know yet; extra is p's, and freed
+ * (not released) with it. */
+void df_park_keep(struct df_park *p, void *extra);
+void *df_park_extra(const struct df_park *p);
+struct df_fs *df_park_fs(const struct df_park *p);
+/* Did an INTERRUPT come since it is held?  (The volume was told if p was its
+ * to know.) */
+bool df_park_interrupted(struct df_park *p);
+/* The request, to be answered now: no interrupt comes any more.  p is held and
+ * the volume does not know it. */
+fuse_req_t df_park_take(struct df_park *p);
+/* It was answered; p is gone. */
+void df_park_leave(struct df_park *p);
 /* df_done_fn and df_read_fn */
 void df_park_done(void *arg, int err);
 void df_park_read_done(void *arg, int err, struct df_read *r);

@@ -79,8 +79,11 @@ static int copy_bytes(struct import *im, int fd, df_nid nid, const char *path)
 {
 	struct df_attr a = { .size = 0 }, out;
 	double timeout;
-	int err = df_vol_setattr(im->side.vol, nid, DF_SET_SIZE, &a, &out,
-				 &timeout);
+	int err = df_vol_load(im->side.vol, nid, NULL, NULL);
+
+	if (!err)
+		err = df_vol_setattr(im->side.vol, nid, DF_SET_SIZE, &a, &out,
+				     &timeout);
 
 	for (off_t off = 0; !err;) {
 		ssize_t n = df_pread_all(fd, im->chunk, CHUNK, off);

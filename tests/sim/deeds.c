@@ -178,6 +178,7 @@ static void set_size(struct deed *d, df_nid nid, uint64_t size)
 	struct df_attr in = { .size = size }, out;
 	double timeout;
 
+	want(d, df_vol_load(d->nd->v, nid, NULL, NULL), 0, "load");
 	want(d, df_vol_setattr(d->nd->v, nid, DF_SET_SIZE, &in, &out, &timeout),
 	     0, "truncate");
 	if (out.size != size)

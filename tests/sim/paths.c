@@ -123,6 +123,7 @@ void do_truncate(struct node *nd, const char *path, uint64_t size)
 	df_nid nid = need(nd, path);
 	double timeout;
 
+	done(nd, df_vol_load(nd->v, nid, NULL, NULL), "load", path);
 	done(nd, df_vol_setattr(nd->v, nid, DF_SET_SIZE, &in, &out, &timeout),
 	     "truncate", path);
 	let_go(nd, nid);

@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""Promise 8: whatever the server does, everything ends by its deadline.
+
+The server is stopped in the middle, refuses connections, answers 503 to all,
+or is a black hole.  harness.py fails each test that leaves a process in D
+state, a mount or a daemon behind.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import harness
+
+MIB = 1 << 20
+NOISE = r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server|" \
+    r"not everything|unmounted|cancel"
+# What a loaded machine may add to a deadline.
+SLACK_S = 6
+
+# Writes into a full cache until it is killed; says when it begins to wait.
+WRITER = r"""
+import os, sys, time
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+data = os.urandom(1 << 20)
+while True:
+    print("next", flush=True)
+    os.write(fd, data)
+"""
+
+
+class Trouble:
+    """A mount whose server can be made bad, in one of four ways."""
+
+    def __init__(self, box, kind, options=None):
+        harness.need(box.target == "deeplake", "needs a table")
+        self.kind = kind
+        self.rules = os.path.join(box.dir, "simulate.json")
+        self.tell({})
+        self.server = box.serve(args=["--simulate", self.rules])
+        self.port = self.server.port
+        self.link = harness.Link(box, self.server, 0.001)
+        box.links.append(self.link)
+        # Whoever refuses must be seen refusing: no proxy in between.
+        home = None if kind == "refusing" else self.link.home("far")
+        self.mount = box.mount(home=home, server=self.server, options=options)
+        self.mount.allowed.append(NOISE)
+
+    def tell(self, rules):
+        with open(self.rules + ".new", "w") as f:
+            json.dump(rules, f)
+        os.rename(self.rules + ".new", self.rules)
+
+    def begin(self):
+        if self.kind == "stopped":
+            os.kill(self.server.proc.pid, signal.SIGSTOP)
+        elif self.kind == "refusing":
+            self.server.stop()
+        elif self.kind == "503":
+            self.tell({"status_503": True})
+            time.sleep(0.2)
+        else:
+            self.link.set_rtt(600)
+
+    def end(self):
+        if self.kind == "stopped":
+            os.kill(self.server.proc.pid, signal.SIGCONT)
+        elif self.kind == "refusing":
+            self.server.start(self.port)
+        elif self.kind == "503":
+            self.tell({})
+        else:
+            self.link.set_rtt(0.001)
+
+
+def took(what, start, limit):
+    s = time.monotonic() - start
+    print(f"  {what}: {s:.1f} s", flush=True)
+    assert s < limit, f"{what} took {s:.1f} s"
+
+
+def commands_end(box, kind):
+    """flush, umount, SIGTERM: each by its deadline, and nothing is lost."""
+    t = Trouble(box, kind, {"umount_timeout": "4"})
+    m = t.mount
+    with open(m.path + "/before", "wb") as f:
+        f.write(b"b" * 100)
+    m.flush()
+    t.begin()
+    with open(m.path + "/after", "wb") as f:
+        f.write(b"a" * 300000)
+    start = time.monotonic()
+    r = m.deeplake("flush", m.path, "--timeout", "3", check=False)
+    took("flush --timeout 3", start, 3 + SLACK_S)
+    assert r.returncode == 5, (r.returncode, r.stderr)
+    start = time.monotonic()
+    r = m.deeplake("umount", m.path, "--timeout", "5", check=False)
+    took("umount --timeout 5", start, 5 + SLACK_S)
+    assert r.returncode == 5, (r.returncode, r.stderr)
+    assert os.listdir(m.path), "not mounted any more"
+    m.expected_status = 5
+    pid, m.pid = m.pid, 0
+    start = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    status = box.wait_child(pid, 60)
+    took("SIGTERM", start, 4 + SLACK_S)
+    assert status in (None, 5), status
+    assert not harness.mounts_under(m.path)
+    t.end()
+    m.expected_status = 0
+    m.up(init=False)
+    with open(m.path + "/after", "rb") as f:
+        assert f.read() == b"a" * 300000
+    m.flush()
+
+
+def test_commands_end_stopped(box):
+    commands_end(box, "stopped")
+
+
+def test_commands_end_refusing(box):
+    commands_end(box, "refusing")
+
+
+def test_commands_end_503(box):
+    commands_end(box, "503")
+
+
+def test_commands_end_hole(box):
+    commands_end(box, "hole")
+
+
+def waiting_writer(t, path):
+    """A process that waits in write(2), for room in the cache."""
+    p = subprocess.Popen([sys.executable, "-c", WRITER, path],
+                         stdout=subprocess.PIPE, text=True,
+                         stderr=subprocess.DEVNULL, env=t.mount.box.env())
+    said, at = 0, time.monotonic()
+    os.set_blocking(p.stdout.fileno(), False)
+    while time.monotonic() - at < 2:
+        if p.stdout.readline():
+            said, at = said + 1, time.monotonic()
+        assert p.poll() is None, f"the writer ended with {p.returncode}"
+        time.sleep(0.01)
+    assert said > 4, "it never wrote"
+    return p
+
+
+def ends(p, what, limit=4):
+    start = time.monotonic()
+    try:
+        p.wait(limit + 30)
+    except subprocess.TimeoutExpired:
+        state = harness.process_state(p.pid)
+        raise AssertionError(f"{what}: still there, state {state}") from None
+    finally:
+        p.stdout.close()
+    took(what, start, limit)
+
+
+def full_cache(box, sig):
+    t = Trouble(box, "stopped", {"cache_size": "16M", "umount_timeout": "3"})
+    t.begin()
+    p = waiting_writer(t, t.mount.path + "/f")
+    p.send_signal(sig)
+    ends(p, f"signal {sig} to a writer that waits")
+    # The others go on.
+    start = time.monotonic()
+    os.mkdir(t.mount.path + "/d")
+    os.rename(t.mount.path + "/f", t.mount.path + "/g")
+    took("mkdir and rename in a full cache", start, 3)
+    os.unlink(t.mount.path + "/g")
+    t.end()
+    t.mount.flush()
+
+
+def test_waiting_writer_is_terminated(box):
+    full_cache(box, signal.SIGTERM)
+
+
+def test_waiting_writer_is_killed(box):
+    full_cache(box, signal.SIGKILL)
+
+
+def test_daemon_ends_with_waiting_writer(box):
+    t = Trouble(box, "stopped", {"cache_size": "16M", "umount_timeout": "3"})
+    m = t.mount
+    t.begin()
+    p = waiting_writer(t, m.path + "/f")
+    pid, m.pid = m.pid, 0
+    start = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    ends(p, "the writer, when the daemon got SIGTERM", 5 + SLACK_S)
+    box.wait_child(pid, 60)
+    took("the daemon", start, 5 + SLACK_S)
+    t.end()
+
+
+def test_daemon_killed_with_waiting_writer(box):
+    t = Trouble(box, "stopped", {"cache_size": "16M"})
+    t.begin()
+    p = waiting_writer(t, t.mount.path + "/f")
+    t.mount.kill()
+    ends(p, "the writer, when the daemon was killed")
+    t.end()
+
+
+def test_fsync_is_interrupted(box):
+    t = Trouble(box, "stopped")
+    t.begin()
+    p = subprocess.Popen(
+        [sys.executable, "-c", "import os, sys\n"
+         "fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)\n"
+         "os.write(fd, b'x')\nprint('now', flush=True)\nos.fsync(fd)\n",
+         t.mount.path + "/f"], stdout=subprocess.PIPE, env=box.env())
+    p.stdout.readline()
+    time.sleep(0.5)
+    assert p.poll() is None, "fsync did not have to wait"
+    p.send_signal(signal.SIGTERM)
+    ends(p, "SIGTERM during fsync")
+    os.stat(t.mount.path + "/f")
+    t.end()
+
+
+def holes(path, n):
+    """A file of so many extents that its map is in pages, and these in a
+    pack; what is in it."""
+    want = bytearray((n - 1) * 1024 + 512)
+    with open(path, "wb", buffering=0) as f:
+        for i in range(n):
+            block = b"%08d" % i * 64
+            f.seek(i * 1024)
+            f.write(block)
+            want[i * 1024:i * 1024 + 512] = block
+    return want
+
+
+def test_maps_that_are_far(box):
+    """Truncate, seek and write wait for a far map, and nobody else does."""
+    t = Trouble(box, "hole")
+    m = t.mount
+    for i in range(12):
+        want = holes(f"{m.path}/f{i}", 1500)
+    m.remount(empty_cache=True)
+    os.stat(m.path + "/f0")
+    t.begin()
+    code = ("import os, sys\nfd = os.open(sys.argv[1], os.O_RDWR)\n"
+            "i = int(sys.argv[2])\n"
+            "print('now', flush=True)\n"
+            "if i % 3 == 0: os.ftruncate(fd, 5000)\n"
+            "elif i % 3 == 1: os.lseek(fd, 0, os.SEEK_HOLE)\n"
+            "else: os.pwrite(fd, b'new', 100)\n")
+    procs = [subprocess.Popen(
+        [sys.executable, "-c", code, f"{m.path}/f{i}", str(i)],
+        stdout=subprocess.PIPE, env=box.env()) for i in range(12)]
+    for p in procs:
+        p.stdout.readline()
+    time.sleep(1)
+    # The last of them may have come inside the row.
+    waiting = [p for p in procs if p.poll() is None]
+    assert len(waiting) >= 8, f"{len(waiting)} maps of 12 were far"
+    start = time.monotonic()
+    os.mkdir(m.path + "/d")
+    os.listdir(m.path)
+    took("mkdir and ls beside 12 that wait", start, 3)
+    for p in waiting[:3]:
+        p.send_signal(signal.SIGTERM)
+        ends(p, "SIGTERM to one that waits")
+    t.end()
+    rest = [i for i, p in enumerate(procs) if p not in waiting[:3]]
+    for i in rest:
+        ends(procs[i], "one that waited", 90)
+        assert procs[i].returncode == 0, procs[i].returncode
+    for i in rest:
+        with open(f"{m.path}/f{i}", "rb") as f:
+            data = f.read()
+        new = bytearray(want[:5000] if i % 3 == 0 else want)
+        if i % 3 == 2:
+            new[100:103] = b"new"
+        assert data == new, f"f{i} has other bytes"
+
+
+def test_far_map_survives_a_kill(box):
+    """A write on a map that was just loaded, then SIGKILL: the rest stays."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount()
+    want = holes(m.path + "/f", 300)
+    m.remount(empty_cache=True)
+    fd = os.open(m.path + "/f", os.O_RDWR)
+    os.pwrite(fd, b"new", 100)
+    os.close(fd)
+    m.kill()
+    m.up(init=False)
+    want[100:103] = b"new"
+    for empty in (False, True):
+        with open(m.path + "/f", "rb") as f:
+            assert f.read() == want, f"other bytes, empty cache: {empty}"
+        if not empty:
+            m.remount(empty_cache=True)
+
+
+if __name__ == "__main__":
+    harness.main(globals())
