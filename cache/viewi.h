@@ -72,9 +72,9 @@ struct df_view {
 	struct df_cond cond;
 	pthread_t thread;
 	bool started;
-	bool stop;    /* lock */
-	bool drain;   /* lock: no waiting for more */
-	bool drained; /* lock: nothing is left that could be done */
+	bool stop;         /* lock */
+	atomic_bool drain; /* no waiting for more */
+	bool drained;      /* lock: nothing is left that could be done */
 	struct df_cond drained_cond;
 	atomic_bool dead; /* the server will not have it: said once */
 

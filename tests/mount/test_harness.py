@@ -47,16 +47,19 @@ def test_hanging_command(box):
 
 
 def test_daemon_status(box):
+    # proc is kept: the next Popen reaps processes whose object has gone
     def crash(b):
         m = harness.Mount(b, "x", "plain", None, None, "t", None)
         b.mounts.append(m)
-        m.pid = subprocess.Popen(["sh", "-c", "exit 7"]).pid
+        m.proc = subprocess.Popen(["sh", "-c", "exit 7"])
+        m.pid = m.proc.pid
     complains("ended with status 7", crash)
 
     def killed(b):
         m = harness.Mount(b, "x", "plain", None, None, "t", None)
         b.mounts.append(m)
-        m.pid = subprocess.Popen(["sleep", "60"]).pid
+        m.proc = subprocess.Popen(["sleep", "60"])
+        m.pid = m.proc.pid
         os.kill(m.pid, signal.SIGSEGV)
     complains("ended with status -11", killed)
 

@@ -211,7 +211,7 @@ static void shrinks_its_pages(void **state)
 		      "= '/020'");
 	for (bool more = true; more;) {
 		assert_int_equal(
-			r->ops->view_foreign(r, after, 1000, 60000, &p), 0);
+			r->ops->view_foreign(r, after, 1000, 600000, &p), 0);
 		free(after);
 		after = p.last;
 		p.last = NULL;
