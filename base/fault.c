@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/log.h"
 
 #define FAULT_KILL (-100000) /* no errno is that large */
 #define FAULT_SET (-100001)
@@ -199,6 +200,8 @@ int df_fault_at(const char *name)
 		for (;;)
 			pause();
 	}
+	if (what)
+		df_log_info("injected at %s: %d", name, what);
 	return what;
 }
 

@@ -459,13 +459,11 @@ static int send_row(struct writer *w, const struct df_ck_body *body,
 	err = b.err;
 	for (unsigned n = 0; !err; n++) {
 		struct df_ack ack = { 0 };
-		struct df_dep dep = { row.id, row.epoch };
 		df_lock(&v->lock);
 		uint64_t sent = df_vol_stamp_time(v);
 		/* Known before it can come back: a row under our name that we
 		 * do not know would mean that a twin lives. */
-		if (!n)
-			df_fold_add_row(v->fold, &dep, false);
+		v->ck_row = row.id;
 		df_unlock(&v->lock);
 		err = v->remote->ops->row_put(v->remote, &row, sent,
 					      ROW_TIMEOUT_MS, &ack);
@@ -483,8 +481,10 @@ static int send_row(struct writer *w, const struct df_ck_body *body,
 static void note_written(struct writer *w, const struct df_id *row)
 {
 	struct df_vol *v = w->v;
+	struct df_dep dep = { *row, w->x.generation };
 
 	df_lock(&v->lock);
+	df_fold_add_row(v->fold, &dep, false);
 	v->epoch = DF_MAX(v->epoch, w->x.generation);
 	df_fold_set_meta(v->fold, "epoch", v->epoch);
 	df_fold_set_meta(v->fold, "ck_rows", 0);

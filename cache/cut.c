@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "cache/journal.h"
+
 #define HELD_BYTES (UINT64_C(16) << 20)
 #define FINISH_BATCH 64
 
@@ -97,6 +99,7 @@ struct df_cut *df_cut_begin(struct df_vol *v, df_nid force)
 	c->number = ++v->cuts;
 	c->force = force;
 	c->time = v->cut_time = v->hlc;
+	df_journal_cut(v);
 	v->first_dirty_ns = 0;
 	v->cut = c;
 	return c;

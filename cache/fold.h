@@ -104,6 +104,8 @@ bool df_fold_has_row(struct df_fold *f, const struct df_id *id);
 void df_fold_add_row(struct df_fold *f, const struct df_dep *row, bool dep);
 /* Our row names all causes so far. */
 void df_fold_deps_taken(struct df_fold *f);
+/* Not known any more, from the next flush on. */
+void df_fold_del_row(struct df_fold *f, const struct df_id *id);
 /* All rows, or only causes not named yet; caller frees. */
 struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n);
 void df_fold_forget_rows(struct df_fold *f); /* a checkpoint covers them */

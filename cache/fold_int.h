@@ -20,6 +20,7 @@ enum df_stmt {
 	ST_RIVAL_PUT,
 	ST_RIVAL_DEL,
 	ST_ROW_PUT,
+	ST_ROW_DEL,
 	ST_ROW_TAKEN,
 	ST_META_PUT,
 	ST_COUNT,

@@ -396,6 +396,11 @@ void df_fold_add_row(struct df_fold *f, const struct df_dep *row, bool dep)
 	p->value = dep;
 }
 
+void df_fold_del_row(struct df_fold *f, const struct df_id *id)
+{
+	df_fold_pend(f, ST_ROW_DEL)->row.id = *id;
+}
+
 void df_fold_deps_taken(struct df_fold *f)
 {
 	df_fold_pend(f, ST_ROW_TAKEN);

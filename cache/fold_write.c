@@ -202,6 +202,8 @@ static int write_pending(struct df_fold *f, const struct df_pending *p)
 		sqlite3_bind_blob(st, 1, p->row.id.b, DF_ID_LEN, SQLITE_STATIC);
 		sqlite3_bind_int64(st, 2, (sqlite3_int64)p->row.epoch);
 		sqlite3_bind_int64(st, 3, (sqlite3_int64)p->value);
+	} else if (p->stmt == ST_ROW_DEL) {
+		sqlite3_bind_blob(st, 1, p->row.id.b, DF_ID_LEN, SQLITE_STATIC);
 	} else if (p->stmt == ST_ROW_TAKEN) {
 		return run(f, p->stmt);
 	} else if (p->stmt == ST_META_PUT) {

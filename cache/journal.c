@@ -32,6 +32,15 @@ int df_journal_life(struct df_vol *v)
 	return append(v, DF_J_LIFE, &b);
 }
 
+void df_journal_cut(struct df_vol *v)
+{
+	struct df_buf b;
+
+	df_buf_init(&b, 0);
+	df_buf_put_u64(&b, v->cut_time);
+	append(v, DF_J_CUT, &b); /* without room the row will not fit either */
+}
+
 static void put_dep(struct df_buf *b, const struct df_dep *d)
 {
 	df_buf_put(b, d->id.b, DF_ID_LEN);
@@ -137,16 +146,17 @@ static df_nid nid_of(void *arg, const struct df_id *id)
 
 /* The registers of a noted row are clean.  Where its body lives in packs that
  * are not here, they stay dirty and are said again: joins do not mind. */
-static void noted_again(struct df_vol *v, const struct df_row *row)
+static bool noted_again(struct df_vol *v, const struct df_row *row)
 {
 	struct df_body body;
 	struct df_buf regs;
 	struct df_coder c;
 
 	if (df_body_read(row->body, row->body_len, &body))
-		return;
+		return false;
 	df_buf_init(&regs, DF_REGISTERS_MAX);
-	if (!body.n_pieces && !df_body_registers(&body, &regs)) {
+	bool here = !body.n_pieces && !df_body_registers(&body, &regs);
+	if (here) {
 		struct df_rd r = df_rd(regs.data, regs.len);
 		uint64_t n = df_rd_var(&r);
 		df_coder_init(&c, false);
@@ -167,6 +177,31 @@ static void noted_again(struct df_vol *v, const struct df_row *row)
 	}
 	df_buf_release(&regs);
 	df_body_release(&body);
+	return here;
+}
+
+struct stand {
+	struct df_vol *v;
+	const struct df_outrow *out;
+};
+
+/* The row's registers are in packs: which they are is not known here.  What
+ * was there at the cut may be known to others; said again under a new id it
+ * must not stand beside itself. */
+static int stand_on_cut(void *arg, struct df_obj *o)
+{
+	const struct stand *s = arg;
+
+	for (uint32_t i = 0; i < o->heads.n; i++) {
+		struct df_ver *h = o->heads.v[i];
+		if (!(o->flags & DF_OBJ_CONTENT_DIRTY) ||
+		    h->dot.node != s->out->row.node ||
+		    h->dot.time > s->out->time)
+			continue;
+		h->own_base = DF_MAX(h->own_base, h->dot.time);
+		df_fold_touch(s->v->fold, o);
+	}
+	return 0;
 }
 
 static int replay_row(struct df_vol *v, const void *rec, size_t len,
@@ -177,14 +212,24 @@ static int replay_row(struct df_vol *v, const void *rec, size_t len,
 
 	if (!out)
 		return DF_ECORRUPT;
-	noted_again(v, &out->row);
+	struct stand s = { v, out };
+	int err = noted_again(v, &out->row)
+			  ? 0
+			  : df_fold_each_flagged(v->fold, stand_on_cut, &s);
 	v->cut_time = DF_MAX(v->cut_time, out->time);
 	v->prev = out->row.id;
 	v->prev_epoch = out->row.epoch;
 	while (*at)
 		at = &(*at)->next;
 	*at = out;
-	return 0;
+	return err;
+}
+
+static void replay_cut(struct df_vol *v, const void *rec, size_t len)
+{
+	struct df_rd r = df_rd(rec, len);
+
+	v->cut_time = DF_MAX(v->cut_time, df_rd_u64(&r));
 }
 
 static void replay_seen(struct df_vol *v, const void *rec, size_t len)
@@ -228,6 +273,9 @@ static int replay(void *arg, uint8_t type, uint64_t seq, const void *rec,
 		break;
 	case DF_J_OP:
 		err = df_op_replay(v, seq, rec, len, data, data_len);
+		break;
+	case DF_J_CUT:
+		replay_cut(v, rec, len);
 		break;
 	case DF_J_ROW:
 		err = replay_row(v, rec, len, seq);

@@ -11,6 +11,9 @@
 
 /* A process began to write as v->node. */
 int df_journal_life(struct df_vol *v);
+/* A cut begins at v->cut_time.  What is written from here on stands on it,
+ * whether or not its row can be read when this is replayed. */
+void df_journal_cut(struct df_vol *v);
 /* out's exact bytes; sets out->note_seq. */
 int df_journal_row(struct df_vol *v, struct df_outrow *out);
 /* A row of ours was seen in the table: forget it. */

@@ -9,6 +9,7 @@
 #include "cache/identity.h"
 #include "cache/journal.h"
 #include "cache/merge.h"
+#include "cache/rollback.h"
 
 #define PAGE_ROWS 200
 #define PAGES_MAX 64 /* of one poll; the rest comes with the next */
@@ -231,7 +232,8 @@ static bool own_row(struct df_vol *v, const struct df_row *row)
 		df_journal_seen(v, &row->id);
 		note_sent(v, row->sent);
 	}
-	bool folded = df_fold_has_row(v->fold, &row->id);
+	bool folded = df_fold_has_row(v->fold, &row->id) ||
+		      !df_id_cmp(&v->ck_row, &row->id);
 	if (!mine && !folded && row->node == v->node)
 		v->must_rename = true;
 	df_unlock(&v->lock);
@@ -428,6 +430,16 @@ static int poll_list(struct df_vol *v)
 	return err;
 }
 
+/* A server that was gone may be another one when it is back. */
+static uint64_t faults_so_far(const struct df_vol *v)
+{
+	struct df_remote_health h = { 0 };
+
+	if (v->remote->ops->health)
+		v->remote->ops->health(v->remote, &h);
+	return h.faults;
+}
+
 int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
 {
 	bool feed = v->remote->caps.feed;
@@ -443,6 +455,11 @@ int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
 	/* The feed begins behind the checkpoint that a fresh cache folded, and
 	 * rows before that may be missing here; without one it brings all. */
 	int err = full && (!feed || (v->fresh && v->feed_n)) ? poll_list(v) : 0;
+	uint64_t faults = faults_so_far(v);
+	if (!err && ((full && !v->fresh) || faults != v->faults_seen))
+		err = df_rollback_check(v);
+	if (!err)
+		v->faults_seen = faults;
 	if (!err)
 		err = feed ? poll_feed(v, wait_ms) : poll_pages(v);
 	if (err == DF_EOFFLINE || err == -EAGAIN || err == -ETIMEDOUT) {

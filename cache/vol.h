@@ -33,7 +33,7 @@ enum df_jtype {
 	DF_J_LIFE = 1, /* a process began: node id, time of its last cut */
 	DF_J_OP,       /* items of one local operation */
 	DF_J_REMOTE,   /* a commit's body, before it is merged */
-	DF_J_CUT,      /* a cut was made: registers are in the noted row */
+	DF_J_CUT,      /* a cut begins: its time */
 	DF_J_ROW,      /* the row's exact bytes */
 	DF_J_UPLOADED, /* local bytes are in these packs now */
 	DF_J_ACKED,    /* the row was acknowledged */
@@ -146,6 +146,8 @@ struct df_vol {
 		int64_t at_ns;
 	} * marks; /* sent of rows folded in the last 30 s */
 	size_t n_marks, marks_size;
+	struct df_id ck_row;        /* our checkpoint's, on its way */
+	uint64_t faults_seen;       /* poll thread: at the last look */
 	struct df_waiting *waiting; /* rows whose causes are missing: poll.c */
 	uint64_t bodies_since_ck, rows_since_ck;
 	int64_t last_poll_date_ms;            /* server Date of the last poll */
