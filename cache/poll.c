@@ -437,7 +437,7 @@ static uint64_t faults_so_far(const struct df_vol *v)
 
 	if (v->remote->ops->health)
 		v->remote->ops->health(v->remote, &h);
-	return h.faults;
+	return h.faults + h.retries;
 }
 
 int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
