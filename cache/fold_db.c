@@ -108,19 +108,33 @@ void df_fold_db_close(struct df_fold *f)
 	f->rd = f->wr = NULL;
 }
 
-/* 0, or -EIO when the file is no sound database. */
+/* What is no database is set aside; a disk that fails just now is not a reason
+ * to throw one away. */
+static int why(struct df_fold *f)
+{
+	for (int i = 0; i < 2; i++) {
+		sqlite3 *db = i ? f->rd : f->wr;
+		int code = db ? sqlite3_errcode(db) & 0xff : SQLITE_OK;
+		if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+			return DF_ECORRUPT;
+	}
+	return df_fail(-EIO, "open %s: %s", f->path,
+		       sqlite3_errmsg(f->rd ? f->rd : f->wr));
+}
+
+/* 0, DF_ECORRUPT when the file is no sound database, or -EIO. */
 static int try_open(struct df_fold *f, int64_t *version)
 {
+	int64_t tables = 0, n;
+
 	if (open_one(f, &f->wr, 4096) || open_one(f, &f->rd, 8192))
-		return -EIO;
-	int64_t tables = 0;
+		return why(f);
 	if (one_int(f->wr, "PRAGMA user_version", version) ||
 	    one_int(f->wr, "SELECT count(*) FROM sqlite_master", &tables))
-		return -EIO;
-	if (tables == 0)
-		return 0;
-	int64_t n;
-	return one_int(f->wr, "SELECT count(*) FROM meta", &n);
+		return why(f);
+	if (tables != 0 && one_int(f->wr, "SELECT count(*) FROM meta", &n))
+		return why(f);
+	return 0;
 }
 
 static int prepare(struct df_fold *f)
@@ -159,19 +173,20 @@ int df_fold_db_open(struct df_fold *f, bool *fresh)
 	int64_t version = 0;
 
 	*fresh = false;
-	if (try_open(f, &version)) {
-		int err = set_aside(f);
-		if (err)
-			return err;
-		if (try_open(f, &version))
-			return df_fail(-EIO, "open %s", f->path);
+	int err = try_open(f, &version);
+	if (err == DF_ECORRUPT) {
+		err = set_aside(f);
+		if (!err)
+			err = try_open(f, &version);
 	}
+	if (err)
+		return err;
 	if (version > FOLD_VERSION)
 		return df_fail(DF_EFORMAT, "%s has version %d", f->path,
 			       (int)version);
 	if (version == 0) {
 		*fresh = true;
-		int err = exec(f, f->wr, schema);
+		err = exec(f, f->wr, schema);
 		if (err)
 			return err;
 	}
