@@ -3,6 +3,7 @@ tokens, feed, confinement, durability, simulation.  Run by `make check-table`;
 argument: sqlite (default) or a postgres:// URL.
 """
 import base64
+import http.client
 import json
 import os
 import signal
@@ -413,6 +414,31 @@ def test_killed():
             lost = [a for a in acked if a not in there]
             assert not lost, lost[:5]
         print(f"  {len(acked)} acknowledged commits, none lost")
+
+
+def test_stop_under_load():
+    """SIGTERM while clients ask on connections that stay open: status 0, and
+    whatever was answered was answered in full."""
+    for _ in range(6):
+        with Server(STORE) as s:
+            over, bad = threading.Event(), []
+
+            def ask():
+                c = s.connection()
+                while not over.is_set():
+                    try:
+                        a = s.query("SELECT 1", conn=c)
+                    except (OSError, http.client.HTTPException):
+                        return
+                    if a.status not in (200, 503):
+                        bad.append(a.body)
+            ths = [threading.Thread(target=ask) for _ in range(8)]
+            [t.start() for t in ths]
+            time.sleep(0.15)
+            code = s.kill(signal.SIGTERM)
+            over.set()
+            [t.join() for t in ths]
+            assert code == 0 and not bad, (code, bad[:1], s.log_text()[-500:])
 
 
 def test_limits():
