@@ -344,6 +344,8 @@ static bool take_member(struct scan *s, size_t *width)
 		return take_count(s, &s->a->row_count);
 	if (df_cell_is(&key, "last"))
 		return take_count(s, &s->a->last);
+	if (df_cell_is(&key, "others"))
+		return take_count(s, &s->a->others);
 	return take_value(s, &c);
 }
 

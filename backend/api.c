@@ -501,7 +501,8 @@ int df_api_sql(struct df_api *api, struct df_stmt *s,
 	DF_FREE char *path = df_api_path(api, "/tables/query");
 
 	*out = (struct df_answer){ 0 };
-	df_buf_put_str(&s->json, s->params_begun ? "]}" : "\"}");
+	df_buf_put_str(&s->json, s->params_begun ? "]" : "\"");
+	df_buf_put_str(&s->json, s->quiet ? ",\"quiet\":true}" : "}");
 	if (s->json.err || !path)
 		return s->json.err ? s->json.err : -ENOMEM;
 	struct df_http_req req = request("POST", path, &s->json, call);

@@ -43,6 +43,7 @@ struct df_stmt {
 	struct df_buf json;
 	unsigned n_params;
 	bool params_begun;
+	bool quiet; /* of a mount: no feed need be told */
 };
 
 /* ceiling: most bytes of the request; 0 = 48 MiB. */

@@ -77,6 +77,7 @@ struct df_rows {
 			     * included: pass as `after` for the next page */
 	size_t refused;     /* malformed or wrong hash: left out, counted */
 	bool more;          /* the page was full */
+	bool others; /* feed: somebody who is no mount changed the view */
 };
 
 void df_row_release(struct df_row *row);

@@ -450,6 +450,7 @@ static int feed(struct df_table *t, uint64_t after, unsigned limit,
 	err = df_rows_decode(&a, out);
 	out->last_n = a.n_rows || a.last ? a.last : after;
 	out->more = a.n_rows >= limit;
+	out->others = a.others != 0;
 	if (date_ms)
 		*date_ms = a.date_ms;
 	df_answer_release(&a);

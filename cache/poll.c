@@ -10,6 +10,7 @@
 #include "cache/journal.h"
 #include "cache/merge.h"
 #include "cache/rollback.h"
+#include "cache/view.h"
 
 #define PAGE_ROWS 200
 #define PAGES_MAX 64 /* of one poll; the rest comes with the next */
@@ -76,10 +77,18 @@ static void note_active(struct df_vol *v, uint64_t node)
 	v->active[at] = (struct df_active){ node, now };
 }
 
+static bool is_idle(const struct df_vol *v)
+{
+	int64_t now = df_clock_mono_ns();
+	int64_t idle_ns = DF_IDLE_AFTER_MS * DF_NS_PER_MS;
+
+	return now - v->last_request_ns > idle_ns &&
+	       now - v->last_foreign_ns > idle_ns;
+}
+
 int64_t df_poll_interval_ms(struct df_vol *v)
 {
 	int64_t now = df_clock_mono_ns(), ms;
-	int64_t idle_ns = DF_IDLE_AFTER_MS * DF_NS_PER_MS;
 	unsigned active = 1;
 
 	df_lock(&v->lock);
@@ -90,12 +99,19 @@ int64_t df_poll_interval_ms(struct df_vol *v)
 	ms = DF_MAX((int64_t)DF_POLL_MIN_MS, 4 * v->remote->latency_ms);
 	if (!ours)
 		ms = DF_MAX(ms, (int64_t)active * 700);
-	if (now - v->last_request_ns > idle_ns &&
-	    now - v->last_foreign_ns > idle_ns)
+	if (is_idle(v))
 		ms = ours ? DF_IDLE_POLL_OWN_MS : DF_IDLE_POLL_MS;
 	v->poll_interval_ms = ms;
 	df_unlock(&v->lock);
 	return ms;
+}
+
+int64_t df_poll_wait_ms(struct df_vol *v)
+{
+	df_lock(&v->lock);
+	bool idle = is_idle(v);
+	df_unlock(&v->lock);
+	return idle ? DF_FEED_WAIT_IDLE_MS : DF_FEED_WAIT_MS;
 }
 
 /* W: the greatest sent among rows folded at least 30 s ago by our clock. */
@@ -376,6 +392,8 @@ static int poll_feed(struct df_vol *v, int64_t wait_ms)
 			note_date(v, date);
 			err = take_rows(v, &rows);
 		}
+		if (rows.others)
+			df_view_others(v->view);
 		bool more = v->more_rows = rows.more;
 		if (!err && rows.last_n > v->feed_n) {
 			df_lock(&v->lock);

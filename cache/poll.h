@@ -12,6 +12,9 @@
 int df_poll(struct df_vol *v, bool full, int64_t wait_ms);
 /* When the next look is due, from now. */
 int64_t df_poll_interval_ms(struct df_vol *v);
+/* How long a feed is asked to wait: an idle mount costs a request in 30 s, and
+ * has the rows of others to ask for, too. */
+int64_t df_poll_wait_ms(struct df_vol *v);
 /* How long a request about the log may take: less while a mount is opening and
  * nothing has been answered. */
 int64_t df_poll_timeout_ms(const struct df_vol *v);

@@ -93,6 +93,7 @@ struct df_view *df_view_new(struct df_vol *v)
 	df_lock_init(&w->lock);
 	df_cond_init(&w->cond);
 	df_cond_init(&w->drained_cond);
+	view_foreign_init(w);
 	if (open_queue(w)) {
 		df_log_warn("the files view of %s is not kept up to date by "
 			    "this mount",
@@ -224,6 +225,16 @@ void df_view_merged(struct df_view *w, const struct df_obj *o,
 		.due_ns = df_clock_mono_ns() + wait * DF_NS_PER_MS,
 		.rewrite = rewrite,
 	};
+}
+
+void df_view_others(struct df_view *w)
+{
+	if (!w)
+		return;
+	w->others = true;
+	df_lock(&w->lock);
+	df_cond_signal(&w->cond);
+	df_unlock(&w->lock);
 }
 
 /* ---- what the thread takes from the queue */
@@ -598,7 +609,7 @@ static int64_t backoff(struct df_view *w)
 static void *view_main(void *arg)
 {
 	struct df_view *w = arg;
-	int64_t wait_ms = GATHER_MS, foreign_ns = df_clock_mono_ns();
+	int64_t wait_ms = GATHER_MS;
 
 	/* Nobody waits for the view. */
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
@@ -613,8 +624,9 @@ static void *view_main(void *arg)
 		df_unlock(&w->lock);
 		int rc = df_view_step(w);
 		int64_t now = df_clock_mono_ns();
-		if (rc == 0 && now >= foreign_ns && !draining)
-			rc = view_foreign_step(w, now, &foreign_ns);
+		if (rc == 0 && now >= view_foreign_due(w) && !draining)
+			rc = view_foreign_step(w);
+		int64_t foreign_ns = view_foreign_due(w);
 		w->fails = rc < 0 ? w->fails + 1 : 0;
 		df_lock(&w->lock);
 		bool idle = rc <= 0 && w->head == w->tail && !w->n_marks;

@@ -39,6 +39,9 @@ void df_view_note(struct df_view *w, const struct df_cut *c);
 void df_view_merged(struct df_view *w, const struct df_obj *o,
 		    const struct df_obj *delta);
 
+/* The server says that somebody who is no mount changed the table. */
+void df_view_others(struct df_view *w);
+
 int df_view_start(struct df_view *w);
 /* Work through what is acknowledged, until df_deadline_ms() time; before
  * df_view_stop. */

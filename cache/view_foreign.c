@@ -3,8 +3,9 @@
  * SQL, the original CLI) become files, change and go away as such.
  *
  * Every 60 s the rows whose _id is none of ours are listed, with fingerprints
- * instead of contents.  What two lists 10 s apart agree on is acted upon, by
- * ordinary local operations, so that all mounts learn of it as of any write:
+ * instead of contents.  What two lists 10 s apart agree on (10 s and 1 s on a
+ * server of ours while the mount is in use) is acted upon, by ordinary local
+ * operations, so that all mounts learn of it as of any write:
  *
  *	no file there, never seen	it is made
  *	no file there, seen		it was removed or moved: the row goes
@@ -30,8 +31,7 @@
 #include "base/file.h"
 #include "cache/viewi.h"
 
-#define EVERY_NS (60 * DF_NS_PER_S)
-#define AGREE_NS (10 * DF_NS_PER_S)
+#define LIST_SHARE 20 /* listing takes a part of the time, one in so many */
 #define ROWS_MAX 50000
 #define PAGE_ROWS 2000
 #define MARK_LEN VIEW_MARK_LEN
@@ -47,17 +47,16 @@ struct frow {
 struct view_foreign {
 	struct frow *was; /* owned; sorted by path, id */
 	size_t n_was;
-	struct df_id *marks; /* volume's lock; owned; H(mark) of all seen */
-	size_t n_marks, marks_size;
+	struct df_nidset marks; /* volume's lock; of H(mark) of all seen */
 	bool walked; /* marks holds what the volume had at the start */
 	bool told;   /* that there are too many */
+	bool open;   /* the last two lists did not agree on everything */
+	int64_t listed_ns, took_ns; /* the last list: when, how long */
 };
 
-static struct view_foreign *state(struct df_view *w)
+void view_foreign_init(struct df_view *w)
 {
-	if (!w->foreign)
-		w->foreign = df_xalloc(sizeof(*w->foreign));
-	return w->foreign;
+	w->foreign = df_xalloc(sizeof(*w->foreign));
 }
 
 static void rows_free(struct frow *v, size_t n)
@@ -76,17 +75,20 @@ void view_foreign_free(struct df_view *w)
 	if (!f)
 		return;
 	rows_free(f->was, f->n_was);
-	free(f->marks);
+	df_nidset_release(&f->marks);
 	free(f);
 	w->foreign = NULL;
 }
 
 /* ---- what was seen */
-static struct df_id mark_id(const void *mark)
+static uint64_t mark_key(const void *mark)
 {
 	struct df_field f = { mark, MARK_LEN };
+	struct df_id id = df_hash_fields(&f, 1);
+	uint64_t key;
 
-	return df_hash_fields(&f, 1);
+	memcpy(&key, id.b, sizeof(key));
+	return (key >> 1) | 1; /* 0 and UINT64_MAX are none */
 }
 
 void view_mark(const char *path, const void *data, size_t len,
@@ -107,29 +109,18 @@ bool view_mark_is_at(const uint8_t mark[MARK_LEN], const char *path)
 	return !memcmp(mark + DF_SHA_LEN, id.b, DF_ID_LEN);
 }
 
-static void put_mark(struct view_foreign *f, const uint8_t mark[MARK_LEN])
-{
-	struct df_id id = mark_id(mark);
-
-	for (size_t i = 0; i < f->n_marks; i++)
-		if (!df_id_cmp(&f->marks[i], &id))
-			return;
-	DF_GROW(f->marks, f->n_marks, f->marks_size);
-	f->marks[f->n_marks++] = id;
-}
-
 static void add_mark(struct view_foreign *f, const struct df_obj *o)
 {
 	const struct df_xattr *x = df_obj_xattr(o, VIEW_XATTR);
 
 	if (x && x->there && x->len == MARK_LEN)
-		put_mark(f, x->value);
+		df_nidset_add(&f->marks, mark_key(x->value));
 }
 
 void view_foreign_merged(struct df_view *w, const struct df_obj *o)
 {
 	if (o->n_xattrs && df_obj_xattr(o, VIEW_XATTR))
-		add_mark(state(w), o);
+		add_mark(w->foreign, o);
 }
 
 static int walk_one(void *arg, struct df_obj *o)
@@ -142,14 +133,10 @@ static int walk_one(void *arg, struct df_obj *o)
 static bool was_seen(struct df_view *w, const uint8_t mark[MARK_LEN])
 {
 	struct view_foreign *f = w->foreign;
-	struct df_id id = mark_id(mark);
-	bool seen = false;
-
 	df_lock(&w->v->lock);
 	if (!f->walked)
 		f->walked = !df_fold_each(w->v->fold, walk_one, f);
-	for (size_t i = 0; i < f->n_marks && !seen; i++)
-		seen = !df_id_cmp(&f->marks[i], &id);
+	bool seen = df_nidset_has(&f->marks, mark_key(mark));
 	df_unlock(&w->v->lock);
 	return seen;
 }
@@ -208,9 +195,12 @@ static int list_page(struct df_view *w, const char *after, struct df_answer *a)
 	df_stmt_sql(&s,
 		    "SELECT _id, path, size_bytes, md5(content_text), "
 		    "md5(encode(content, 'base64')) FROM \"%s\" WHERE "
-		    "(_id NOT LIKE 'df-%%' OR _id IS NULL)%s "
-		    "ORDER BY path LIMIT %d",
-		    w->v->conf.table, after ? " AND path > $1" : "", PAGE_ROWS);
+		    "(%s OR _id IS NULL)%s ORDER BY path LIMIT %d",
+		    w->v->conf.table,
+		    /* ours has an index, and compares bytes */
+		    w->v->remote->caps.ours ? "_id < 'df-' OR _id >= 'df.'"
+					    : "_id NOT LIKE 'df-%'",
+		    after ? " AND path > $1" : "", PAGE_ROWS);
 	if (after)
 		df_stmt_text(&s, after, strlen(after));
 	return ask(w, &s, a);
@@ -507,7 +497,7 @@ static int act(struct df_view *w, struct frow *r)
 		df_vol_forget(v, e.nid, 1);
 	if (!err) {
 		df_lock(&v->lock);
-		put_mark(w->foreign, r->mark);
+		df_nidset_add(&w->foreign->marks, mark_key(r->mark));
 		df_unlock(&v->lock);
 	}
 	if (!err && drop) {
@@ -627,17 +617,40 @@ static size_t carry_gone(struct df_view *w, struct frow **now, size_t n,
 	return total;
 }
 
-int view_foreign_step(struct df_view *w, int64_t now_ns, int64_t *due_ns)
+int64_t view_foreign_due(struct df_view *w)
 {
-	struct view_foreign *f = state(w);
+	struct view_foreign *f = w->foreign;
+	struct df_vol *v = w->v;
+	int64_t now = df_clock_mono_ns();
+
+	if (!f->listed_ns || w->others)
+		return 0;
+	df_lock(&v->lock);
+	bool used = now - v->last_request_ns < DF_IDLE_AFTER_MS * DF_NS_PER_MS;
+	bool ours = v->remote->caps.ours;
+	df_unlock(&v->lock);
+	int64_t ms = f->open        ? ours ? DF_FOREIGN_OWN_AGREE_MS
+					   : DF_FOREIGN_AGREE_MS
+		     : ours && used ? DF_FOREIGN_OWN_MS
+				    : DF_FOREIGN_MS;
+	return f->listed_ns +
+	       DF_MAX(ms * DF_NS_PER_MS, f->took_ns * LIST_SHARE);
+}
+
+int view_foreign_step(struct df_view *w)
+{
+	struct view_foreign *f = w->foreign;
 	struct frow *now = NULL;
 	size_t n = 0;
 	bool open = false;
 
-	*due_ns = now_ns + EVERY_NS;
+	f->listed_ns = df_clock_mono_ns();
+	w->others = false;
+	f->open = false;
 	if (!view_has_sql(w->v) || w->v->root != DF_ROOT_NID)
 		return 0;
 	int err = list_rows(w, &now, &n);
+	f->took_ns = df_clock_mono_ns() - f->listed_ns;
 	if (err)
 		return err;
 	if (n >= ROWS_MAX && !f->told) {
@@ -651,7 +664,6 @@ int view_foreign_step(struct df_view *w, int64_t now_ns, int64_t *due_ns)
 	rows_free(f->was, f->n_was);
 	f->was = now;
 	f->n_was = n;
-	if (open)
-		*due_ns = now_ns + AGREE_NS;
+	f->open = open;
 	return err;
 }

@@ -76,7 +76,8 @@ struct df_view {
 	atomic_bool drain; /* no waiting for more */
 	bool drained;      /* lock: nothing is left that could be done */
 	struct df_cond drained_cond;
-	atomic_bool dead; /* the server will not have it: said once */
+	atomic_bool others; /* look for rows of others now */
+	atomic_bool dead;   /* the server will not have it: said once */
 
 	/* the queue: records in a file, from head to tail */
 	int fd;
@@ -148,7 +149,10 @@ int view_walk_step(struct df_view *w);
 void view_walks_free(struct df_view *w);
 
 /* view_foreign.c */
-int view_foreign_step(struct df_view *w, int64_t now_ns, int64_t *due_ns);
+void view_foreign_init(struct df_view *w);
+int view_foreign_step(struct df_view *w);
+/* When the next step is due; changes when the mount comes into use. */
+int64_t view_foreign_due(struct df_view *w);
 void view_foreign_merged(struct df_view *w, const struct df_obj *o);
 void view_foreign_free(struct df_view *w);
 /* SHA-256 of the bytes, H(path): value of the xattr. */

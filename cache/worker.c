@@ -19,7 +19,6 @@
 #define FOLD_EVERY_MS 250
 #define FOLD_MANY 4000      /* dirty entries that do not wait for the time */
 #define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
-#define FEED_WAIT_MS 30000
 #define TICK_MS 1000
 
 /* ---- the steps */
@@ -258,7 +257,7 @@ static void *poll_main(void *arg)
 		df_unlock(&v->lock);
 		if (stop)
 			return NULL;
-		int err = df_poll(v, full, FEED_WAIT_MS);
+		int err = df_poll(v, full, df_poll_wait_ms(v));
 		fails = err ? fails + 1 : 0;
 		if (err && !df_vol_backoff(v, fails, err))
 			return NULL;

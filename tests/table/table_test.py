@@ -432,12 +432,12 @@ def test_stop_under_load():
                         return
                     if a.status not in (200, 503):
                         bad.append(a.body)
-            ths = [threading.Thread(target=ask) for _ in range(8)]
-            [t.start() for t in ths]
+            threads = [threading.Thread(target=ask) for _ in range(8)]
+            [t.start() for t in threads]
             time.sleep(0.15)
             code = s.kill(signal.SIGTERM)
             over.set()
-            [t.join() for t in ths]
+            [t.join() for t in threads]
             assert code == 0 and not bad, (code, bad[:1], s.log_text()[-500:])
 
 

@@ -86,7 +86,7 @@ def test_every_text(box):
     for name, data in files.items():
         put(os.path.join(m.path.encode(), name), data)
     # and more of what has to be escaped than a statement may hold
-    for i in range(150):
+    for i in range(90):
         put(f"{m.path}/many{i}", b'"\n\\' * (edge // 3))
     m.flush()
 
@@ -100,7 +100,7 @@ def test_every_text(box):
 
     want = {"/" + n.decode(errors="replace"): text(d)
             for n, d in files.items()}
-    want |= {f"/many{i}": '"\n\\' * (edge // 3) for i in range(150)}
+    want |= {f"/many{i}": '"\n\\' * (edge // 3) for i in range(90)}
     # each bad byte of a name is one U+FFFD in the table
     want["/name " + "\ufffd" * 3] = want.pop("/name " + b"\xed\xa0\x80".decode(
         errors="replace"))
@@ -151,6 +151,7 @@ def test_killed_daemon(box):
 
 def test_adopted(box):
     """Rows that a dead sandbox left out are added after 60 s."""
+    common.need_long()
     a = mounted(box, name="a")
     b = mounted(box, name="b")
     put(a.path + "/x", "seen")

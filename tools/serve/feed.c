@@ -3,7 +3,9 @@
  *
  * A request that finds rows is answered at once.  Else it waits, holding a
  * connection and no thread, until a commit into its table (df_feeds_commit) or
- * until its time is up.
+ * until its time is up.  Who waits for T__log is also answered, without rows
+ * and with "others": 1, when somebody who is no mount changes T: a hint, for a
+ * change between two requests is not told.
  *
  * A waiter is in the list from before its first look at the table until it is
  * answered, so that no commit falls between look and wait.  `busy`: some
@@ -29,6 +31,7 @@ struct waiter {
 	int64_t after;
 	unsigned limit;
 	bool busy, again, over; /* lock */
+	bool others;            /* lock */
 	bool listed;            /* lock */
 	uint64_t timer;         /* 0 = none */
 	struct waiter *next;    /* lock */
@@ -75,8 +78,17 @@ static void unlist_locked(struct df_feeds *f, struct waiter *w)
 	w->listed = false;
 }
 
+/* {..., "last": N} gets one member more. */
+static void put_others(struct df_buf *body)
+{
+	if (body->len > 0 && body->data[body->len - 1] == '}') {
+		body->len--;
+		df_buf_put_str(body, ",\"others\":1}");
+	}
+}
+
 /* The rows, or the empty answer, into the request. */
-static bool feed_look(struct waiter *w, bool over)
+static bool feed_look(struct waiter *w, bool over, bool others)
 {
 	struct df_server *s = w->feeds->server;
 	struct df_req *r = w->req;
@@ -93,10 +105,12 @@ static bool feed_look(struct waiter *w, bool over)
 
 	df_answer_init(&out);
 	s->store->ops->feed(s->store, &in, &out);
-	done = out.error.status != 0 || out.rows > 0 || over;
+	done = out.error.status != 0 || out.rows > 0 || over || others;
 	if (out.error.status != 0) {
 		df_api_sql_error(r, &out.error);
 	} else if (done) {
+		if (others)
+			put_others(&out.body);
 		r->status = 200;
 		r->rows = out.rows;
 		r->kind = DF_SQL_SELECT;
@@ -117,13 +131,14 @@ static void feed_work(void *arg)
 	struct df_req *r = w->req;
 
 	for (;;) {
-		bool over;
+		bool over, others;
 
 		df_lock(&f->lock);
 		over = w->over || f->stopping;
+		others = w->others;
 		w->again = false;
 		df_unlock(&f->lock);
-		if (feed_look(w, over))
+		if (feed_look(w, over, others))
 			break;
 		df_lock(&f->lock);
 		if (!w->again && !w->over && !f->stopping) {
@@ -181,6 +196,15 @@ static void feed_timeout(void *arg)
 		free(w);
 }
 
+/* Does w wait for the log of this table? */
+static bool is_log_of(const struct waiter *w, const char *table)
+{
+	size_t n = strlen(table);
+
+	return strncmp(w->table, table, n) == 0 &&
+	       strcmp(w->table + n, "__log") == 0;
+}
+
 void df_feeds_commit(void *feeds, const char *org, const char *ws,
 		     const char *table)
 {
@@ -188,11 +212,17 @@ void df_feeds_commit(void *feeds, const char *org, const char *ws,
 	struct waiter *w;
 
 	df_lock(&f->lock);
-	for (w = f->waiters; w != NULL; w = w->next)
-		if (table == NULL ||
-		    (strcmp(w->table, table) == 0 && strcmp(w->ws, ws) == 0 &&
-		     strcmp(w->req->caller.org, org) == 0))
+	for (w = f->waiters; w != NULL; w = w->next) {
+		bool here = table == NULL ||
+			    (strcmp(w->ws, ws) == 0 &&
+			     strcmp(w->req->caller.org, org) == 0);
+		bool others = here && table != NULL && is_log_of(w, table);
+
+		w->others |= others;
+		if (others ||
+		    (here && (table == NULL || strcmp(w->table, table) == 0)))
 			wake_locked(f, w);
+	}
 	df_unlock(&f->lock);
 }
 

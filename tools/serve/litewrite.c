@@ -136,7 +136,7 @@ static void group_done(struct lite_store *s, struct lite_ws *w,
 	struct lite_job *j, *next;
 
 	for (j = jobs; j != NULL; j = j->next)
-		if (j->wrote && j->sql.kind == DF_SQL_INSERT &&
+		if (j->wrote && !j->ddl && !j->in->quiet &&
 		    s->store.on_commit != NULL)
 			s->store.on_commit(s->store.on_commit_arg, w->org,
 					   w->id, j->out->table);

@@ -88,7 +88,8 @@ static void send_end(struct exec *x)
 	if (x->in->dry) {
 		send_plain(x, "ROLLBACK");
 	} else {
-		if (x->text.kind == DF_SQL_INSERT) {
+		if (x->text.kind >= DF_SQL_INSERT &&
+		    x->text.kind <= DF_SQL_DELETE && !x->in->quiet) {
 			(void)snprintf(name, sizeof(name), "%s/%s/%s",
 				       x->w->org, x->w->id, x->text.table);
 			(void)PQsendQueryParams(x->c->pg,

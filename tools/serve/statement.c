@@ -23,7 +23,7 @@ static int statement_body(struct df_req *r, struct df_arena *a,
 			  struct df_stmt *st)
 {
 	static const char *const keys[] = { "query", "params", "params_batch",
-					    "timeout_ms" };
+					    "timeout_ms", "quiet" };
 	struct df_json field[DF_ARRAY_LEN(keys)], query, timeout;
 	char text[32];
 
@@ -55,6 +55,7 @@ static int statement_body(struct df_req *r, struct df_arena *a,
 			     "array");
 		return -EINVAL;
 	}
+	st->quiet = field[4].kind == DF_J_TRUE;
 	st->timeout_ms = TIMEOUT_MS;
 	if (timeout.kind == DF_J_NUMBER && timeout.len < sizeof(text)) {
 		memcpy(text, timeout.p, timeout.len);

@@ -31,6 +31,7 @@ struct df_stmt {
 	bool read_only;
 	int64_t timeout_ms;
 	size_t max_answer; /* bytes */
+	bool quiet;        /* a mount's own rows: no feed need hear of it */
 	/* simulation */
 	bool dry; /* do everything, keep nothing */
 	bool no_unique;
@@ -129,7 +130,7 @@ struct df_store_ops {
 
 struct df_store {
 	const struct df_store_ops *ops;
-	/* Called after a commit that inserted into a table; set before use.
+	/* Called after a commit that changed a table's rows; set before use.
 	 * All three NULL: commits may have been missed, look everywhere. */
 	void (*on_commit)(void *arg, const char *org, const char *workspace,
 			  const char *table);
