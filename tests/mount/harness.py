@@ -647,8 +647,8 @@ def own_namespace():
     if os.geteuid() != 0 or ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
         return
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    for point, kind, _ in reversed(mounts_under("")):
-        if kind in ("fuse.deeplakefs", "fuse.pass"):
+    for point, kind, source in reversed(mounts_under("")):
+        if kind == "fuse.deeplakefs" or (kind, source) == ("fuse", "pass"):
             subprocess.run(["umount", "-i", "-l", point], check=False,
                            stderr=subprocess.DEVNULL)
 

@@ -213,13 +213,14 @@ def test_big_directory(box):
         os.mknod(f"{d}/{i}", 0o600 | stat.S_IFREG)
     assert len(set(os.listdir(d))) == n
     os.stat(f"{d}/{n // 2}")
+    m.flush(1800)
     m.remount(empty_cache=True)
     names = os.listdir(d)
     assert len(names) == n and len(set(names)) == n
     for i in range(0, n, 2):
         os.unlink(f"{d}/{i}")
     assert len(os.listdir(d)) == n // 2
-    box.run(["rm", "-rf", d], timeout=600)
+    box.run(["rm", "-rf", d], timeout=600 + n // 200)
     assert os.listdir(m.path) == []
 
 
