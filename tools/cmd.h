@@ -19,6 +19,8 @@ struct df_cmd {
 /* Ends with a row whose name is NULL. */
 extern const struct df_cmd df_cmds[];
 
+int df_cmd_login(int argc, char **argv);
+int df_cmd_logout(int argc, char **argv);
 int df_cmd_init(int argc, char **argv);
 int df_cmd_mount(int argc, char **argv);
 int df_cmd_umount(int argc, char **argv);

@@ -37,6 +37,12 @@
 	"terminal)\n" TABLE_OPTIONS
 
 const struct df_cmd df_cmds[] = {
+	{ "login", NULL, df_cmd_login,
+	  "[--api-url URL] [--org ID] [--workspace W] [-o OPTIONS]",
+	  "get a token by a code that is confirmed in a browser",
+	  TABLE_OPTIONS },
+	{ "logout", NULL, df_cmd_logout, "[-o OPTIONS]",
+	  "take the token out of the credentials file", OPT_O },
 	{ "init", NULL, df_cmd_init, "--table T[:/sub/dir] --path P [OPTIONS]",
 	  "make the table if it is missing, remember the mount, mount it",
 	  "  --table T            the table; T:/sub/dir shows only that part\n"

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""query, grep, import, export, fsck and gc on a real server."""
+"""login, query, grep, import, export, fsck and gc on a real server."""
 import json
 import os
 import shutil
+import subprocess
+import urllib.parse
+import urllib.request
 
 from common import harness, put, rows, sql, table_is
 
@@ -158,6 +161,57 @@ def test_gc(box):
     with open(m.path + "/stays", "rb") as f:
         assert len(f.read()) == 300000
     deeplake(box, "gc", "data", "--older-than", "soon", status=2)
+
+
+def confirm(box, server, how, answer):
+    """deeplake login, confirmed (or not) on the server's page; its status."""
+    with open(server.creds) as f:
+        token = json.load(f)["token"]
+    p = subprocess.Popen(
+        [harness.built("deeplake"), "login", "--api-url", server.url] + how,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=box.env(box.dir + "/other"), stdin=subprocess.DEVNULL)
+    lines = iter(p.stdout.readline, "")
+    uri = next(x.strip() for x in lines if "/device?user_code=" in x)
+    code = uri.split("=")[1]
+    assert uri.startswith(server.url.rstrip("/")), uri
+    form = urllib.parse.urlencode({"user_code": code, "token": token,
+                                   "answer": answer}).encode()
+    urllib.request.urlopen(server.url + "/device", form, timeout=10).close()
+    out, err = p.communicate(timeout=60)
+    return p.returncode, out, err
+
+
+def test_login(box):
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    home = box.dir + "/other"
+    os.mkdir(home)
+    path = home + "/.deeplake/credentials.json"
+    status, _, err = confirm(box, server, [], "no")
+    assert status == 3 and "refused" in err, (status, err)
+    assert not os.path.exists(path)
+    status, out, err = confirm(box, server, ["--org", "nobody's"], "yes")
+    assert status == 3 and "none of yours" in err, (status, err)
+    status, out, err = confirm(box, server, [], "yes")
+    assert status == 0 and "Logged in" in out and not err, (status, out, err)
+    st = os.stat(path)
+    assert st.st_mode & 0o777 == 0o600, oct(st.st_mode)
+    with open(path) as f:
+        creds = json.load(f)
+    assert creds["token"].count(".") == 2 and creds["orgId"], creds
+    assert creds["apiUrl"] == server.url.rstrip("/"), creds
+    assert creds["token"] not in out + err
+    with open(server.creds) as f:
+        assert json.load(f)["token"] != creds["token"]
+    ask = [harness.built("deeplake"), "query", "t", "SELECT 1 AS one", "--json"]
+    assert json.loads(box.run(ask, home=home).stdout) == [{"one": 1}]
+    box.run([harness.built("deeplake"), "logout"], home=home)
+    with open(path) as f:
+        left = json.load(f)
+    assert "token" not in left and left["apiUrl"] == creds["apiUrl"], left
+    box.run(ask, home=home, status=3)
+    box.run([harness.built("deeplake"), "logout"], home=home)
 
 
 if __name__ == "__main__":
