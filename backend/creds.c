@@ -252,8 +252,10 @@ static int load(const char *path, bool quiet, struct df_creds *out)
 	wipe_json(file);
 	if (!err && (!out->token || !*out->token)) {
 		complain(quiet,
-			 "no credentials: set DEEPLAKE_TOKEN, or run "
-			 "deeplake login, or write the token into %s",
+			 path ? "no credentials: %s, which was named for them, "
+				"is missing or has no \"token\""
+			      : "no credentials: set DEEPLAKE_TOKEN, or run "
+				"deeplake login, or write the token into %s",
 			 out->path);
 		err = DF_EAUTH;
 	}

@@ -101,10 +101,10 @@ static int ask_tables(struct make *m)
 
 	if (err == -ENOENT)
 		return df_fail(err,
-			       "workspace %s at %s; name one that exists "
-			       "with --workspace",
-			       df_api_workspace(m->t->api),
-			       df_api_base(m->t->api));
+			       "%s knows no workspace %s (name one that "
+			       "exists with --workspace)",
+			       df_api_base(m->t->api),
+			       df_api_workspace(m->t->api));
 	if (err)
 		return err;
 	json_array_foreach(json_object_get(root, "tables"), i, v)
@@ -564,9 +564,11 @@ static int destroy(struct make *m)
 
 	if (err)
 		return err;
-	if (!m->has_log && !m->has_pack)
-		return df_fail(-ENOENT, "%s: there is no volume",
-			       m->t->remote.where);
+	if (!m->has_log && !m->has_pack) {
+		df_log_error("%s: there is no volume; nothing was dropped",
+			     m->t->remote.where);
+		return -ENOENT;
+	}
 	if (m->has_view) {
 		err = check_view(m);
 		if (err == -EEXIST) {

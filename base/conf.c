@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/progress.h"
 
 #define AT(field) offsetof(struct df_conf, field)
 #define KIB UINT64_C(1024)
@@ -70,7 +71,7 @@ const struct df_option df_options[] = {
 
 	PATH("cache_dir", cache_dir, "DIR",
 	     "keep the cache and the journal in DIR"),
-	SIZE("cache_size", cache_size, "0", 0, 64 * TIB,
+	SIZE("cache_size", cache_size, "0", 8 * MIB, 64 * TIB,
 	     "most local disk; 0 is 1 GiB or a tenth of the disk, the less"),
 	SIZE("memory", memory, "0", 0, TIB,
 	     "memory for file names and attributes; 0 chooses"),
@@ -293,15 +294,20 @@ static int set_number(struct df_conf *c, const struct df_option *o,
 		[DF_CONF_TIME] = "give a time such as 30, 1.5 or 200ms",
 		[DF_CONF_OCTAL] = "give an octal number such as 022",
 	};
-	char text[96];
+	char text[96], least[DF_SIZE_TEXT], most[DF_SIZE_TEXT];
 	uint64_t n;
 
 	if (!parse_by_kind(o, v, &n))
 		return bad_value(o, v, want[o->kind], msg, size);
-	if (n < o->min || n > o->max) {
+	bool is_auto = !n && o->def && strcmp(o->def, "0") == 0;
+	if ((n < o->min && !is_auto) || n > o->max) {
 		if (o->kind == DF_CONF_OCTAL)
 			snprintf(text, sizeof(text), "give 0 to %lo",
 				 (unsigned long)o->max);
+		else if (o->kind == DF_CONF_SIZE)
+			snprintf(text, sizeof(text), "give %s to %s",
+				 df_size_text(o->min, least),
+				 df_size_text(o->max, most));
 		else
 			snprintf(text, sizeof(text), "give %lu to %lu%s",
 				 (unsigned long)o->min, (unsigned long)o->max,
@@ -365,10 +371,7 @@ static int unknown_option(const char *name, char *msg, size_t size)
 			 "everybody; put it into a file and use credentials=",
 			 name);
 	else
-		snprintf(msg, size,
-			 "option %.100s is not known; 'deeplake help mount' "
-			 "lists the options",
-			 name);
+		snprintf(msg, size, "option %.100s is not known", name);
 	return -EINVAL;
 }
 

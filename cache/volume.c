@@ -237,8 +237,10 @@ static int find_subdir(struct df_vol *v)
 	if (!err && !S_ISDIR(e.attr.mode))
 		err = -ENOTDIR;
 	if (err)
-		return df_fail(err, "%s in table %s", v->conf.subdir,
-			       v->conf.table);
+		return df_fail(err,
+			       "table %s has no directory %s to mount (make it "
+			       "where the whole table is mounted)",
+			       v->conf.table, v->conf.subdir);
 	v->root = e.nid;
 	return 0;
 }

@@ -170,6 +170,9 @@ static int init_mount(struct init_args *a, struct df_conf *opt, char *options)
 		return status;
 	remember(opt, &s, options, pid);
 	printf("%s: table %s mounted\n", path, table);
+	if (geteuid() != 0 && !opt->allow_other)
+		df_log_info("only you can use it; -o allow_other lets others "
+			    "in, where /etc/fuse.conf has user_allow_other");
 	return DF_EXIT_OK;
 }
 

@@ -173,6 +173,38 @@ static void write_runfile(struct daemon *d)
 			    c->path, df_strerror(err), c->cache_dir);
 }
 
+/* What the rooms below cannot know: what to do next. */
+static void say_not_mounted(const struct df_daemon_conf *c, int status)
+{
+	const char *url = c->account->table.api_url;
+
+	if (status == DF_EXIT_UNREACHABLE)
+		df_log_error("%s: not mounted: %s does not answer and this "
+			     "cache has not seen table %s; check apiUrl and "
+			     "the network, and run the command again",
+			     c->path, url, c->table);
+	else if (status == DF_EXIT_CREDENTIALS)
+		df_log_error("%s: not mounted: %s does not let us use table "
+			     "%s; check token, orgId and apiUrl in %s",
+			     c->path, url, c->table,
+			     c->opt->credentials
+				     ? c->opt->credentials
+				     : "~/.deeplake/credentials.json");
+}
+
+/* Before anything is mounted: afterwards there is nobody to tell. */
+static int check_log_file(const struct df_conf *opt)
+{
+	if (!opt->log_file || strcmp(opt->log_file, "syslog") == 0)
+		return 0;
+	DF_CLOSE int fd = open(opt->log_file,
+			       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	return fd < 0 ? df_fail(-errno,
+				"log_file=%s cannot be opened, name another",
+				opt->log_file)
+		      : 0;
+}
+
 /* 0 or -errno; then *status is what the command ends with. */
 static int start(struct daemon *d, int *status)
 {
@@ -189,15 +221,16 @@ static int start(struct daemon *d, int *status)
 		.umount_timeout_ms = c->opt->umount_timeout,
 	};
 
-	int err = open_volume(d, deadline);
-	*status = df_exit_of(err);
-	if (*status == DF_EXIT_UNREACHABLE)
-		df_log_error("%s: not mounted: %s does not answer and this "
-			     "cache has not seen table %s; check apiUrl and "
-			     "the network, and run the command again",
-			     c->path, c->account->table.api_url, c->table);
+	*status = DF_EXIT_FAILED;
+	int err = c->foreground ? 0 : check_log_file(c->opt);
 	if (err)
 		return err;
+	err = open_volume(d, deadline);
+	*status = df_exit_of(err);
+	if (err) {
+		say_not_mounted(c, *status);
+		return err;
+	}
 	/* from here on -EACCES is this machine's word, not the server's */
 	*status = DF_EXIT_FAILED;
 	err = df_vol_start(d->vol);

@@ -149,22 +149,26 @@ int df_usage(const char *cmd, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	df_log_error("%s; 'deeplake help%s%s' explains it", text,
-		     *cmd ? " " : "", cmd);
+	if (*cmd)
+		df_log_error("%s; 'deeplake help %s' explains it", text, cmd);
+	else
+		df_log_error("%s; 'deeplake help' lists the commands", text);
 	return DF_EXIT_USAGE;
 }
 
 int df_usage_opt(char **argv, int optopt_value, int optind_value)
 {
 	const char *given = argv[optind_value - 1];
+	bool is_long = strncmp(given, "--", 2) == 0;
 
-	if (optopt_value && strncmp(given, "--", 2) != 0)
+	if (optopt_value && !is_long)
 		return df_usage(argv[0],
 				"%s: option -%c is not known or lacks its "
 				"value",
 				argv[0], optopt_value);
 	return df_usage(argv[0],
-			"%s: option %s is not known or lacks its value",
+			optopt_value ? "%s: option %s wants a value, or none"
+				     : "%s: option %s is not known",
 			argv[0], given);
 }
 

@@ -74,7 +74,7 @@ static int helper_mount(const char *source, const char *dir,
 	int status = DF_EXIT_USAGE;
 	if (a->options &&
 	    df_conf_parse(&opt, a->options, a->sloppy, msg, sizeof(msg))) {
-		df_log_error("%s", msg);
+		df_log_error("%s; mount.deeplakefs(8) has the options", msg);
 		goto out;
 	}
 	if (df_place_path(dir, &path)) {

@@ -137,8 +137,10 @@ int df_place_path(const char *path, char **out)
 	size_t len = copy ? strlen(copy) : 0;
 
 	*out = NULL;
+	if (copy && !len)
+		df_log_error("the path is empty; name a directory");
 	if (!len)
-		return df_fail(copy ? -ENOENT : -ENOMEM, "path '%s'", path);
+		return copy ? -ENOENT : df_fail(-ENOMEM, "path '%s'", path);
 	while (len > 1 && copy[len - 1] == '/')
 		copy[--len] = 0;
 	const char *slash = strrchr(copy, '/');

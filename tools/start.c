@@ -42,9 +42,12 @@ static int sudo_make_dir(const char *path)
 	const char *const chown_argv[] = { "sudo", "-n", "chown", owner,
 					   "--",   path, NULL };
 
+	char said[64];
+
 	if (geteuid() == 0 || !owner)
 		return -EACCES;
-	if (df_run(mkdir_argv, true) != 0 || df_run(chown_argv, true) != 0)
+	if (df_run(mkdir_argv, said, sizeof(said)) != 0 ||
+	    df_run(chown_argv, said, sizeof(said)) != 0)
 		return -EACCES;
 	df_log_info("%s: made with sudo, it belongs to you now", path);
 	return 0;

@@ -20,8 +20,8 @@ int df_unmount(const char *path, unsigned flags);
  * kernel with statfs(2), which such a mount answers at once. */
 bool df_unmount_is_dead(const char *path);
 
-/* Run argv[0] from PATH with this stdio and wait: its exit status, or -errno
- * (-ENOENT: no such program).  `quiet`: its stderr is thrown away. */
-int df_run(const char *const argv[], bool quiet);
+/* Run argv[0] from PATH and wait: its exit status, or -errno (-ENOENT: no such
+ * program).  The first line that it writes to stderr goes into said, cut. */
+int df_run(const char *const argv[], char *said, size_t size);
 
 #endif

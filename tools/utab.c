@@ -44,12 +44,13 @@ void df_utab_add(const char *table, const char *path)
 	const char *const argv[] = { "mount",    "-i", "-f",       "-t",
 				     DF_FS_TYPE, "-o", OUR_OPTION, "--",
 				     table,      path, NULL };
+	char said[128];
 
 	if (!df_utab_usable() || utab_has(path))
 		return;
-	int status = df_run(argv, true);
+	int status = df_run(argv, said, sizeof(said));
 	if (status)
-		df_log_debug("%s: mount(8) did not note it (%d): umount(8) "
+		df_log_debug("%s: mount(8) did not note it (%d: %s): umount(8) "
 			     "will not wait, deeplake umount does",
-			     path, status);
+			     path, status, said);
 }

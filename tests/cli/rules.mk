@@ -2,6 +2,7 @@
 check-cli: all                   ## the commands, with and without a server; help and man pages
 	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_cli.py
 	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_live.py
+	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_commands.py
 
 # The main job on real input, for a stranger: needs apt and /dev/fuse.
 .PHONY: demo
