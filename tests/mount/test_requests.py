@@ -43,8 +43,11 @@ def test_unpack_and_cold_read(box):
             with open(f"{m.path}/{name}", "wb") as f:
                 f.write(contents[name])
         m.flush()
+    start = time.monotonic()
     n = counted(server, unpack)
-    assert 0 < n < 60, f"{n} requests for {FILES} files"
+    # a commit a second is promised: a machine that takes long has more
+    limit = max(60, 6 * (time.monotonic() - start))
+    assert 0 < n < limit, f"{n} requests for {FILES} files"
 
     def read_all():
         m.remount(empty_cache=True)
