@@ -93,6 +93,17 @@ static const char *system_ca(void)
 	return NULL;
 }
 
+/* Said, not refused: a private network is the user's to judge. */
+static void warn_if_readable(const char *scheme, const char *host,
+			     const char *base)
+{
+	if (strcmp(scheme, "http") == 0 && strcmp(host, "localhost") != 0 &&
+	    strncmp(host, "127.", 4) != 0 && strcmp(host, "[::1]") != 0)
+		df_log_warn("%s: without TLS the token and all data can be "
+			    "read on the way; use https://",
+			    base);
+}
+
 static int check_url(const char *url, char **base)
 {
 	CURLU *u = curl_url();
@@ -123,6 +134,7 @@ static int check_url(const char *url, char **base)
 		goto out;
 	for (size_t n = strlen(*base); n && (*base)[n - 1] == '/'; n--)
 		(*base)[n - 1] = 0;
+	warn_if_readable(scheme, host, *base);
 	err = 0;
 out:
 	if (err == -EINVAL)

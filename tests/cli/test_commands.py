@@ -3,6 +3,7 @@
 (livecase.py): what init makes and remembers, what status says, who else may
 look, what a daemon keeps of the command that started it."""
 
+import http.server
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -23,14 +25,14 @@ NOBODY = 65534
 class Commands(LiveCase):
     def setUp(self):
         super().setUp()
-        # root's home and caches are ours in this mount namespace
-        for own, path in ((self.home, "/root"),
-                          (self.top + "/var", "/var/cache")):
-            os.makedirs(own, exist_ok=True)
-            subprocess.run(["mount", "--bind", own, path], check=True)
-            self.addCleanup(subprocess.run, ["umount", "-l", path],
-                            check=True)
+        os.mkdir(self.top + "/var")
+        self.bind(self.top + "/var", "/var/cache")      # root's caches
         self.addCleanup(self.unmount_all)
+
+    def bind(self, own, path):
+        """In this mount namespace, `path` is ours until the test ends."""
+        subprocess.run(["mount", "--bind", own, path], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
 
     def unmount_all(self):
         subprocess.run([DEEPLAKE, "umount", "--all", "--force"],
@@ -177,6 +179,7 @@ class Commands(LiveCase):
         """The password database knows the home; its credentials are read."""
         env = self.env()
         del env["HOME"]
+        self.bind(self.home, "/root")
         self.init(env=env)
         self.put("a")
         self.good(DEEPLAKE, "umount", self.p, env=env)
@@ -192,6 +195,36 @@ class Commands(LiveCase):
                              "credentials.json", c["apiUrl"]],
                          DEEPLAKE, "init", "--table", "t", "--path", self.p)
             self.assertIsNone(self.mounted())
+
+    def test_proxy(self):
+        """The usual variables; and who reads along without TLS is named."""
+        seen = []
+
+        class Proxy(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                seen.append(self.path)
+                self.send_error(404)
+                self.close_connection = True
+            do_GET = do_POST = answer
+
+            def log_message(self, *_):
+                pass
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+            threading.Thread(target=proxy.serve_forever, daemon=True).start()
+            env = self.env(http_proxy=f"127.0.0.1:{proxy.server_port}")
+            r = self.run_it(DEEPLAKE, "query", "--api-url",
+                            "http://table.example", "t", "SELECT 1", env=env)
+            self.assertNotEqual(r.returncode, 0)
+            self.assertTrue(seen and all(
+                p.startswith("http://table.example/") for p in seen), seen)
+            self.assertIn("without TLS", r.stderr)
+            seen.clear()
+            env["no_proxy"] = "127.0.0.1"
+            r = self.run_it(DEEPLAKE, "query", "t", "SELECT 1", env=env)
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertNotIn("without TLS", r.stderr)
+            self.assertEqual(seen, [])
+            proxy.shutdown()
 
     # ---- fstab
 

@@ -4,6 +4,7 @@ argument: sqlite (default) or a postgres:// URL.
 """
 import base64
 import http.client
+import http.client
 import json
 import os
 import signal
@@ -351,6 +352,47 @@ def test_feed():
         a = s.request("GET", "/workspaces/default/tables/nope/feed?after=0")
         assert a.status == 404
         s.query("DROP TABLE plain")
+
+
+def test_graceful_stop():
+    """SIGTERM while clients ask on and on: all acknowledged is kept, nothing
+    half, status 0."""
+    with Server(STORE) as s:
+        s.query('DROP TABLE IF EXISTS "F__log"')
+        s.query(LOG)
+        acked, stop = [], threading.Event()
+
+        def writer(k):
+            i = 0
+            while not stop.is_set():
+                try:
+                    if s.query(PUT, [f"{k}-{i}", "n", "y"]).status == 200:
+                        acked.append(f"{k}-{i}")
+                except (OSError, http.client.HTTPException):
+                    pass
+                i += 1
+
+        def reader():
+            while not stop.is_set():
+                try:
+                    feed(s, 10**9, 30)
+                except (OSError, http.client.HTTPException):
+                    pass
+        for round_ in range(3):
+            stop.clear()
+            th = [threading.Thread(target=writer, args=(f"{round_}.{k}",))
+                  for k in range(3)]
+            th += [threading.Thread(target=reader) for _ in range(3)]
+            [t.start() for t in th]
+            time.sleep(0.4)
+            t0 = time.monotonic()
+            assert s.kill(signal.SIGTERM) == 0, s.log_text()[-500:]
+            assert time.monotonic() - t0 < 10
+            stop.set()
+            [t.join() for t in th]
+            s.start()
+            there = {r[0] for r in s.query('SELECT id FROM "F__log"').rows}
+            assert acked and not [a for a in acked if a not in there]
 
 
 def test_packs():
