@@ -98,13 +98,12 @@ $(O)/tests/unit/test_cache_%: $(O)/tests/unit/test_cache_%.o $(call obj,$(CACHE_
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ $(LIBS) -lcmocka -o $@
 
 # What CI runs (SUITES=).  tests/run.py sums the suites' closing lines.
-SUITES ?= lint check-unit check-cli check-mount check-posix \
+SUITES ?= lint check-unit check-cli check-install check-mount check-posix \
           check-table-lite check-view check-backend check-faultproxy check-points check-kill \
-          check-fuzz $(if $(LONG),$(LONG_SUITES))
-# With LONG=1.  check-sim still fails for some random seeds and check-e2b has a
-# test that sometimes does (CHANGELOG.md); the others take long or were never
-# run whole on a quiet machine.
-LONG_SUITES := check-table check-e2b check-crash check-sim bench-quick
+          check-fuzz check-sandbox $(if $(LONG),$(LONG_SUITES))
+# With LONG=1.  check-sim still fails for some random seeds (CHANGELOG.md); the
+# others take long, or fetch much (check-e2b, check-chroot).
+LONG_SUITES := check-table check-e2b check-chroot check-crash check-sim bench-quick
 .PHONY: check-deps
 check: check-deps                ## every test that can run here
 	$(Q)tests/run.py -O $(O) $(SUITES)

@@ -20,14 +20,16 @@ int df_file_read(const char *path, struct df_buf *out)
 	if (fd < 0)
 		return -errno;
 	for (;;) {
-		if (df_buf_reserve(out, 16384))
-			return out->err;
-		ssize_t n = read(fd, out->data + out->len, 16384);
+		char data[16384];
+		ssize_t n = read(fd, data, sizeof(data));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
-		out->len += (size_t)n;
+		/* what is there counts against the ceiling, not what might */
+		df_buf_put(out, data, (size_t)n);
+		if (out->err)
+			return out->err;
 	}
 }
 

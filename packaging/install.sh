@@ -1,11 +1,11 @@
 #!/bin/sh
 # Install a built release archive:
 #
-#	tar -xzf deeplakefs-VERSION.tar.gz && cd deeplakefs-VERSION
+#	tar -xzf deeplakefs-VERSION-linux-x86_64.tar.gz && cd deeplakefs-VERSION
 #	sudo ./install.sh [--prefix /usr/local] [--sbindir /sbin]
 #	sudo ./install.sh --uninstall
 #
-# The archive is what `make install PREFIX=/usr/local DESTDIR=D` puts below D,
+# The archive is made by `make release`: what `make install` puts below a DESTDIR,
 # with this script at its top.  What was installed is listed in
 # PREFIX/share/doc/deeplakefs/installed, which --uninstall goes by.
 set -eu
@@ -31,7 +31,10 @@ if [ -n "$remove" ]; then
 	[ -r "$list" ] || { echo "install.sh: nothing installed below $prefix" >&2; exit 1; }
 	while IFS= read -r f; do rm -f "$f"; done <"$list"
 	rm -f "$list"
-	rmdir "$prefix/share/doc/deeplakefs" 2>/dev/null || true
+	for d in share/doc/deeplakefs/examples share/doc/deeplakefs \
+		share/deeplakefs libexec/deeplake; do
+		rmdir "$prefix/$d" 2>/dev/null || true
+	done
 	echo "removed"
 	exit 0
 fi

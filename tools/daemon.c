@@ -116,15 +116,17 @@ static int open_volume(struct daemon *d, int64_t deadline_ns)
 	struct df_table_made made;
 
 	int err = df_table_open(&c->account->table, &remote);
+	if (err)
+		return err;
 	/* Without the server a cache that knows the volume will do: that is
 	 * left to df_vol_open(). */
-	if (!err && c->create)
+	if (c->create)
 		err = df_table_make(remote, o->mount_timeout, &made);
 	if (err == DF_EOFFLINE || err == -EAGAIN)
 		err = 0;
 	int64_t left = (deadline_ns - df_clock_mono_ns()) / DF_NS_PER_MS;
 	err = df_vol_open(&vc, &remote, DF_MAX(left, 100), &d->vol);
-	if (remote) {
+	if (remote) { /* not taken over */
 		remote->ops->stop(remote);
 		remote->ops->free(remote);
 	}

@@ -34,6 +34,7 @@ printf 'deeplakefs (%s) unstable; urgency=medium\n\n  * %s\n\n -- %s  %s\n' \
 
 # dpkg-shlibdeps wants a source tree
 mkdir -p "$work/debian" "$root/DEBIAN"
+install -m 755 packaging/deb/postrm "$root/DEBIAN/postrm"
 printf 'Source: deeplakefs\n\nPackage: deeplakefs\nArchitecture: any\n' \
 	>"$work/debian/control"
 depends=$(cd "$work" && dpkg-shlibdeps -O root/usr/bin/* 2>/dev/null |

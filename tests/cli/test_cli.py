@@ -186,6 +186,14 @@ class Credentials(Case):
         with open("/proc/self/mountinfo", encoding="utf-8") as f:
             self.assertNotIn(self.home, f.read())
 
+    def test_no_certificates(self):
+        """What is wrong with the connection's set-up is said, and no more."""
+        self.credentials(apiUrl="http://127.0.0.1:1")
+        r = self.init(env={"SSL_CERT_FILE": self.home + "/none"})
+        self.assertEqual(r.returncode, 1, r.stderr)
+        self.assertIn("/none: No such file", r.stderr)
+        self.assertNotIn("killed", r.stderr)
+
     def test_silent_server(self):
         """One that takes the connection and says nothing is no better."""
         with socket.create_server(("127.0.0.1", 0)) as s:

@@ -26,6 +26,7 @@ import sys
 import termios
 import threading
 import time
+import traceback  # noqa: F401  there is no Python in some guests' roots
 import urllib.parse
 from datetime import datetime, timezone
 from http.server import ThreadingHTTPServer
@@ -685,6 +686,10 @@ def serve(config):
     server.serve_forever()
 
 
-if __name__ == "__main__":
+def main():
     serve({"id": "", "template": "",
            "port": int(sys.argv[sys.argv.index("-port") + 1])})
+
+
+if __name__ == "__main__":
+    main()

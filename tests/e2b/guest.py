@@ -2,8 +2,8 @@
 
 Run in fresh mount, pid, ipc and uts namespaces, as process 1.  It makes a
 root of its own, an overlay over this machine's or over another system's, and
-starts the guest agent in it: agent.py, or the real one when E2B_ENVD names
-its binary.  Processes, users and FUSE mounts in it are real.
+starts the guest agent in it: agent.py, or the real one when the server was
+given its binary.  Processes, users and FUSE mounts in it are real.
 """
 import json
 import os

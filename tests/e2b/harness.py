@@ -89,6 +89,7 @@ class Tool:
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
                     "HOME": folder + "/home", "LANG": "C.UTF-8",
                     "DEEPLAKE_SANDBOX_DIR": folder + "/local"}
+        self.user = None  # whose number the tool has; None = ours
         self.env.update(env)
         if "ASAN_OPTIONS" in os.environ:
             self.env["ASAN_OPTIONS"] = os.environ["ASAN_OPTIONS"]
@@ -114,6 +115,8 @@ class Tool:
     def run(self, *args, status=0, input=None, timeout=120):
         p = subprocess.run([self.program, *args], env=self.env, input=input,
                            capture_output=True, timeout=timeout,
+                           user=self.user, group=self.user,
+                           extra_groups=None if self.user is None else [],
                            stdin=None if input is not None else
                            subprocess.DEVNULL)
         self.err = p.stderr.decode(errors="replace")

@@ -24,10 +24,17 @@ $(E2B)/node/.installed: tests/e2b/package.json tests/e2b/package-lock.json
 		--no-fund
 	$(Q)touch $@
 
-.PHONY: check-e2b check-e2b-tool check-e2b-clients check-e2b-kill \
-	check-e2b-guide
-check-e2b: check-e2b-tool check-e2b-clients check-e2b-guide check-e2b-kill ## the sandbox tool, and the official E2B clients, on a loopback server
+.PHONY: check-sandbox check-e2b check-e2b-tool check-e2b-clients \
+	check-e2b-kill check-e2b-guide check-e2b-inside check-e2b-foreign
+# Two minutes of it, without what has to be fetched: every command on both
+# providers, and the guide with the real driver on this machine.
+check-sandbox: $(O)/deeplake-sandbox $(O)/deeplake $(O)/deeplake-serve $(BUNDLE) $(O)/tests/bench/pass ## the sandbox tool on both providers, in short
+	$(Q)$(E2B_ENV) SHORT=1 /usr/bin/python3 tests/e2b/test_tool.py
+	$(Q)$(E2B_ENV) /usr/bin/python3 tests/e2b/test_guide.py - guide/local
 
+check-e2b: check-e2b-tool check-e2b-clients check-e2b-guide check-e2b-inside check-e2b-foreign check-e2b-kill ## the sandbox tool, and the official E2B clients, on a loopback server
+
+# E2B_ENVD=FILE: the real guest agent's binary, which then serves once more
 check-e2b-tool: $(O)/deeplake-sandbox $(O)/tests/bench/pass
 	$(Q)$(E2B_ENV) /usr/bin/python3 tests/e2b/test_tool.py
 
@@ -39,7 +46,16 @@ check-e2b-guide: $(O)/deeplake-sandbox $(O)/deeplake $(O)/deeplake-serve $(BUNDL
 		$(E2B)/venv/.installed $(E2B)/node/.installed
 	$(Q)$(E2B_ENV) /usr/bin/python3 tests/e2b/test_guide.py $(E2B_PY)
 
+check-e2b-inside: $(O)/deeplake-sandbox $(O)/deeplake $(O)/deeplake-serve $(BUNDLE)
+	$(Q)$(E2B_ENV) /usr/bin/python3 tests/e2b/test_inside.py
+
+# The driver's archive in other systems (tests/packaging/roots.sh).
+check-e2b-foreign: $(O)/deeplake-sandbox $(O)/deeplake-serve $(BUNDLE)
+	$(Q)tests/packaging/roots.sh $(ROOTS) bookworm trixie musl
+	$(Q)$(E2B_ENV) ROOTS=$(abspath $(ROOTS)) \
+		/usr/bin/python3 tests/e2b/test_foreign.py
+
 # LONG=1: 100 rounds, else 10
-check-e2b-kill: $(O)/deeplake-sandbox $(O)/deeplake $(O)/deeplake-serve $(O)/tests/bench/pass
+check-e2b-kill: $(O)/deeplake-sandbox $(O)/deeplake $(O)/deeplake-serve $(BUNDLE) $(O)/tests/bench/pass
 	$(Q)$(E2B_ENV) ROUNDS=$(if $(LONG),100,10) \
 		/usr/bin/python3 tests/e2b/test_kill.py

@@ -69,7 +69,7 @@ class Sandbox:
             "id": self.id, "template": self.template, "token": self.token,
             "env": all_env, "dir": self.dir, "sock_dir": self.sock_dir,
             "base": self.world.args.root.get(self.template, "/"),
-            "envd": os.environ.get("E2B_ENVD"),
+            "envd": self.world.args.envd,
         }).encode())
         self.child.stdin.close()
         sock = self.sock_dir + "/envd.sock"

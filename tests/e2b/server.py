@@ -665,6 +665,7 @@ def main():
     ap.add_argument("--v1-only", action="store_true")
     ap.add_argument("--root", action="append", default=[], metavar=
                     "NAME=DIR", help="a template of another system")
+    ap.add_argument("--envd", help="the guest agent's binary")
     args = ap.parse_args()
     args.root = dict(r.split("=", 1) for r in args.root)
     if os.geteuid() != 0:

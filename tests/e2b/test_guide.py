@@ -26,7 +26,9 @@ class Table:
             [os.environ["SANDBOX_SERVE"], "--listen", "127.0.0.1:0",
              "--store", "sqlite:" + folder + "/store", "--write-credentials",
              self.credentials], stdout=subprocess.PIPE, text=True)
-        need(self.process.stdout.readline().startswith("ready "), "server")
+        line = self.process.stdout.readline()
+        need(line.startswith("ready "), "server: " + line)
+        self.url = line.split()[1]
 
     def tool(self, folder, env):
         t = Tool(env, folder, os.environ["SANDBOX_BUNDLE"])
@@ -77,21 +79,7 @@ def sudden(t):
                "/mnt/data/kept") == b"kept\n", "kept")
 
 
-def file_api(t):
-    """The platform's file API on the mount, as root and as user."""
-    t.run("create", "--name", "F", "--mount", t.table + "_files:/mnt/data")
-    t.run("cp", "-", "F:/mnt/data/u", input=b"u" * 100000)
-    t.run("cp", "-", "F:/mnt/data/r", "--user", "root", input=b"root's")
-    need(t.run("cat", "F:/mnt/data/r") == b"root's", "read back")
-    names = sorted(e["name"] for e in t.json("ls", "F:/mnt/data"))
-    need([n for n in names if not n.startswith(".")] == ["r", "u"], names)
-    t.run("mkdir", "F:/mnt/data/d/e")
-    t.run("mv", "F:/mnt/data/u", "/mnt/data/d/u")
-    t.run("rm", "-r", "F:/mnt/data/d")
-    t.run("kill", "F")
-
-
-def pause_and_fork(t):
+def pause(t):
     t.run("create", "--name", "P", "--mount", t.table + "_pf:/mnt/data")
     t.run("exec", "P", "--", "sh", "-c", "echo 1 > /mnt/data/one")
     t.run("pause", "P")
@@ -218,12 +206,20 @@ def examples(table, folder, server, python):
                            stdin=subprocess.DEVNULL)
         need(p.returncode == 0 and "written from sandbox A" in p.stdout and
              "later: 42" in p.stdout, p.stdout + p.stderr)
-    began = time.monotonic()
-    t.run("create", "--template", "my-data-sandbox", "--name", "T",
-          "--mount", "shared_workspace:/mnt/data")
-    took = time.monotonic() - began
-    need(took < 1.5, "a sandbox of the template took %.2f s" % took)
-    t.run("kill", "T")
+    # what the mount adds to a sandbox of the template: the quickest of three,
+    # for this machine may have other things to do
+    took = {"": [], "mounted": []}
+    for _ in range(3):
+        for kind, times in took.items():
+            began = time.monotonic()
+            t.run("create", "--template", "my-data-sandbox", "--name", "T",
+                  *(["--mount", "shared_workspace:/mnt/data"] if kind else []))
+            times.append(time.monotonic() - began)
+            t.run("kill", "T")
+    mount = min(took["mounted"]) - min(took[""])
+    need(mount < 1, "the mount took %.2f s" % mount)
+    print("     a sandbox of the template: %.2f s, mounted %.2f s" % (
+        min(took[""]), min(took["mounted"])))
 
 
 def main():
@@ -239,8 +235,7 @@ def main():
                 ("guide/" + name, lambda t=t, n=name: guide(
                     t, 5 if n == "local" else 20)),
                 ("guide/%s/sudden" % name, lambda t=t: sudden(t)),
-                ("guide/%s/files" % name, lambda t=t: file_api(t)),
-                ("guide/%s/pause" % name, lambda t=t: pause_and_fork(t)),
+                ("guide/%s/pause" % name, lambda t=t: pause(t)),
                 ("guide/%s/token" % name, lambda t=t: own_token(t, table)),
             ]
         tests += [("guide/first-" + a, lambda a=a, b=b: both_kinds(

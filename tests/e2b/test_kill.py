@@ -32,6 +32,7 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
         self.open = set()
+        self.frozen = set()
         threading.Thread(target=self.accept, daemon=True).start()
 
     def set(self, mode):
@@ -42,6 +43,11 @@ class Proxy:
                     s.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+    def freeze(self):
+        """What is connected now stays so, and nothing passes; how many."""
+        self.frozen |= self.open
+        return len(self.open)
 
     def accept(self):
         while True:
@@ -72,6 +78,8 @@ class Proxy:
                 data = a.recv(65536)
                 if not data:
                     break
+                while a in self.frozen:
+                    time.sleep(0.5)
                 n += len(data)
                 if mode == "cut" and n > 300:
                     break
@@ -155,7 +163,7 @@ def one_round(tool, backend, table, rng, number, safe):
     p = tool.start("run", "--metadata", "suite=kill", "--mount",
                    table + ":/mnt/data", "--flush-timeout", "3", "--", "sh",
                    "-c", "echo round %d > /mnt/data/%s; echo ready; "
-                   "sleep 0.3" % (number, name))
+                   "sleep %s" % (number, name, 30 if interrupt else 0.3))
     need(p.stdout.readline() == b"ready\n", "round %d did not start: %s" % (
         number, p.stderr.read() if p.poll() is not None else ""))
     backend.set(mode)

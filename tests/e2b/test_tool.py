@@ -32,7 +32,6 @@ class Bed:
     """One provider, with a table server."""
 
     def __init__(self, provider, folder, server, store, bundle):
-        self.provider = provider
         self.server = server
         self.store = store
         self.folder = folder
@@ -522,38 +521,104 @@ def test_local_sudden(b):
          "left behind")
 
 
+def test_local_user(b):
+    """As a user that is not root, through user namespaces."""
+    uid = 4321
+    with harness.folder() as d:
+        os.chmod(d, 0o755)
+        for f in ("standin.tar.gz", "deeplake-sandbox"):
+            shutil.copy(os.path.join(b.folder, "..", f), d)
+        t = Tool({"XDG_RUNTIME_DIR": d + "/run"}, d + "/u",
+                 d + "/standin.tar.gz")
+        t.program = d + "/deeplake-sandbox"
+        t.credentials(b.store.url)
+        os.mkdir(d + "/run")
+        for top, dirs, files in os.walk(d):
+            for name in ["."] + dirs + files:
+                os.chown(os.path.join(top, name), uid, uid)
+        t.user = uid
+        if not os.stat("/dev/fuse").st_mode & 0o002:
+            raise harness.Skipped("/dev/fuse is root's only")
+        t.run("create", "--name", "x", "--mount", "users:/mnt/data")
+        need(t.text("exec", "x", "--", "id", "-un") == "user", "user")
+        t.run("exec", "x", "--", "sh", "-c", "echo 1 > /mnt/data/f")
+        t.run("kill", "x")
+        need(b.store.files("users") == {"f": b"1\n"}, "in the table")
+        need(t.ids() == [], "killed")
+
+
 BOTH = [test_create, test_usage, test_exec, test_signal, test_tty, test_files,
         test_life, test_mount, test_mount_fails, test_run, test_not_flushed,
         test_busy_umount]
 ONLY = {"e2b": [test_lost_create, test_cut_stream, test_v1, test_bad_key,
                 test_code, test_template, secrets_stay_secret],
-        "local": [test_local_closed, test_local_sudden]}
+        "local": [test_local_closed, test_local_sudden, test_local_user]}
+# what the guest agent has a part in
+AGENT = [test_create, test_exec, test_signal, test_tty, test_files, test_life,
+         test_mount, test_run, test_not_flushed, test_cut_stream,
+         test_template]
+
+
+def own_agent(folder):
+    """tests/e2b/agent.py as one file that is started as the real agent is."""
+    source = folder + "/agent"
+    os.mkdir(source)
+    for f in ("agent.py", "wire.py"):
+        shutil.copy(os.path.join(harness.HERE, f), source)
+    subprocess.run(["/usr/bin/python3", "-m", "zipapp", source, "-o",
+                    folder + "/envd", "-p", "/usr/bin/python3", "-m",
+                    "agent:main"], check=True)
+    return folder + "/envd"
+
+
+def no_agent():
+    raise harness.Skipped("E2B_ENVD does not name the guest agent's binary")
+
+
+class Beds:
+    """The beds of all tests, ended together."""
+
+    def __init__(self, folder):
+        self.folder, self.store, self.all = folder, Store(), []
+        self.bundle = harness.standin_bundle(folder + "/standin.tar.gz")
+        self.tests = []
+
+    def add(self, name, functions, *server_args):
+        sub = os.path.join(self.folder, name)
+        os.mkdir(sub)
+        b = Bed("local" if name == "local" else "e2b", sub,
+                Server(self.folder, *server_args), self.store, self.bundle)
+        self.all.append(b)
+        self.tests += [(name + "/" + f.__name__, lambda f=f: clean(b, f))
+                       for f in functions]
+
+    def stop(self):
+        for b in self.all:
+            b.tool.run("kill", "--all", "--force", status=None)
+            b.server.stop()
 
 
 def main():
+    short = "SHORT" in os.environ
     with harness.folder() as d:
-        store = Store()
-        server = Server(d)
-        bundle = harness.standin_bundle(d + "/standin.tar.gz")
         # alone: the real driver beside it would be taken
         shutil.copy(os.environ["SANDBOX_TOOL"], d + "/deeplake-sandbox")
         os.environ["SANDBOX_TOOL"] = d + "/deeplake-sandbox"
-        tests = []
-        for provider in ("local", "e2b"):
-            sub = d + "/" + provider
-            os.mkdir(sub)
-            b = Bed(provider, sub, server, store, bundle)
-            for f in BOTH + ONLY[provider]:
-                tests.append((provider + "/" + f.__name__,
-                              lambda f=f, b=b: clean(b, f)))
+        beds = Beds(d)
+        for provider, only in ONLY.items():
+            beds.add(provider, BOTH + only)
+        if not short:
+            # the way in which the real agent is started, with ours
+            beds.add("started", [test_exec, test_files, test_mount],
+                     "--envd", own_agent(d))
+        if "E2B_ENVD" in os.environ:
+            beds.add("envd", AGENT, "--envd", os.environ["E2B_ENVD"])
+        else:
+            beds.tests.append(("envd", no_agent))
         try:
-            return harness.run_tests(tests)
+            return harness.run_tests(beds.tests)
         finally:
-            for provider in ("local", "e2b"):
-                env = server.env() if provider == "e2b" else {}
-                Tool(env, d + "/" + provider).run("kill", "--all", "--force",
-                                                  status=None)
-            server.stop()
+            beds.stop()
 
 
 if __name__ == "__main__":

@@ -107,8 +107,9 @@ static json_t *select_process(const struct stream *s)
 
 static json_t *start_body(const struct stream *s)
 {
+	/* busybox's setsid cannot wait */
 	static const char wrap[] =
-		"command -v setsid >/dev/null && exec setsid -w \"$@\"; "
+		"setsid -w true 2>/dev/null && exec setsid -w \"$@\"; "
 		"exec \"$@\"";
 	const struct df_exec *x = s->x;
 	const char *cwd = x->cwd ? x->cwd : s->sb->workdir;
