@@ -69,7 +69,7 @@ int64_t df_vol_away_ms(const struct df_vol *v)
 
 int df_vol_writable(struct df_vol *v)
 {
-	if (v->conf.read_only)
+	if (df_vol_read_only(v))
 		return -EROFS;
 	if (df_fold_error(v->fold) && !v->failsafe)
 		df_vol_fail(v, "the local database failed: %s",

@@ -253,7 +253,6 @@ static int open_volume(const struct df_vol_conf *conf,
 	struct df_remote *wrapped = NULL;
 
 	v->remote = *remote;
-	v->conf.read_only |= v->remote->read_only;
 	int err = open_local(v, keep_node);
 	if (!err)
 		err = df_inlinepack_new(v->conf.cache_dir, remote, &wrapped);
@@ -266,6 +265,11 @@ static int open_volume(const struct df_vol_conf *conf,
 		v->view = df_view_new(v);
 	if (!err && timeout_ms >= 0)
 		err = first_sync(v, timeout_ms);
+	if (!err && v->remote->read_only) { /* the first answer said so */
+		v->conf.read_only = true;
+		df_view_free(v->view);
+		v->view = NULL;
+	}
 	if (!err)
 		err = find_subdir(v);
 	if (err) {
@@ -277,6 +281,11 @@ static int open_volume(const struct df_vol_conf *conf,
 	}
 	*out = v;
 	return 0;
+}
+
+bool df_vol_read_only(const struct df_vol *v)
+{
+	return v->conf.read_only || v->remote->read_only;
 }
 
 int df_vol_open(const struct df_vol_conf *conf, struct df_remote **remote,
@@ -512,7 +521,7 @@ void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 	out->feed = v->remote->caps.feed;
 	out->fsync_local = v->conf.fsync_local;
 	out->failsafe = v->failsafe;
-	out->read_only = v->conf.read_only;
+	out->read_only = df_vol_read_only(v);
 	out->n_errors = v->n_errors;
 	memcpy(out->errors, v->errors, sizeof(out->errors));
 	say_trouble(v, out);

@@ -82,6 +82,11 @@ struct df_vol;
  * No threads before start.  -ENOENT: the table is not there or not ours. */
 int df_vol_open(const struct df_vol_conf *conf, struct df_remote **remote,
 		int64_t timeout_ms, struct df_vol **out);
+/* Nothing can be changed: it was asked for, or the credentials are for reading
+ * (known after the first answer; elsewhere than on a server of ours, after the
+ * first refused write). */
+bool df_vol_read_only(const struct df_vol *v);
+
 int df_vol_start(struct df_vol *v);
 /* Send what is dirty, for at most timeout_ms; then stop all threads.  0: all
  * remote; -ETIMEDOUT: not all (kept in the journal).  Parked operations end. */

@@ -186,9 +186,10 @@ static void say_code(const json_t *a, const char *uri)
 {
 	const char *whole = text_of(a, "verification_uri_complete");
 
-	printf("To log in, open\n\n\t%s\n\nin any browser and confirm the code "
-	       "%s.\nWaiting ...\n",
-	       whole ? whole : uri, text_of(a, "user_code"));
+	printf("To log in, open this in any browser and confirm the code %s:\n"
+	       "\n\t%s\n\n"
+	       "Waiting ...\n",
+	       text_of(a, "user_code"), whole ? whole : uri);
 	fflush(stdout);
 }
 

@@ -141,7 +141,7 @@ static int open_mount(struct daemon *d)
 		.mountpoint = c->path,
 		.fsname = c->table,
 		.allow_other = o->allow_other,
-		.read_only = o->read_only,
+		.read_only = df_vol_read_only(d->vol),
 		.noexec = o->noexec,
 		.suid = o->suid,
 		.dev = o->dev,

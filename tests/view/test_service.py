@@ -1,0 +1,181 @@
+#!/usr/bin/env python3
+"""The table's service seen from mounts: how soon, how seldom, with which
+rights, and on the service's bad days."""
+import json
+import os
+import statistics
+import time
+
+import common
+from common import harness, put, table_is
+
+
+def serve_token(box, server, *args):
+    """A new token of this server, as text."""
+    return box.run([harness.built("deeplake-serve"), "--store",
+                    "sqlite:" + server.store, "token", "create"]
+                   + list(args)).stdout.strip()
+
+
+def use_token(home, token):
+    """Put it into home's credentials, as a tool would: whole or not at all."""
+    path = os.path.join(home, ".deeplake", "credentials.json")
+    with open(path) as f:
+        creds = json.load(f)
+    creds["token"] = token
+    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT, 0o600)
+    with os.fdopen(fd, "w") as f:
+        json.dump(creds, f)
+    os.rename(path + ".new", path)
+
+
+def test_read_only_token(box):
+    """It mounts read-only; nothing that is tried changes the table."""
+    server = box.serve()
+    a = box.mount("a")
+    os.mkdir(a.path + "/d")
+    put(a.path + "/d/x", "text")
+    a.flush()
+    table_is(box, {"/d/x": "text"})
+    home = box.new_home("reader")
+    use_token(home, serve_token(box, server, "--read-only"))
+    b = box.mount("b", home=home)
+    with open(b.path + "/d/x") as f:
+        assert f.read() == "text"
+    for change in (lambda: put(b.path + "/y", "1"),
+                   lambda: os.unlink(b.path + "/d/x"),
+                   lambda: os.rename(b.path + "/d", b.path + "/e"),
+                   lambda: os.chmod(b.path + "/d/x", 0o600),
+                   lambda: os.setxattr(b.path + "/d/x", "user.a", b"1"),
+                   lambda: os.truncate(b.path + "/d/x", 1)):
+        try:
+            change()
+        except OSError:
+            continue
+        raise AssertionError("a read-only token changed something")
+    put(a.path + "/d/z", "new")
+    harness.wait_for("a's file in b",
+                     lambda: os.path.exists(b.path + "/d/z"), 10)
+    box.run([harness.built("deeplake"), "query", "data",
+             "DELETE FROM data"], home=home, status=1)
+    b.down()
+    table_is(box, {"/d/x": "text", "/d/z": "new"})
+
+
+def test_expired_token(box):
+    """Sending stops, the journal stays, status says why; a new token goes on
+    without a new mount."""
+    server = box.serve()
+    home = box.new_home("short")
+    use_token(home, serve_token(box, server, "--expires", "8s"))
+    end = time.monotonic() + 8
+    m = box.mount("a", home=home)
+    m.allowed.append("refused|credentials|expired|HTTP 401")
+    put(m.path + "/before", "1")
+    m.flush()
+    time.sleep(max(0, end + 1 - time.monotonic()))
+    put(m.path + "/after", "2")
+
+    def said():
+        return any("credentials" in e for e in m.status()["errors"])
+
+    harness.wait_for("status says why", said, 20, 0.5)
+    m.deeplake("flush", m.path, "--timeout", "2", status=5)
+    with open(m.path + "/after") as f:
+        assert f.read() == "2"
+    sent = server.requests()
+    time.sleep(8)
+    asked = server.requests() - sent
+    assert asked <= 4, f"{asked} requests in 8 s with refused credentials"
+    use_token(home, serve_token(box, server, "--expires", "1h"))
+    m.flush(60)
+    table_is(box, {"/before": "1", "/after": "2"}, 10)
+    assert not said(), m.status()["errors"]
+
+
+def test_soon(box):
+    """A change of A is in B within 40 ms and a round trip, median of 20."""
+    common.need_long()
+    box.serve()
+    a, b = box.mount("a"), box.mount("b")
+    took = []
+    for i in range(20):
+        name = f"/file{i}"
+        time.sleep(1.2)
+        begun = time.monotonic()
+        put(a.path + name, "x")
+        end = begun + 10
+        while not os.path.exists(b.path + name):
+            assert time.monotonic() < end, f"{name} is not in b after 10 s"
+            time.sleep(0.001)
+        took.append(time.monotonic() - begun)
+    median = statistics.median(took) * 1000
+    print(f"  seen in the other mount: median {median:.1f} ms, most "
+          f"{max(took) * 1000:.1f} ms")
+    assert median < 40, took
+
+
+def test_idle(box):
+    """A mount that nobody uses costs a request in 30 s."""
+    common.need_long()
+    server = box.serve()
+    m = box.mount("a")
+    put(m.path + "/x", "x")
+    m.flush()
+    time.sleep(125)  # idle after 60 s; the last busy feed ends 30 s later
+    before = server.requests()
+    time.sleep(180)
+    asked = server.requests() - before
+    print(f"  {asked} requests in 180 s")
+    assert asked <= 7, f"{asked} requests in 180 s: over one in 30 s"
+
+
+def test_rename_100k(box):
+    """Renaming a directory of 100,000 files sends no contents again and keeps
+    nobody waiting; fsck --view finds nothing, and heals what is broken."""
+    common.need_long()
+    server = box.serve()
+    m = box.mount("a")
+    count, each = 100000, 300
+    text = "x" * each
+    for i in range(0, count):
+        if i % 1000 == 0:
+            os.makedirs(f"{m.path}/big/{i // 1000}")
+        put(f"{m.path}/big/{i // 1000}/{i}", text)
+    m.flush(600)
+
+    def n_rows(where):
+        return common.sql(box, f"""SELECT count(*) AS n FROM "data" WHERE
+            path LIKE '{where}/%' AND length(content_text) = {each}""")[0]["n"]
+
+    harness.wait_for("all rows", lambda: n_rows("/big") == count, 600, 2)
+    before, requests = server.metrics(), server.requests()
+    os.rename(m.path + "/big", m.path + "/other")
+    worst, i = 0, 0
+    end = time.monotonic() + 600
+    while n_rows("/other") != count:
+        assert time.monotonic() < end, f"{n_rows('/other')} rows moved"
+        begun = time.monotonic()
+        with open(f"{m.path}/beside{i}", "w") as f:
+            f.write("y")
+            f.flush()
+            os.fsync(f.fileno())
+        worst, i = max(worst, time.monotonic() - begun), i + 1
+        time.sleep(0.5)
+    key = "deeplake_bytes_in_total"
+    sent = server.metrics()[key] - before[key]
+    requests = server.requests() - requests
+    print(f"  {sent / 1e6:.1f} MB and {requests} requests for {count} paths; "
+          f"the longest of {i} fsyncs beside it {worst:.2f} s")
+    assert sent < count * each / 4, f"{sent} bytes sent: contents again?"
+    assert worst < 3, f"an fsync took {worst:.1f} s during the rename"
+    fsck = [harness.built("deeplake"), "fsck", "data", "--view"]
+    harness.wait_for("a clean view", lambda: box.run(
+        fsck, check=False, timeout=300).returncode == 0, 300, 2)
+    common.sql(box, """DELETE FROM "data" WHERE path LIKE '/other/7/%'""")
+    box.run(fsck, status=1, timeout=300)
+    assert n_rows("/other") == count
+
+
+if __name__ == "__main__":
+    harness.main(globals())
