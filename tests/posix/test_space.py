@@ -243,6 +243,7 @@ def test_copy_of_a_gibibyte(box):
     a, b = new(m.path + "/a", part), new(m.path + "/b")
     first = received(m)
     assert first > 16 * M, "the server counts no bytes of data"
+    kept = m.status()["cache_bytes"]
     have = len(part)
     while have < size:
         assert copy(a, a, have, 0, have) == have
@@ -250,6 +251,8 @@ def test_copy_of_a_gibibyte(box):
     assert copy(a, b, size) == size
     grown = received(m) - first
     assert grown < 256 * K, f"copies of 1 GiB sent {grown} bytes"
+    kept = m.status()["cache_bytes"] - kept
+    assert kept < 8 * M, f"copies of 1 GiB took {kept} bytes of local disk"
     os.close(a)
     os.close(b)
     m.remount(empty_cache=True)
