@@ -69,6 +69,7 @@ struct df_fold {
 	bool rows_forgotten;
 	struct df_pending *pending;
 	size_t n_pending, pending_size;
+	struct df_flush *flight; /* begun and not ended; owned by its caller */
 	struct df_metaval {
 		char key[32];
 		uint64_t value;
@@ -82,6 +83,11 @@ void df_fold_db_close(struct df_fold *f);
 int df_fold_sql_error(struct df_fold *f, sqlite3 *db, const char *what);
 int df_fold_load_start(struct df_fold *f);
 void df_fold_touch_name(struct df_fold *f, struct df_name *n);
+/* Is the row among what the flush in flight writes?  The reader of SQLite does
+ * not see it yet. */
+bool df_fold_flight_has(const struct df_fold *f, const struct df_id *id);
+bool df_pending_has_row(const struct df_pending *p, size_t n,
+			const struct df_id *id);
 struct df_pending *df_fold_pend(struct df_fold *f, enum df_stmt stmt);
 void df_fold_unlink_obj(struct df_fold *f, struct df_obj *o);
 void df_fold_insert_obj(struct df_fold *f, struct df_obj *o);

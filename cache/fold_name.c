@@ -373,12 +373,20 @@ void df_fold_set_rival(struct df_fold *f, df_nid parent, const char *name,
 }
 
 /* ---- folded rows */
+bool df_pending_has_row(const struct df_pending *p, size_t n,
+			const struct df_id *id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i].stmt == ST_ROW_PUT && !df_id_cmp(&p[i].row.id, id))
+			return true;
+	return false;
+}
+
 bool df_fold_has_row(struct df_fold *f, const struct df_id *id)
 {
-	for (size_t i = 0; i < f->n_pending; i++)
-		if (f->pending[i].stmt == ST_ROW_PUT &&
-		    !df_id_cmp(&f->pending[i].row.id, id))
-			return true;
+	if (df_pending_has_row(f->pending, f->n_pending, id) ||
+	    df_fold_flight_has(f, id))
+		return true;
 	if (f->rows_forgotten)
 		return false;
 	sqlite3_stmt *st = f->st[ST_ROW_HAS];

@@ -126,6 +126,7 @@ struct df_flush *df_fold_begin(struct df_fold *f)
 	f->pending = NULL;
 	f->n_pending = f->pending_size = 0;
 	b->forget_rows = f->rows_forgotten;
+	f->flight = b;
 	if (b->blobs.err)
 		f->err = df_fail(b->blobs.err, "encode the fold");
 	return b;
@@ -269,8 +270,18 @@ static void release_name(struct df_fold *f, struct df_name *n)
 		n->stored = false;
 }
 
+bool df_fold_flight_has(const struct df_fold *f, const struct df_id *id)
+{
+	const struct df_flush *b = f->flight;
+
+	return b && (b->forget_rows || !f->rows_forgotten) &&
+	       df_pending_has_row(b->pending, b->n_pending, id);
+}
+
 void df_fold_end(struct df_fold *f, struct df_flush *b, int err)
 {
+	if (f->flight == b)
+		f->flight = NULL;
 	for (size_t i = 0; i < b->n_names; i++) {
 		struct df_name *n = b->names[i].n;
 		if (err)
