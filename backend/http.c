@@ -64,6 +64,7 @@ struct df_http {
 	CURL *idle_easy[PARALLEL_ALL + PARALLEL_FEED];
 	unsigned n_idle_easy;
 	struct df_bandwidth bw;
+	_Atomic uint64_t moved;
 };
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -572,9 +573,11 @@ static void wait_done_locked(struct df_http *h, struct job *j)
 void df_http_do(struct df_http *h, const struct df_http_req *req,
 		struct df_http_answer *a)
 {
-	struct job j = {
-		.x = { .conf = &h->conf, .req = req, .a = a, .bw = &h->bw }
-	};
+	struct job j = { .x = { .conf = &h->conf,
+				.req = req,
+				.a = a,
+				.bw = &h->bw,
+				.moved = &h->moved } };
 
 	*a = (struct df_http_answer){ .retry_after_ms = -1 };
 	j.x.deadline_ns = df_deadline_ms(DF_MAX(req->timeout_ms, 1));
@@ -657,6 +660,7 @@ void df_http_stats(struct df_http *h, struct df_http_stats *out)
 	size_t n = DF_MIN(h->n_latency, (unsigned)LATENCIES);
 	memcpy(v, h->latency, sizeof(v));
 	df_unlock(&h->lock);
+	out->moved = atomic_load(&h->moved);
 	qsort(v, n, sizeof(v[0]), cmp_i64);
 	out->latency_ms = n ? v[n / 2] : 0;
 }

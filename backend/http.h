@@ -104,6 +104,7 @@ struct df_http_stats {
 	uint64_t connects;  /* connections made */
 	uint64_t bytes_out; /* bodies sent */
 	uint64_t bytes_in;  /* bodies received */
+	uint64_t moved;     /* bytes that left, of bodies still under way too */
 	unsigned in_flight;
 	unsigned queued;
 	unsigned max_in_flight; /* most ever, feed included */

@@ -112,6 +112,7 @@ struct df_view_page;
 struct df_remote_health {
 	uint64_t requests, retries, faults, connects;
 	uint64_t bytes_out, bytes_in;
+	uint64_t moved; /* bytes that left, of requests under way too */
 	unsigned in_flight, max_in_flight;
 	int err;            /* 0, or the trouble now (codes above) */
 	char text[256];     /* it in words; "" = none */

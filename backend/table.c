@@ -191,6 +191,7 @@ static void health(struct df_remote *r, struct df_remote_health *out)
 		.connects = h.http.connects,
 		.bytes_out = h.http.bytes_out,
 		.bytes_in = h.http.bytes_in,
+		.moved = h.http.moved,
 		.in_flight = h.http.in_flight,
 		.max_in_flight = h.http.max_in_flight,
 		.err = h.err,

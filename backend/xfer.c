@@ -91,6 +91,21 @@ static size_t on_send(char *out, size_t size, size_t n, void *arg)
 	return n;
 }
 
+/* Called now and then while the transfer lives. */
+static int on_progress(void *arg, curl_off_t dltotal, curl_off_t dlnow,
+		       curl_off_t ultotal, curl_off_t ulnow)
+{
+	struct df_xfer *x = arg;
+
+	(void)dltotal;
+	(void)dlnow;
+	(void)ultotal;
+	if (ulnow > x->left_at)
+		atomic_fetch_add(x->moved, (uint64_t)(ulnow - x->left_at));
+	x->left_at = ulnow; /* less again when curl starts anew */
+	return 0;
+}
+
 /* curl repeats a request whose kept-alive connection turned out dead. */
 static int on_seek(void *arg, curl_off_t at, int origin)
 {
@@ -210,6 +225,9 @@ enum df_net_fault df_xfer_prepare(struct df_xfer *x, void *private)
 	curl_easy_setopt(x->easy, CURLOPT_WRITEDATA, x);
 	curl_easy_setopt(x->easy, CURLOPT_ERRORBUFFER, x->error);
 	curl_easy_setopt(x->easy, CURLOPT_PRIVATE, private);
+	curl_easy_setopt(x->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(x->easy, CURLOPT_XFERINFODATA, x);
+	curl_easy_setopt(x->easy, CURLOPT_NOPROGRESS, 0L);
 	a->body.ceiling = x->req->answer_max ? x->req->answer_max
 					     : DF_HTTP_ANSWER_MAX;
 	a->body.ceiling = DF_MIN(a->body.ceiling, DF_HTTP_ANSWER_CEILING);

@@ -8,6 +8,7 @@
 #define DF_BACKEND_XFER_H
 
 #include <curl/curl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -36,13 +37,15 @@ struct df_xfer {
 	const struct df_http_req *req;
 	struct df_http_answer *a;
 	struct df_bandwidth *bw;
-	CURL *easy;          /* the caller's, set before prepare */
-	int64_t deadline_ns; /* df_deadline_ms() */
+	_Atomic uint64_t *moved; /* grows while bytes leave */
+	CURL *easy;              /* the caller's, set before prepare */
+	int64_t deadline_ns;     /* df_deadline_ms() */
 	/* from here on private, zero at first */
 	int64_t start_ns;
 	struct curl_slist *headers;
-	size_t body_at; /* with a bandwidth limit: sent so far */
-	bool paused;    /* by the bandwidth limit */
+	curl_off_t left_at; /* bytes that left, as last counted */
+	size_t body_at;     /* with a bandwidth limit: sent so far */
+	bool paused;        /* by the bandwidth limit */
 	bool too_big;
 	char error[CURL_ERROR_SIZE];
 };

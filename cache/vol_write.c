@@ -177,7 +177,7 @@ struct parked_write {
 	uint64_t off;
 	size_t len;
 	unsigned flags;
-	uint64_t sent;       /* v->bytes_sent when it last had hope */
+	uint64_t sent;       /* what had left when it last had hope */
 	int64_t deadline_ns; /* and until when that lasts */
 	bool trying;         /* a thread is at it, without the lock */
 	bool interrupted;    /* meanwhile */
@@ -192,6 +192,17 @@ static bool room_will_come(struct df_vol *v)
 	       v->started && !v->stopping &&
 	       !(v->offline && df_clock_mono_ns() - v->last_sent_ns >
 				       STALL_MS * DF_NS_PER_MS);
+}
+
+/* A slow link takes half a minute for the packs under way: bytes of those count
+ * where the remote counts them. */
+static uint64_t sent_so_far(struct df_vol *v)
+{
+	struct df_remote_health h = { 0 };
+
+	if (v->remote->ops->health)
+		v->remote->ops->health(v->remote, &h);
+	return v->bytes_sent + h.moved;
 }
 
 int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
@@ -219,7 +230,7 @@ int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 	memcpy(p->data, data, len);
 	df_lock(&v->lock);
 	if (room_will_come(v)) {
-		p->sent = v->bytes_sent;
+		p->sent = sent_so_far(v);
 		p->deadline_ns = df_deadline_ms(STALL_MS);
 		for (at = &v->writers; *at; at = &(*at)->next)
 			;
@@ -234,13 +245,15 @@ int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 	return err;
 }
 
-/* Has nothing been sent for as long as a writer waits?  Then the network is as
- * good as gone, whatever the requests under way still hope for. */
+/* Has nothing left for as long as a writer waits?  Then the network is as good
+ * as gone, whatever the requests under way still hope for. */
 static bool stalled(struct df_vol *v, struct parked_write *p)
 {
-	if (p->sent == v->bytes_sent)
+	uint64_t sent = sent_so_far(v);
+
+	if (p->sent == sent)
 		return df_clock_mono_ns() > p->deadline_ns;
-	p->sent = v->bytes_sent;
+	p->sent = sent;
 	p->deadline_ns = df_deadline_ms(STALL_MS);
 	return false;
 }

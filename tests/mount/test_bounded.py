@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 
 import harness
@@ -63,6 +64,102 @@ def test_cache_smaller_than_the_data(box):
             for i in range(k, count, 8):
                 assert f.read(MIB) == block(i), f"file {k}, block {i}"
             assert f.read() == b""
+
+
+def test_slow_uplink_slows(box):
+    """10 Mbit/s: twice the cache goes through it; no write fails."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    link = harness.Link(box, server, 0.05, mbit=10)
+    box.links.append(link)
+    m = box.mount(home=link.home("slow"), server=server,
+                  options={"cache_size": "16M"})
+    count = 128 if LONG else 32
+    start = time.monotonic()
+    for i in range(count):
+        with open(f"{m.path}/f{i}", "wb") as f:
+            f.write(block(i))
+    took = time.monotonic() - start
+    # What does not fit into the cache has to pass the link (base64).
+    least = (count - 16) * MIB * 4 / 3 * 8 / 10e6
+    print(f"  {count} MiB in {took:.0f} s, at least {least:.0f} s")
+    assert took > least * 0.8, "the link did not slow anybody down"
+    m.flush(300)
+    for i in range(count - 1, -1, -11):
+        with open(f"{m.path}/f{i}", "rb") as f:
+            assert f.read() == block(i), i
+
+
+def test_threads_in_a_small_cache(box):
+    """Large, small and overwriting writes at once, each more than it holds."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    link = harness.Link(box, server, 0.005, mbit=200)
+    box.links.append(link)
+    m = box.mount(home=link.home("slow"), server=server,
+                  options={"cache_size": "16M"})
+    rounds = 60 if LONG else 20
+    failed = []
+
+    def work(k):
+        want = bytearray(2 * MIB)
+        rng = random.Random(k)
+        try:
+            fd = os.open(f"{m.path}/t{k}", os.O_CREAT | os.O_RDWR)
+            for _ in range(rounds):
+                size = rng.choice([4096, 65536, 200000, MIB])
+                at = rng.randrange(0, len(want) - size)
+                data = rng.randbytes(size)
+                assert os.pwrite(fd, data, at) == size
+                want[at:at + size] = data
+            os.fsync(fd)
+            end = os.fstat(fd).st_size
+            assert os.pread(fd, end, 0) == want[:end], f"t{k} differs"
+            os.close(fd)
+        except (OSError, AssertionError) as e:
+            failed.append(f"thread {k}: {e}")
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed, failed
+    assert not m.status()["errors"], m.status()["errors"]
+
+
+def test_ten_gib_through_one(box):
+    """LONG only: 10 GiB through a cache of 1 GiB, its limit kept."""
+    harness.need(box.target == "deeplake", "needs a table")
+    harness.need(LONG, "takes minutes and 15 GB of disk: LONG=1")
+    m = box.mount(options={"cache_size": "1G"})
+    most = 0
+    with open(m.path + "/big", "wb", buffering=0) as f:
+        for i in range(10240):
+            assert f.write(block(i)) == MIB
+            if i % 32 == 0:
+                most = max(most, disk_used(m.cache))
+    m.flush(600)
+    memory = rss(m.pid)
+    print(f"  cache at most {most >> 20} MiB, {memory >> 20} MiB resident")
+    assert most < 1100 * MIB, f"{most >> 20} MiB on disk"
+    assert memory < 128 * MIB, f"{memory >> 20} MiB resident"
+    with open(m.path + "/big", "rb") as f:
+        for i in range(0, 10240, 97):
+            f.seek(i * MIB)
+            assert f.read(MIB) == block(i), f"MiB {i}"
+    assert disk_used(m.cache) < 1100 * MIB
+
+
+def test_no_core(box):
+    """The token is in memory: no core file, nobody else reads it."""
+    harness.need(box.target == "deeplake", "needs a daemon")
+    harness.need("dbg" not in harness.BUILD and "san" not in harness.BUILD,
+                 "release builds only")
+    m = box.mount()
+    with open(f"/proc/{m.pid}/limits") as f:
+        core = [line.split()[4:6] for line in f if "core file" in line]
+    assert core == [["0", "0"]], core
 
 
 def fill(path):

@@ -132,6 +132,23 @@ def test_commands_end_hole(box):
     commands_end(box, "hole")
 
 
+def test_refusals_are_said(box):
+    """The server's own word is in status, and credentials are not blamed for
+    what they did not do."""
+    t = Trouble(box, "503")
+    for rules, word in (({"status_401": True}, "credentials"),
+                        ({"status_402": True}, "credit or quota"),
+                        ({"status_503": True}, "503")):
+        t.tell(rules)
+        with open(t.mount.path + "/f", "wb") as f:
+            f.write(word.encode())
+        harness.wait_for(word, lambda w=word: any(
+            w in e for e in t.mount.status()["errors"]), 40)
+    t.end()
+    t.mount.flush()
+    assert not t.mount.status()["errors"]
+
+
 def waiting_writer(t, path):
     """A process that waits in write(2), for room in the cache."""
     p = subprocess.Popen([sys.executable, "-c", WRITER, path],
