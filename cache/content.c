@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "cache/rules.h"
 
@@ -372,6 +373,69 @@ void df_ver_absorb(struct df_ver *v, uint64_t stable_time)
 		v->pid = df_xrealloc(v->pid, v->n_pid + 1, sizeof(*v->pid));
 		v->pid[v->n_pid++] = (struct df_pid){ p->time, p->ident };
 	}
+	if (!n)
+		return;
 	v->n_pieces -= n;
 	memmove(v->pieces, v->pieces + n, v->n_pieces * sizeof(*v->pieces));
+}
+
+/* ---- joining pieces */
+
+uint64_t df_append_mix(uint64_t ident, uint64_t by)
+{
+	uint64_t both[2] = { ident, by };
+
+	return df_xxh3(both, sizeof(both));
+}
+
+uint32_t df_ver_uncut(const struct df_ver *v, uint64_t node, uint64_t since)
+{
+	uint32_t n = 0;
+
+	for (; n < v->n_pieces; n++) {
+		const struct df_append *p = &v->pieces[v->n_pieces - 1 - n];
+		if (p->node != node || p->time <= since || p->restamped)
+			break;
+	}
+	return n;
+}
+
+/* pieces[at .. at + n) become the first of them. */
+static void join_pieces(struct df_ver *v, uint32_t at, uint32_t n)
+{
+	struct df_append *p = &v->pieces[at];
+
+	for (uint32_t i = 1; i < n; i++) {
+		p->ident = df_append_mix(p->ident, p[i].ident);
+		p->len += p[i].len;
+	}
+	v->n_pieces -= n - 1;
+	memmove(p + 1, p + n, (v->n_pieces - at - 1) * sizeof(*p));
+}
+
+void df_ver_join_pieces(struct df_ver *v, uint64_t node, uint64_t since)
+{
+	uint32_t n = df_ver_uncut(v, node, since);
+
+	if (n > 1)
+		join_pieces(v, v->n_pieces - n, n);
+}
+
+void df_ver_join_as(struct df_ver *v, const struct df_ver *sent)
+{
+	for (uint32_t i = 0, k = 0; i < sent->n_pieces; i++) {
+		const struct df_append *s = &sent->pieces[i];
+		uint64_t len = 0;
+		uint32_t n = 0;
+
+		while (k < v->n_pieces && v->pieces[k].time < s->time)
+			k++;
+		while (k + n < v->n_pieces && len < s->len &&
+		       v->pieces[k + n].node == s->node)
+			len += v->pieces[k + n++].len;
+		if (n > 1 && len == s->len && v->pieces[k].time == s->time) {
+			join_pieces(v, k, n);
+			v->pieces[k].ident = s->ident;
+		}
+	}
 }

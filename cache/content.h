@@ -17,9 +17,11 @@
 #define DF_SUM_MAX (UINT64_C(16) << 20) /* versions up to this carry sum */
 #define DF_PIECES_KEEP 64
 #define DF_PIECES_MAX 1024
+#define DF_PIECES_UNCUT 512 /* of one file between two cuts */
 
 /* An appended piece: at `time` by `node`.  (time, ident) is its identity and
- * survives restamping; ident is a hash of the first record and its writer. */
+ * survives restamping; ident is a hash of its bytes and its writer, or of the
+ * identities that were joined in it. */
 struct df_append {
 	uint64_t time;
 	uint64_t node;
@@ -112,6 +114,18 @@ void df_texts_init(struct df_texts *t, const struct df_heads *h,
 void df_texts_release(struct df_texts *t, struct df_segs *segs);
 /* Equal texts (merge-rules A, "Equal text is no conflict"). */
 bool df_ver_equal(const struct df_ver *a, const struct df_ver *b);
+
+/* The identity of a piece that has grown by one with identity `by`. */
+uint64_t df_append_mix(uint64_t ident, uint64_t by);
+/* How many of the last pieces are node's, newer than `since` and never
+ * restamped: as far as that goes nobody else can know them. */
+uint32_t df_ver_uncut(const struct df_ver *v, uint64_t node, uint64_t since);
+/* At a cut: those become one piece.  A twin that forked off in between and
+ * noticed it has restamped them, and joins nothing; one that did not has joined
+ * others, which shows bytes twice and loses none. */
+void df_ver_join_pieces(struct df_ver *v, uint64_t node, uint64_t since);
+/* After a crash: pieces of v that `sent`, an older version, had joined. */
+void df_ver_join_as(struct df_ver *v, const struct df_ver *sent);
 
 /* Move the oldest pieces into the prefix (rule 7): those acknowledged before
  * stable_time, when there are more than DF_PIECES_KEEP. */

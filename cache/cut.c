@@ -75,6 +75,11 @@ void df_cut_copy(struct df_vol *v, struct df_obj *o)
 
 	if (!df_obj_dirty(o) || !worth_sending(o))
 		return;
+	/* With several heads the pieces of all are shown in one order, which
+	 * joining would change. */
+	if (o->heads.n == 1)
+		df_ver_join_pieces(o->heads.v[0], v->node, c->since);
+	df_fold_touch(v->fold, o);
 	if (is_held(v, o, c->force)) {
 		df_nidset_add(&v->dirty, o->nid);
 		c->n_held++;
@@ -84,7 +89,6 @@ void df_cut_copy(struct df_vol *v, struct df_obj *o)
 	DF_GROW(c->objs, c->n, c->size);
 	c->objs[c->n++] = df_obj_copy_dirty(o, v->segs);
 	df_obj_mark_cut(o);
-	df_fold_touch(v->fold, o);
 }
 
 struct df_cut *df_cut_begin(struct df_vol *v, df_nid force)
@@ -98,6 +102,7 @@ struct df_cut *df_cut_begin(struct df_vol *v, df_nid force)
 	v->dirty = (struct df_nidset){ 0 };
 	c->number = ++v->cuts;
 	c->force = force;
+	c->since = v->cut_time;
 	c->time = v->cut_time = v->hlc;
 	df_journal_cut(v);
 	v->first_dirty_ns = 0;

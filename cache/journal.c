@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "cache/commit.h"
+#include "cache/merge.h"
 #include "cache/op.h"
 
 static int append(struct df_vol *v, enum df_jtype type, struct df_buf *b)
@@ -144,8 +145,8 @@ static df_nid nid_of(void *arg, const struct df_id *id)
 	return o->nid;
 }
 
-/* The registers of a noted row are clean.  Where its body lives in packs that
- * are not here, they stay dirty and are said again: joins do not mind. */
+/* The registers of a noted row are clean.  Where they live in packs whose
+ * pieces were evicted since (false), they stay dirty and are said again. */
 static bool noted_again(struct df_vol *v, const struct df_row *row)
 {
 	struct df_body body;
@@ -155,7 +156,7 @@ static bool noted_again(struct df_vol *v, const struct df_row *row)
 	if (df_body_read(row->body, row->body_len, &body))
 		return false;
 	df_buf_init(&regs, DF_REGISTERS_MAX);
-	bool here = !body.n_pieces && !df_body_registers(&body, &regs);
+	bool here = !df_merge_local(v, &body, &regs);
 	if (here) {
 		struct df_rd r = df_rd(regs.data, regs.len);
 		uint64_t n = df_rd_var(&r);
@@ -185,7 +186,7 @@ struct stand {
 	const struct df_outrow *out;
 };
 
-/* The row's registers are in packs: which they are is not known here.  What
+/* The row's registers are not here: which they are is not known.  What
  * was there at the cut may be known to others; said again under a new id it
  * must not stand beside itself. */
 static int stand_on_cut(void *arg, struct df_obj *o)

@@ -12,10 +12,10 @@
 #define SLICE 256 /* objects for which the lock is held in one go */
 
 /* ---- bringing registers here */
-static int read_pieces(struct df_vol *v, const struct df_body *body,
-		       struct df_buf *regs)
+int df_merge_local(struct df_vol *v, const struct df_body *body,
+		   struct df_buf *regs)
 {
-	int err = df_data_fetch_wait(v, body->pieces, body->n_pieces);
+	int err = body->n_pieces ? 0 : df_body_registers(body, regs);
 
 	for (size_t i = 0; i < body->n_pieces && !err; i++) {
 		const struct df_piece *p = &body->pieces[i];
@@ -61,9 +61,12 @@ int df_merge_keep(struct df_vol *v, const struct df_body *body)
 int df_merge_fetch(struct df_vol *v, const struct df_body *body,
 		   struct df_buf *regs, uint64_t *max_time)
 {
-	int err = body->n_pieces ? read_pieces(v, body, regs)
-				 : df_body_registers(body, regs);
+	int err = body->n_pieces
+			  ? df_data_fetch_wait(v, body->pieces, body->n_pieces)
+			  : 0;
 
+	if (!err)
+		err = df_merge_local(v, body, regs);
 	if (!err)
 		err = df_registers_check(regs->data, regs->len, max_time);
 	if (!err && body->pack)

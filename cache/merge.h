@@ -16,6 +16,10 @@
 int df_merge_fetch(struct df_vol *v, const struct df_body *body,
 		   struct df_buf *regs, uint64_t *max_time);
 /* Keep the pieces of a body's inline pack locally: no table has them. */
+/* The registers of a body, if all its pieces are local; -EAGAIN: they are not
+ * (any more). */
+int df_merge_local(struct df_vol *v, const struct df_body *body,
+		   struct df_buf *regs);
 int df_merge_keep(struct df_vol *v, const struct df_body *body);
 /* Join checked registers; tells the kernel what it must forget; in slices,
  * each made durable in the fold before its lock is let go.  Not locked. */

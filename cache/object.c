@@ -410,6 +410,7 @@ static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 				mine->root_sum = s->root_sum;
 				mine->flags &= ~(uint32_t)DF_VER_OPEN;
 			}
+			df_ver_join_as(mine, s);
 			if (!df_stamp_eq(mine->dot, s->dot)) {
 				/* What came since stands on the noted one,
 				 * under whatever id it will be sent. */

@@ -88,7 +88,6 @@ struct df_obj {
 	struct df_attrs a;
 	int64_t ctime_ns;      /* joined by maximum */
 	int64_t atime_ns;      /* local; 0 = as mtime */
-	int64_t append_ns;     /* when the open piece last grew; not stored */
 	struct df_link *links; /* owned; files */
 	uint32_t n_links;
 	struct df_place place; /* directories */

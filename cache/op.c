@@ -252,7 +252,7 @@ void df_op_birth(struct df_vol *v, struct df_obj *o, bool born)
 	df_op_touch(v, o);
 }
 
-static void add_piece(struct df_vol *v, struct df_obj *o, struct df_ver *h,
+static void add_piece(struct df_vol *v, struct df_ver *h,
 		      const struct df_write *w)
 {
 	if (w->new_piece) {
@@ -268,8 +268,10 @@ static void add_piece(struct df_vol *v, struct df_obj *o, struct df_ver *h,
 			.ident = w->ident,
 		};
 	}
-	h->pieces[h->n_pieces - 1].len += w->len;
-	o->append_ns = v->op.now_ns;
+	struct df_append *p = &h->pieces[h->n_pieces - 1];
+	if (!w->new_piece)
+		p->ident = df_append_mix(p->ident, w->ident);
+	p->len += w->len;
 }
 
 static void whole_write(struct df_obj *o, struct df_ver *h)
@@ -299,7 +301,7 @@ static void apply_write(struct df_vol *v, struct df_obj *o,
 	uint64_t bytes = h->ext.bytes;
 	new_dot(v, o, h);
 	if (w->append)
-		add_piece(v, o, h, w);
+		add_piece(v, h, w);
 	else
 		whole_write(o, h);
 	if (w->len) {

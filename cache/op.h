@@ -52,8 +52,8 @@ struct df_write {
 	uint64_t off;
 	uint64_t len;
 	bool append;
-	uint64_t ident; /* of a new piece */
-	bool new_piece;
+	uint64_t ident;     /* append: of these bytes */
+	bool new_piece;     /* else they make the last one longer */
 	struct df_ext *ext; /* n extents over [off, off + len), rest hole */
 	uint32_t n_ext;
 	uint64_t size; /* of the file afterwards */

@@ -154,7 +154,7 @@ void df_item_write(struct df_vol *v, const struct df_obj *o,
 	df_buf_put_var(b, w->off);
 	df_buf_put_var(b, w->len);
 	df_buf_put_var(b, w->size);
-	if (w->new_piece)
+	if (w->append)
 		df_buf_put_u64(b, w->ident);
 	if (inlined)
 		return;
@@ -291,7 +291,7 @@ static void again_write(struct replay *p, struct df_obj *o)
 	w.off = df_rd_var(&p->r);
 	w.len = df_rd_var(&p->r);
 	w.size = df_rd_var(&p->r);
-	if (w.new_piece)
+	if (w.append)
 		w.ident = df_rd_u64(&p->r);
 	if (flags & WRITE_INLINED) {
 		inlined = (struct df_ext){ .off = w.off,

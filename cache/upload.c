@@ -55,7 +55,17 @@ static int pack_registers(struct df_upload *u, const struct df_buf *regs,
 			DF_MIN(regs->len - at, (size_t)DF_PIECE_RAW_MAX),
 			&(*pieces)[i]);
 	}
-	return err ? err : df_upload_close(u, true);
+	err = err ? err : df_upload_close(u, true);
+	/* A restart that finds the row noted wants to read it (journal.c). */
+	for (size_t i = 0; i < count && !err; i++) {
+		const struct df_piece *p = &(*pieces)[i];
+		struct df_loc loc;
+		if (df_seg_put_piece(u->v->segs, &p->pack, p->off,
+				     regs->data + i * DF_PIECE_RAW_MAX, p->rlen,
+				     &loc))
+			df_log_debug("no room to keep the registers of a row");
+	}
+	return err;
 }
 
 static int make_body(struct df_upload *u, struct df_buf *body)
@@ -80,12 +90,13 @@ static int make_body(struct df_upload *u, struct df_buf *body)
 
 /* ---- the row */
 static struct df_outrow *new_row(struct df_vol *v, const struct df_cut *c,
-				 struct df_buf *body)
+				 uint64_t bytes, struct df_buf *body)
 {
 	struct df_outrow *out = df_xalloc(sizeof(*out));
 	struct df_row *r = &out->row;
 
 	out->cut = c->number;
+	out->bytes = bytes;
 	out->time = c->time;
 	r->node = v->node;
 	r->seq = ++v->seq;
@@ -127,7 +138,7 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 	const struct df_extmap *maps = u->maps;
 
 	df_lock(&v->lock);
-	struct df_outrow *out = new_row(v, c, body);
+	struct df_outrow *out = new_row(v, c, u->bytes, body);
 	int err = df_journal_row(v, out);
 	if (err) {
 		v->seq--;

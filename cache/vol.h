@@ -62,6 +62,7 @@ struct df_outrow {
 	uint64_t note_seq; /* journal seq of its DF_J_ROW */
 	uint64_t cut;      /* number of the cut */
 	uint64_t time;     /* hlc of the cut */
+	uint64_t bytes;    /* of files, in packs since; 0 after a restart */
 	bool acked;
 	bool sending;     /* the uploader holds it, without the lock */
 	bool seen;        /* meanwhile a poll brought it */

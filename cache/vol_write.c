@@ -13,40 +13,29 @@
 #include "cache/settle.h"
 #include "cache/vol_data.h"
 
-#define PIECE_JOIN_NS (50 * DF_NS_PER_MS) /* a fork takes longer: see below */
 /* A full cache is an error when nothing was sent for so long. */
 #define STALL_MS 20000
 /* ... and when the server has refused to be talked to for so long. */
 #define AWAY_MS 3000
 
-/* An append is a piece of its own unless the last one is ours, of this cut and
- * a moment old: a fork pauses the machine for longer, so that no two twins
- * ever grow one piece (they would both keep its identity). */
-static bool joins_piece(const struct df_vol *v, const struct df_obj *o,
-			int64_t now)
-{
-	const struct df_ver *h = o->heads.n == 1 ? o->heads.v[0] : NULL;
-
-	if (!h || !h->n_pieces || !(o->flags & DF_OBJ_CONTENT_DIRTY))
-		return false;
-	const struct df_append *p = &h->pieces[h->n_pieces - 1];
-	return p->node == v->node && p->time > v->cut_time &&
-	       now - o->append_ns < PIECE_JOIN_NS && now >= o->append_ns;
-}
-
+/* Every append is a piece of its own, with an identity made of its bytes, place
+ * and time; the cut joins them (content.h).  So whatever a fork does to the
+ * clock, no two twins ever grow one piece: what they did before it has the same
+ * identity on both sides, what they did since has another.  Only who appends
+ * very often between two cuts grows his last piece, and changes its identity. */
 static void plan_append(const struct df_vol *v, const struct df_obj *o,
 			const void *data, struct df_write *w)
 {
-	int64_t now = df_clock_real_ns();
+	const struct df_ver *h = o->heads.n == 1 ? o->heads.v[0] : NULL;
 
 	w->append = !(o->flags & DF_OBJ_WHOLE);
 	if (!w->append)
 		return;
-	w->new_piece = !joins_piece(v, o, now);
-	if (w->new_piece)
-		w->ident = df_xxh3(data, w->len) ^
-			   v->node * UINT64_C(0x9e3779b97f4a7c15) ^
-			   (uint64_t)now;
+	w->new_piece = !h ||
+		       df_ver_uncut(h, v->node, v->cut_time) < DF_PIECES_UNCUT;
+	w->ident = df_xxh3(data, w->len) ^
+		   v->node * UINT64_C(0x9e3779b97f4a7c15) ^
+		   (uint64_t)df_clock_real_ns();
 }
 
 uint64_t df_data_size(const struct df_obj *o)

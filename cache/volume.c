@@ -502,8 +502,10 @@ void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 	out->dirty_bytes = df_segs_dirty_bytes(v->segs);
 	out->dirty_files = v->dirty.n + (v->cut ? v->cut->pending.n : 0);
 	for (const struct df_outrow *o = v->out; o; o = o->next)
-		if (!o->acked && !out->dirty_files)
-			out->dirty_files = 1;
+		if (!o->acked) {
+			out->dirty_files = DF_MAX(out->dirty_files, 1u);
+			out->dirty_bytes += o->bytes;
+		}
 	out->oldest_unsent_s = (double)oldest_ns(v) / 1e9;
 	out->last_commit_ms = v->last_commit_ms;
 	out->last_poll_ms = v->last_poll_ms;

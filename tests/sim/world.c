@@ -226,7 +226,7 @@ struct node *node_fork(struct node *nd)
 	struct df_remote *r = sim_remote_new(w, twin, NULL);
 	int err;
 
-	w->now_ms += 200; /* copying a machine takes its time */
+	/* The clock of a restored snapshot goes on where it stopped. */
 	trace(w, "n%u is forked: n%u", nd->uid, twin->uid);
 	twin->skew_ms = nd->skew_ms;
 	for (struct cutrec *c = nd->cuts; c; c = c->next)
