@@ -99,11 +99,13 @@ $(O)/tests/unit/test_cache_%: $(O)/tests/unit/test_cache_%.o $(call obj,$(CACHE_
 
 # What CI runs (SUITES=).  tests/run.py sums the suites' closing lines.
 SUITES ?= lint check-unit check-cli check-install check-mount check-posix \
-          check-table-lite check-view check-backend check-faultproxy check-points check-kill \
-          check-fuzz check-sandbox $(if $(LONG),$(LONG_SUITES))
+          check-table-lite check-view check-backend check-faultproxy \
+          check-points check-kill check-hostile check-fuzz check-sandbox \
+          $(if $(LONG),$(LONG_SUITES))
 # With LONG=1.  check-sim still fails for some random seeds (CHANGELOG.md); the
 # others take long, or fetch much (check-e2b, check-chroot).
-LONG_SUITES := check-table check-e2b check-chroot check-crash check-sim bench-quick
+LONG_SUITES := check-table check-e2b check-chroot check-crash check-faults \
+               check-sim bench-quick
 .PHONY: check-deps
 check: check-deps                ## every test that can run here
 	$(Q)tests/run.py -O $(O) $(SUITES)

@@ -80,7 +80,7 @@ class Disk:
                 bad += 1
                 if not self.settle(w) or bad > 5:
                     break
-        time.sleep(0.3)         # the database is written meanwhile
+        time.sleep(1)           # the database is written meanwhile
         self.stats["errors"] += bad
         return bad
 

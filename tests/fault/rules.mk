@@ -1,11 +1,21 @@
 PYTHON ?= python3
 
-.PHONY: check-faultproxy check-backend
+.PHONY: check-faultproxy check-backend check-faults check-hostile check-disk
 check-faultproxy:                ## the proxy that the fault tests rely on
 	$(Q)$(PYTHON) tests/fault/test_faultproxy.py
 
 check-backend: $(O)/tests/fault/table_live $(O)/deeplake-serve ## the table client against a live server, through faults
 	$(Q)$(PYTHON) tests/fault/test_table_live.py $(O)
+
+check-hostile: all               ## an attacker's table, damaged tables, secrets
+	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py tests/fault/test_hostile.py
+
+# A disk that fails at the n-th call, in the build that has the points.
+check-disk: crash-build
+	$(Q)DF_SHORT=$(if $(LONG),,1) $(CRASH) tests/crash/test_local.py
+
+check-faults: all check-hostile check-disk ## mounts with a bad server, a bad network and a bad disk
+	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py tests/fault/test_faults.py
 
 $(O)/tests/fault/table_live: $(call obj,tests/fault/table_live.c $(BACK_SRC) $(BASE_SRC))
 	@echo "  LD   $@"

@@ -77,3 +77,10 @@ endif
 check-points:                    ## local bytes with every named point failing, or killing
 	$(Q)$(MAKE) FAULT=1 O=$(O)/points $(O)/points/tests/unit/test_cache_seg
 	$(Q)$(O)/points/tests/unit/test_cache_seg
+
+# Every unit test under valgrind: leaks and uninitialised bytes are failures.
+.PHONY: check-valgrind
+check-valgrind: $(UNIT)          ## unit tests under valgrind
+	$(Q)set -e; for t in $^; do \
+		valgrind -q --error-exitcode=9 --leak-check=full \
+			--errors-for-leak-kinds=definite $$t; done
