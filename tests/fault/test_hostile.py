@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -41,17 +40,7 @@ class Hostile:
     def add(self, data, **kw):
         self.seq += 1
         text = insert("data", data, self.now, seq=self.seq, **kw)
-        with open(self.server.creds) as f:
-            creds = json.load(f)
-        req = urllib.request.Request(
-            f"{self.server.url.rstrip('/')}/workspaces/"
-            f"{creds.get('workspaceId', 'default')}/tables/query",
-            json.dumps({"query": text}).encode(),
-            {"Authorization": "Bearer " + creds["token"],
-             "Content-Type": "application/json",
-             "X-Activeloop-Org-Id": creds["orgId"]})
-        with urllib.request.urlopen(req, timeout=60) as r:
-            assert r.status == 200
+        self.box.run([harness.built("deeplake"), "query", "data", text])
 
     def rows(self, registers):
         self.add(body(registers.bytes()))
@@ -105,7 +94,7 @@ def test_rings_and_depth(box):
     r.directory(own, b"in-itself", own)
     r.directory(ROOT, b"root-in-root", ROOT)
     parent = ROOT
-    for i in range(1500):       # the registers allow 1,024
+    for i in range(1100):       # 1,024 are shown
         child = os.urandom(16)
         r.directory(parent, b"d", child)
         parent = child
@@ -116,10 +105,10 @@ def test_rings_and_depth(box):
 def test_many_entries_for_one_name(box):
     """Every one is kept beside the winner; the mount stays alive."""
     h = Hostile(box)
-    total = 3000 if LONG else 300
-    for part in range(0, total, 20000):
-        r = Registers(h.now + part // 20000)
-        for i in range(part, min(total, part + 20000)):
+    total = 3000 if LONG else 30
+    for part in range(0, total, 500):
+        r = Registers(h.now + part // 500)
+        for i in range(part, min(total, part + 500)):
             r.file(ROOT, b"crowd", size=0, kind=LNK if i % 2 else 8)
         h.rows(r)
     start = time.monotonic()
