@@ -27,6 +27,7 @@ class Registers:
         self.time, self.node = time_ms << 16, node
         self.out, self.n = b"", 0
         self.last_time = self.last_ns = 0
+        self.ctime = b""
         self.dicts = {"node": [], "id": [], "pack": []}
 
     def key(self, which, value):
@@ -45,12 +46,19 @@ class Registers:
         diff, self.last_ns = value - self.last_ns, value
         return svar(diff)
 
+    @staticmethod
+    def sum(size):
+        """Of an empty file: its SHA-256; others have none."""
+        return b"" if size else hashlib.sha256(b"").digest()
+
     def file(self, parent, name, size=0, extents=(), oid=None, kind=REG):
         """extents: (gap, length, pack, off, clen, check)."""
+        self.ctime = self.ns()
         body = var(1) + b"\1" + self.stamp() + self.key("id", parent) + \
             var(len(name)) + name
         attrs = b"\3\1" + self.stamp() + var(kind) + var(0) + var(0o644)
-        head = var(1) + b"\3" + self.stamp() + var(size) + self.ns() + \
+        head = var(1) + (b"\3" if size else b"\7") + self.stamp() + var(size) + \
+            self.ns((self.time >> 16) * 1000000) + self.sum(size) + \
             var(len(extents))
         for gap, length, pack, off, clen, check in extents:
             head += b"\x0a" + var(gap) + var(length) + \
@@ -59,14 +67,14 @@ class Registers:
         self.add(1 | 4 | 8, oid, body + attrs + head)
 
     def directory(self, parent, name, oid):
+        self.ctime = self.ns()
         place = b"\x09" + self.stamp() + self.key("id", parent) + \
             var(len(name)) + name
         attrs = b"\3\1" + self.stamp() + var(DIR) + var(0) + var(0o755)
         self.add(2 | 4, oid, place + attrs)
 
     def add(self, mask, oid, rest):
-        # ctime's difference comes before those of the registers: it is 0
-        self.out += bytes([mask]) + (oid or os.urandom(16)) + b"\0" + rest
+        self.out += bytes([mask]) + (oid or os.urandom(16)) + self.ctime + rest
         self.n += 1
 
     def bytes(self):
