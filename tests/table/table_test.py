@@ -7,6 +7,7 @@ import http.client
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -750,6 +751,13 @@ def test_metrics():
               ',status="2xx"}'
         assert m[key % "insert"] == 3 and m[key % "select"] == 1
         assert m["deeplake_rows_inserted_total"] == 3
+        # the one list of them is true
+        with open(os.path.join(os.path.dirname(__file__), "..", "..", "docs",
+                               "operations.md"), encoding="utf-8") as f:
+            told = {n for line in f if line.startswith("| `deeplake_")
+                    for n in re.findall(r"deeplake_\w+", line)}
+        assert told - {"deeplake_simulated_total"} == \
+            {k.split("{")[0] for k in m}, told
         s.query('DROP TABLE "M__log"')
 
 

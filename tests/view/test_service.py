@@ -177,5 +177,95 @@ def test_rename_100k(box):
     assert n_rows("/other") == count
 
 
+# What was measured of the real service, and what goes wrong there.
+BAD_DAY = {"seed": 1, "latency_ms": [400, 600], "requests_per_s": 3,
+           "max_parallel": 5, "visible_after_ms": 5000, "no_unique": True,
+           "no_feed": True, "double_rows": 0.03, "ack_not_kept": 0.02,
+           "lose_answer": 0.03, "empty_select": 0.02}
+
+
+def bad_server(box):
+    rules = os.path.join(box.dir, "bad.json")
+    with open(rules, "w") as f:
+        json.dump(BAD_DAY, f)
+    return box.serve(args=["--simulate", rules])
+
+
+def repository(box, count):
+    """A git repository with count files."""
+    top = os.path.join(box.dir, "origin")
+    os.mkdir(top)
+    for i in range(count):
+        os.makedirs(f"{top}/{i // 50}", exist_ok=True)
+        put(f"{top}/{i // 50}/{i}.txt", f"file {i}\n" * (1 + i % 40))
+    for args in (["init", "-q", "-b", "main"], ["add", "-A"],
+                 ["commit", "-qm", "All"]):
+        box.run(["git"] + args, cwd=top)
+    return top
+
+
+def test_bad_day(box):
+    """The real service's pace, its late, lost and doubled rows: a clone is as
+    quick as the disk and remote within a minute; mounts see each other within
+    12 s; what arrives is identical."""
+    common.need_long()
+    harness.need_program("git")
+    bad_server(box)
+    a = box.mount("a", options={"mount_timeout": "60"})
+    b = box.mount("b", options={"mount_timeout": "60"})
+    for m in (a, b):
+        m.allowed.append(".*")  # the service's faults are in the log
+    origin = repository(box, 1000)
+    clone = ["git", "clone", "-q", "file://" + origin]
+    begun = time.monotonic()
+    box.run(clone + [box.plain() + "/clone"])
+    local = time.monotonic() - begun
+    begun = time.monotonic()
+    box.run(clone + [a.path + "/clone"])
+    took = time.monotonic() - begun
+    begun = time.monotonic()
+    a.flush(120)
+    remote = time.monotonic() - begun
+    seen = []
+    for i, (one, two) in enumerate(((a, b), (b, a))):
+        put(f"{one.path}/note{i}", "seen?")
+        begun = time.monotonic()
+        harness.wait_for("the other's file", lambda t=two, i=i: os.path.exists(
+            f"{t.path}/note{i}"), 60, 0.1)
+        seen.append(time.monotonic() - begun)
+    print(f"  clone {took:.1f} s (plain {local:.1f}), remote {remote:.1f} s "
+          "later; seen in the other mount after "
+          + " and ".join(f"{s:.1f}" for s in seen) + " s")
+    b.flush(120)
+    harness.wait_for("the same tree", lambda: not harness.same_tree(
+        a.path, b.path, times=False), 120, 2)
+    a.remount(empty_cache=True)
+    diffs = harness.same_tree(a.path + "/clone", box.plain() + "/clone",
+                              times=False)
+    assert not [d for d in diffs if "index" not in d], diffs
+    box.run(["git", "fsck", "--full", "--strict"], cwd=a.path + "/clone",
+            timeout=300)
+    # two fsyncs, each a pack and a row of half a second
+    assert took < local * 3 + 2 * 4, f"the clone took {took:.1f} s"
+    assert remote < 60, f"remote only {remote:.1f} s after the clone"
+    assert max(seen) < 12, seen
+
+
+def test_bad_day_idle(box):
+    """Idle on a server that is not ours: a poll in 30 s."""
+    common.need_long()
+    server = bad_server(box)
+    m = box.mount("a", options={"mount_timeout": "60", "view": "off"})
+    m.allowed.append(".*")
+    put(m.path + "/x", "x")
+    m.flush(120)
+    time.sleep(130)
+    before = server.requests()
+    time.sleep(180)
+    asked = server.requests() - before
+    print(f"  {asked} requests in 180 s")
+    assert asked <= 8, f"{asked} requests in 180 s"
+
+
 if __name__ == "__main__":
     harness.main(globals())
