@@ -9,7 +9,7 @@ check-table-lite: $(O)/deeplake-serve ## the table server on SQLite
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) python3 tests/table/table_test.py sqlite
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) python3 tests/table/escape_test.py sqlite
 
-check-table-pg: $(O)/deeplake-serve ## the table server on a PostgreSQL of its own
+check-table-pg: $(O)/deeplake-serve $(O)/deeplake ## the table server on a PostgreSQL of its own
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) tests/table/with_postgres.sh \
 		python3 tests/table/table_test.py
 	$(Q)DEEPLAKE_SERVE=$(abspath $<) tests/table/with_postgres.sh \
