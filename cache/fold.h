@@ -108,7 +108,6 @@ void df_fold_deps_taken(struct df_fold *f);
 void df_fold_del_row(struct df_fold *f, const struct df_id *id);
 /* All rows, or only causes not named yet; caller frees. */
 struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n);
-void df_fold_forget_rows(struct df_fold *f); /* a checkpoint covers them */
 /* 64-bit values by name; written with the next flush. */
 uint64_t df_fold_meta(struct df_fold *f, const char *key, uint64_t fallback);
 void df_fold_set_meta(struct df_fold *f, const char *key, uint64_t value);

@@ -66,7 +66,6 @@ struct df_fold {
 	/* rivals, by parent; sorted array */
 	struct df_rivals *rivals;
 	size_t n_rivals;
-	bool rows_forgotten;
 	struct df_pending *pending;
 	size_t n_pending, pending_size;
 	struct df_flush *flight; /* begun and not ended; owned by its caller */

@@ -387,8 +387,6 @@ bool df_fold_has_row(struct df_fold *f, const struct df_id *id)
 	if (df_pending_has_row(f->pending, f->n_pending, id) ||
 	    df_fold_flight_has(f, id))
 		return true;
-	if (f->rows_forgotten)
-		return false;
 	sqlite3_stmt *st = f->st[ST_ROW_HAS];
 	sqlite3_bind_blob(st, 1, id->b, DF_ID_LEN, SQLITE_STATIC);
 	bool has = sqlite3_step(st) == SQLITE_ROW;
@@ -435,11 +433,6 @@ struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n)
 	}
 	sqlite3_finalize(st);
 	return rows;
-}
-
-void df_fold_forget_rows(struct df_fold *f)
-{
-	f->rows_forgotten = true;
 }
 
 /* ---- small values */

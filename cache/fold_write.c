@@ -32,7 +32,6 @@ struct df_flush {
 	size_t n_names;
 	struct df_pending *pending;
 	size_t n_pending;
-	bool forget_rows;
 	uint64_t next_nid;
 };
 
@@ -113,7 +112,7 @@ static void take_names(struct df_fold *f, struct df_flush *b)
 
 struct df_flush *df_fold_begin(struct df_fold *f)
 {
-	if (!df_fold_dirty(f) && !f->rows_forgotten)
+	if (!df_fold_dirty(f))
 		return NULL;
 	pthread_mutex_lock(&f->writer);
 	struct df_flush *b = df_xalloc(sizeof(*b));
@@ -125,7 +124,6 @@ struct df_flush *df_fold_begin(struct df_fold *f)
 	b->n_pending = f->n_pending;
 	f->pending = NULL;
 	f->n_pending = f->pending_size = 0;
-	b->forget_rows = f->rows_forgotten;
 	f->flight = b;
 	if (b->blobs.err)
 		f->err = df_fail(b->blobs.err, "encode the fold");
@@ -225,11 +223,6 @@ int df_fold_write(struct df_fold *f, struct df_flush *b)
 			  ? 0
 			  : -EIO;
 
-	if (!err && b->forget_rows)
-		err = sqlite3_exec(f->wr, "DELETE FROM log", NULL, NULL,
-				   NULL) == SQLITE_OK
-			      ? 0
-			      : -EIO;
 	if (!err)
 		err = write_objects(f, b);
 	if (!err)
@@ -274,8 +267,7 @@ bool df_fold_flight_has(const struct df_fold *f, const struct df_id *id)
 {
 	const struct df_flush *b = f->flight;
 
-	return b && (b->forget_rows || !f->rows_forgotten) &&
-	       df_pending_has_row(b->pending, b->n_pending, id);
+	return b && df_pending_has_row(b->pending, b->n_pending, id);
 }
 
 void df_fold_end(struct df_fold *f, struct df_flush *b, int err)
@@ -302,8 +294,6 @@ void df_fold_end(struct df_fold *f, struct df_flush *b, int err)
 	}
 	for (size_t i = 0; i < b->n_pending; i++)
 		free(b->pending[i].text);
-	if (b->forget_rows && !err)
-		f->rows_forgotten = false;
 	free(b->pending);
 	free(b->objs);
 	free(b->names);
