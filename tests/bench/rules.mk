@@ -5,7 +5,7 @@ BENCH_PROGS := $(O)/tests/bench/pass $(O)/tests/bench/floor \
 LIBFUSE_EXAMPLES ?= /usr/share/doc/libfuse3-dev/examples
 BENCH_LL := $(if $(wildcard $(LIBFUSE_EXAMPLES)/passthrough_ll.c),$(O)/tests/bench/passthrough_ll)
 BENCH := DF_BUILD=$(abspath $(O)) tests/bench/bench.py
-.PHONY: bench bench-quick bench-million bench-progs
+.PHONY: bench bench-quick bench-million bench-peers bench-progs bench-docs
 
 bench-progs: $(BENCH_PROGS) $(BENCH_LL) ## build the benchmark's own programs
 
@@ -25,3 +25,9 @@ bench-quick: all bench-progs     ## five minutes, bars at half strength
 
 bench-million: all bench-progs   ## the same at 1,000,000 files
 	$(Q)$(BENCH) --only million --json $(O)/bench-million.json $(BENCH_ARGS)
+
+bench-peers: all bench-progs     ## beside rclone and sshfs, behind the same link
+	$(Q)$(BENCH) --only peers --json $(O)/bench-peers.json $(BENCH_ARGS)
+
+bench-docs:                      ## the tables of docs/performance.md from the JSON files
+	$(Q)tests/bench/docs.py docs/performance.md $(wildcard $(O)/bench.json $(O)/bench-2.json $(O)/bench-million.json $(O)/bench-peers.json)

@@ -13,6 +13,7 @@ class Row:
     lower.  kind "time": less is better, n x pass or floor / 0.75, the longer.
     kind "limit": at most the number `limit` (in `unit`), whatever others do.
     kind "least": at least that number.
+    kind "shown": no bar.
     """
 
     def __init__(self, name, kind, n=None, limit=None, unit="", note=""):
@@ -37,6 +38,8 @@ class Row:
 
         strength 0.5 is the half-strength bar of a quick run.
         """
+        if self.kind == "shown":
+            return None
         if self.kind in ("limit", "least"):
             limit = statistics.median(self.limits) if self.limits \
                 else self.limit
@@ -68,7 +71,8 @@ class Row:
         return {"name": self.name, "kind": self.kind, "n": self.n,
                 "unit": self.unit, "bar": self.bar(),
                 "reached": self.reached(), "note": self.note,
-                "failed": self.failed,
+                "failed": self.failed, "limit": self.limit,
+                "limits": self.limits,
                 "medians": {t: self.median(t) for t in self.values},
                 "values": self.values}
 
@@ -86,23 +90,44 @@ def ratio(row, other):
     return f"{a / b:.2f}" if a is not None and b else "-"
 
 
-def text(title, rows, strength=1.0):
-    """A Markdown table of the rows."""
-    shown = [t for t in ("disk", "pass", "ll", "floor")
+RATIOS = ("disk", "pass", "floor")
+
+
+def text(title, rows, strength=lambda row: 1.0):
+    """A Markdown table of the rows; strength(row) is that of its bar."""
+    shown = [t for t in ("disk", "pass", "ll", "floor", "rclone", "sshfs")
              if any(t in r.values for r in rows)]
     head = ["work", "unit"] + shown + ["deeplakefs"] + \
-        [f"/{t}" for t in shown if t != "ll"] + ["bar", ""]
+        [f"/{t}" for t in shown if t in RATIOS] + ["bar", ""]
     lines = [head, ["---"] * len(head)]
     for r in rows:
-        word = {True: "ok", False: "**short**", None: ""}[r.reached(strength)]
+        bar = strength(r)
+        word = {True: "ok", False: "**short**", None: ""}[r.reached(bar)]
         lines.append([r.name, r.unit] + [number(r.median(t)) for t in shown]
                      + [number(r.ours())]
-                     + [ratio(r, t) for t in shown if t != "ll"]
-                     + [number(r.bar(strength)), word])
+                     + [ratio(r, t) for t in shown if t in RATIOS]
+                     + [number(r.bar(bar)), word])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     notes = "\n".join(f"- {r.name}: {r.failed or r.note}" for r in rows
                       if r.failed or r.note)
     return f"\n### {title}\n\n{body}\n" + (f"\n{notes}\n" if notes else "")
+
+
+def load(path):
+    """(machine, settings, [(title, rows)]) of a saved run."""
+    with open(path) as f:
+        saved = json.load(f)
+    groups = []
+    for title, rows in saved["groups"].items():
+        made = []
+        for r in rows:
+            row = Row(r["name"], r["kind"], r["n"], r["limit"], r["unit"],
+                      r["note"])
+            row.values, row.limits = r["values"], r["limits"]
+            row.failed = r["failed"]
+            made.append(row)
+        groups.append((title, made))
+    return saved["machine"], saved["settings"], groups
 
 
 def machine():
@@ -118,8 +143,9 @@ def machine():
 
 
 def save(path, groups, settings):
-    with open(path, "w") as f:
+    with open(path + ".new", "w") as f:
         json.dump({"machine": machine(), "settings": settings,
                    "groups": {t: [r.json() for r in rows]
                               for t, rows in groups}}, f, indent=1)
         f.write("\n")
+    os.replace(path + ".new", path)
