@@ -33,6 +33,8 @@
 #define RECENT_MS (10 * 60 * 1000) /* older commits had their time */
 #define HOT_BYTES_S 32768          /* what one file may cost */
 #define BACKOFF_MAX_MS 30000
+#define BUSY_MS 20     /* a request so long ago: more may follow */
+#define YIELD_MS 10000 /* so long the view lets requests go first */
 
 /* ---- the queue's file */
 static void put_rec(uint8_t out[REC_LEN], const struct view_rec *r)
@@ -410,6 +412,28 @@ static int flush_if(struct df_view *w, struct view_batch *b, bool all)
 	return err;
 }
 
+/* Reading files and guessing their types wants the volume's lock and half a CPU
+ * just when a program is at work.  That one goes first, for a while. */
+static void give_way(struct df_view *w)
+{
+	bool busy = w->started;
+
+	while (busy) {
+		df_lock(&w->v->lock);
+		int64_t ns = df_clock_mono_ns() - w->v->last_request_ns;
+		df_unlock(&w->v->lock);
+		df_lock(&w->lock);
+		busy = ns < BUSY_MS * DF_NS_PER_MS && w->yield_ms > 0 &&
+		       !w->stop && !w->drain;
+		if (busy) {
+			w->yield_ms -= BUSY_MS;
+			df_cond_wait_until(&w->cond, &w->lock,
+					   df_deadline_ms(BUSY_MS));
+		}
+		df_unlock(&w->lock);
+	}
+}
+
 static int queue_round(struct df_view *w, uint64_t ready)
 {
 	struct view_rec *recs = df_xalloc((size_t)ROUND_RECS * sizeof(*recs));
@@ -423,6 +447,7 @@ static int queue_round(struct df_view *w, uint64_t ready)
 	for (size_t i = 0; i < n && !err; i++) {
 		if (hold(w, &recs[i], now))
 			continue;
+		give_way(w);
 		err = add_rec(w, &recs[i], &b);
 		if (!err)
 			err = flush_if(w, &b, false);
@@ -630,6 +655,8 @@ static void *view_main(void *arg)
 		w->fails = rc < 0 ? w->fails + 1 : 0;
 		df_lock(&w->lock);
 		bool idle = rc <= 0 && w->head == w->tail && !w->n_marks;
+		if (w->head == w->tail)
+			w->yield_ms = YIELD_MS;
 		if (draining && (w->dead || (rc == 0 && idle))) {
 			w->drained = true;
 			df_cond_broadcast(&w->drained_cond);

@@ -104,7 +104,8 @@ struct df_view {
 	} hot[64];
 	int64_t retry_ns;
 	unsigned fails;
-	magic_t magic; /* NULL until needed */
+	int64_t yield_ms; /* how long it still lets requests go first */
+	magic_t magic;    /* NULL until needed */
 	bool magic_failed;
 	struct view_foreign *foreign;
 

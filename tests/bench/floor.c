@@ -7,8 +7,8 @@
  * same declined OPEN, FLUSH and RELEASE and the same long timeouts, and does
  * nothing behind them: names, sizes, modes and times are kept, written bytes
  * are thrown away and read as zeros.  With -o keep the bytes are kept in
- * memory too, so that programs can run on it.  No xattrs, no rename flags, no
- * permission checks beyond the kernel's; everything is gone at unmount.
+ * memory too, so that programs can run on it.  No file has xattrs; no rename
+ * flags, no permission checks beyond the kernel's; everything is gone at unmount.
  *
  * Nodes are never freed while they have a name or a lookup; the node id is
  * the address.  One lock for all: with ten threads on two cores the time under
@@ -636,6 +636,26 @@ static void floor_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
+/* Where these are not declined for good, the kernel asks for a file's
+ * capabilities before the first write to it: so it does with the product. */
+static void floor_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
+			   size_t size)
+{
+	(void)ino;
+	(void)name;
+	(void)size;
+	fuse_reply_err(req, ENODATA);
+}
+
+static void floor_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	(void)ino;
+	if (size)
+		fuse_reply_buf(req, NULL, 0);
+	else
+		fuse_reply_xattr(req, 0);
+}
+
 static const struct fuse_lowlevel_ops floor_ops = {
 	.init = floor_init,
 	.lookup = floor_lookup,
@@ -662,6 +682,8 @@ static const struct fuse_lowlevel_ops floor_ops = {
 	.readdir = floor_readdir,
 	.readdirplus = floor_readdirplus,
 	.statfs = floor_statfs,
+	.getxattr = floor_getxattr,
+	.listxattr = floor_listxattr,
 	.create = floor_create,
 };
 

@@ -98,7 +98,13 @@ class Peer:
 
     def down(self):
         self.box.run(["umount", self.path], timeout=PATIENCE_S)
-        self.mounted.wait(PATIENCE_S)
+        for sig in (0, signal.SIGTERM, signal.SIGKILL):
+            try:                # all is at the server; some hang about
+                self.mounted.send_signal(sig)
+                self.mounted.wait(5)
+                return
+            except subprocess.TimeoutExpired:
+                pass
 
     def cold(self):
         self.down()
