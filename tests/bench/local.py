@@ -1,8 +1,10 @@
 """Local work: many small files, one large file, a million files."""
 import os
+import shutil
 import time
 
 import harness
+from remote import Remote
 from table import Row
 
 SMALL = (  # name, loop, n
@@ -193,7 +195,35 @@ def million(target, files, total):
     for r in rows.values():
         r.limits = [0.7 * r.median("deep-empty")]
     peak.add("deep", memory_kib(target.mount.pid))
-    return list(rows.values()) + [peak]
+    return list(rows.values()) + [peak, cold_listing(target, total)]
+
+
+def cold_listing(target, total, patience_s=420):
+    """First ls of a mount that knows nothing, 20 ms away from the server.
+
+    Behind a checkpoint that covers the files: one is written within six
+    minutes of the one before it.
+    """
+    row = Row(f"mount to first ls -l / with {total:,} files, 20 ms", "limit",
+              limit=1, unit="s")
+    m = target.mount
+    epoch = m.status()["epoch"]
+    try:
+        harness.wait_for("a checkpoint of all files",
+                         lambda: m.status()["epoch"] > epoch, patience_s, 2)
+    except AssertionError as e:
+        row.note = f"{e}; "
+    m.down()
+    r = Remote(target.box, target.server, m.table, "cold-million")
+    r.m.down()
+    shutil.rmtree(r.m.cache)
+    os.makedirs(r.m.cache)
+    took, n = r.timed(lambda: (r.m.up(), target.box.run(["ls", "-l",
+                                                         r.path])))
+    row.add("deep", took)
+    row.note += f"{n['requests']} requests, {n['down_bytes'] >> 10} KiB"
+    r.stop()
+    return row
 
 
 def cpu_ns(pid):
