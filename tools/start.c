@@ -188,6 +188,20 @@ out:
 	return served;
 }
 
+static void say_used(const char *dir)
+{
+	DF_FREE char *path = df_strf("%s/lock", dir);
+	struct df_buf pid;
+
+	df_buf_init(&pid, 64);
+	if (path)
+		df_file_read(path, &pid);
+	df_log_error("cache_dir=%s: process %s serves another mount from it; "
+		     "give each mount its own",
+		     dir, pid.len ? df_buf_cstr(&pid) : "(unknown)");
+	df_buf_release(&pid);
+}
+
 /* The directory to use, from number *nth on; NULL: there is none (said). */
 static char *pick_cache(const struct df_start *s, const struct df_account *a,
 			unsigned *nth)
@@ -197,9 +211,7 @@ static char *pick_cache(const struct df_start *s, const struct df_account *a,
 	if (s->opt->cache_dir) {
 		if (*nth == 0 && free_cache(s->opt->cache_dir) == 0)
 			return strdup(s->opt->cache_dir);
-		df_log_error("cache_dir=%s: a daemon serves another mount from "
-			     "it; give each mount its own",
-			     s->opt->cache_dir);
+		say_used(s->opt->cache_dir);
 		return NULL;
 	}
 	for (; *nth < CACHES_MAX; (*nth)++) {

@@ -7,8 +7,9 @@ check-faultproxy:                ## the proxy that the fault tests rely on
 check-backend: $(O)/tests/fault/table_live $(O)/deeplake-serve ## the table client against a live server, through faults
 	$(Q)$(PYTHON) tests/fault/test_table_live.py $(O)
 
-check-hostile: all               ## an attacker's table, damaged tables, secrets
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py tests/fault/test_hostile.py
+check-hostile: all               ## an attacker's table, damaged tables and caches, secrets
+	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py \
+		tests/fault/test_hostile.py tests/crash/test_cachedir.py
 
 # A disk that fails at the n-th call, in the build that has the points.
 check-disk: crash-build

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""A cache directory that somebody damaged, took away, or uses already."""
+import os
+import shutil
+import sqlite3
+
+from rig import harness
+
+NOISE = r"(?i)set aside|segment|journal|database|damaged|lost|read again|no whole data"
+
+
+def filled(box):
+    """A mount that was taken down; all of it is in the table."""
+    m = box.mount()
+    m.allowed.append(NOISE)
+    for i in range(40):
+        with open(f"{m.path}/f{i}", "wb") as f:
+            f.write(b"%d " % i * (20000 if i % 4 == 0 else 10))
+    m.down()
+    return m
+
+
+def whole(m):
+    m.up()
+    assert len(os.listdir(m.path)) == 40
+    for i in range(40):
+        with open(f"{m.path}/f{i}", "rb") as f:
+            assert f.read() == b"%d " % i * (20000 if i % 4 == 0 else 10), i
+    m.down()
+
+
+def files(m, tail):
+    found = [os.path.join(d, n) for d, _, names in os.walk(m.cache)
+             for n in names if n.endswith(tail)]
+    assert found, f"no file ends with {tail}"
+    return found
+
+
+def test_deleted(box):
+    m = filled(box)
+    shutil.rmtree(m.cache)
+    whole(m)
+
+
+def test_truncated(box):
+    m = filled(box)
+    for tail in (".j", ".d", ".f", "fold.db", "inline.db", "checkpoint",
+                 "view.queue"):
+        for path in [p for d, _, ns in os.walk(m.cache)
+                     for p in (os.path.join(d, n) for n in ns)
+                     if p.endswith(tail)]:
+            os.truncate(path, os.path.getsize(path) // 2)
+        whole(m)
+
+
+def test_bits_flipped(box):
+    m = filled(box)
+    for tail in (".j", "fold.db"):
+        for path in files(m, tail):
+            with open(path, "r+b") as f:
+                for at in range(64, os.path.getsize(path), 3001):
+                    f.seek(at)
+                    byte = f.read(1)
+                    f.seek(at)
+                    f.write(bytes([byte[0] ^ 0x41]) if byte else b"")
+        whole(m)
+
+
+def test_newer_format(box):
+    m = filled(box)
+    db = sqlite3.connect(m.cache + "/fold.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    r = m.deeplake("init", "--table", "data", "--path", m.path, "-o",
+                   m.option_text(), check=False)
+    assert r.returncode != 0 and "99" in r.stderr, r.stderr
+    assert not harness.mounts_under(m.path)
+    db = sqlite3.connect(m.cache + "/fold.db")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    whole(m)
+
+
+def test_used_already(box):
+    m = box.mount()
+    other = harness.Mount(box, "other", "deeplake", {"cache_dir": m.cache},
+                          None, "data", m.server)
+    r = m.deeplake("init", "--table", "data", "--path", other.path, "-o",
+                   other.option_text(), check=False)
+    assert r.returncode != 0 and str(m.pid) in r.stderr, r.stderr
+
+
+def test_no_directory(box):
+    """A file in its place: named, with what to do."""
+    m = filled(box)
+    shutil.rmtree(m.cache)
+    with open(m.cache, "w") as f:
+        f.write("not a directory")
+    r = m.deeplake("init", "--table", "data", "--path", m.path, "-o",
+                   m.option_text(), check=False)
+    assert r.returncode != 0 and m.cache in r.stderr, r.stderr
+    os.unlink(m.cache)
+    os.mkdir(m.cache)
+    whole(m)
+
+
+if __name__ == "__main__":
+    harness.main(globals())
