@@ -163,7 +163,7 @@ def test_completion():
     need(commands <= set(complete(["deeplake-sandbox", ""])), "commands")
     need(commands <= set(complete(["deeplake", "sandbox", ""])),
          "commands of deeplake sandbox")
-    need(complete(["deeplake-sandbox", "template", "buil"]) == ["build"],
+    need(complete(["deeplake-sandbox", "template", "in"]) == ["init"],
          "second words")
     for command, options in table().items():
         words = ["deeplake-sandbox", *command.split(), "--"]
