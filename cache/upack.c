@@ -22,6 +22,9 @@ int df_upload_piece(struct df_upload *u, const void *raw, size_t len,
 	DF_GROW(u->ids, u->n_ids, u->ids_size);
 	u->ids[u->n_ids++] = &piece->pack;
 	u->bytes += len;
+	df_lock(&u->v->lock);
+	u->v->leaving_bytes = u->bytes;
+	df_unlock(&u->v->lock);
 	return 0;
 }
 

@@ -147,6 +147,7 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 		df_unlock(&v->lock);
 		return err;
 	}
+	out->n_objs = c->n;
 	v->prev = out->row.id;
 	v->prev_epoch = out->row.epoch;
 	v->n_newdeps = 0;
@@ -196,6 +197,16 @@ static int keep_own(struct df_vol *v, const struct df_buf *bytes)
 	return err;
 }
 
+/* What status says while no list has the cut; NULL: it is over. */
+static void show_leaving(struct df_vol *v, const struct df_cut *c)
+{
+	df_lock(&v->lock);
+	v->leaving_time = c ? c->time : 0;
+	v->leaving_objs = c ? c->n : 0;
+	v->leaving_bytes = 0;
+	df_unlock(&v->lock);
+}
+
 /* A cut that came to nothing: its objects are as dirty as before. */
 static void give_back(struct df_vol *v, const struct df_cut *c)
 {
@@ -218,6 +229,7 @@ int df_upload_cut(struct df_vol *v, struct df_cut *c)
 	u.packer = df_packer_new(0);
 	u.sha = df_sha_new();
 	df_buf_init(&u.raw, DF_PIECE_RAW_MAX);
+	show_leaving(v, c);
 	int err = u.packer && u.sha ? df_upload_pack(&u) : -ENOMEM;
 	if (!err)
 		err = make_body(&u, &body);
@@ -232,6 +244,7 @@ int df_upload_cut(struct df_vol *v, struct df_cut *c)
 		err = note(v, c, &u, &body);
 	if (err)
 		give_back(v, c);
+	show_leaving(v, NULL);
 	df_buf_release(&body);
 	df_buf_release(&u.raw);
 	df_packer_free(u.packer);

@@ -59,10 +59,10 @@ struct df_inval_node {
 struct df_outrow {
 	struct df_outrow *next;
 	struct df_row row;
-	uint64_t note_seq; /* journal seq of its DF_J_ROW */
-	uint64_t cut;      /* number of the cut */
-	uint64_t time;     /* hlc of the cut */
-	uint64_t bytes;    /* of files, in packs since; 0 after a restart */
+	uint64_t note_seq;      /* journal seq of its DF_J_ROW */
+	uint64_t cut;           /* number of the cut */
+	uint64_t time;          /* hlc of the cut */
+	uint64_t n_objs, bytes; /* in it, for status; 0 after a restart */
 	bool acked;
 	bool sending;     /* the uploader holds it, without the lock */
 	bool seen;        /* meanwhile a poll brought it */
@@ -123,8 +123,10 @@ struct df_vol {
 	int64_t first_dirty_ns, last_change_ns; /* monotonic; 0 = none */
 	uint64_t cuts;                          /* number of the last cut */
 	uint64_t acked_cut;
-	uint64_t acked_time;   /* hlc of the last acknowledged cut */
-	struct df_cut *cut;    /* being taken, or NULL */
+	uint64_t acked_time; /* hlc of the last acknowledged cut */
+	struct df_cut *cut;  /* being taken, or NULL */
+	/* of the cut whose bytes are on their way, for status; time 0 = none */
+	uint64_t leaving_time, leaving_objs, leaving_bytes;
 	struct df_outrow *out; /* oldest first; one in flight */
 	int64_t last_ack_date_ms;
 	struct df_id prev; /* this life's last row */

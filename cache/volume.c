@@ -460,13 +460,30 @@ int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
 }
 
 /* ---- status */
-static int64_t oldest_ns(const struct df_vol *v)
+/* What is not in the table: waiting for a cut, in one, or in rows that the
+ * server has not acknowledged.  Locked. */
+static void sum_unsent(const struct df_vol *v, struct df_vol_status *out)
 {
-	int64_t now = df_clock_mono_ns();
+	uint64_t oldest = v->leaving_time;
+	int64_t age_ns = 0;
 
+	out->dirty_bytes = df_segs_dirty_bytes(v->segs) + v->leaving_bytes;
+	out->dirty_files =
+		v->dirty.n + (v->cut ? v->cut->pending.n : 0) + v->leaving_objs;
+	for (const struct df_outrow *o = v->out; o; o = o->next) {
+		if (o->acked)
+			continue;
+		out->dirty_bytes += o->bytes;
+		out->dirty_files += DF_MAX(o->n_objs, 1);
+		oldest = oldest ? DF_MIN(oldest, o->time) : o->time;
+	}
 	if (v->dirty.n && v->first_dirty_ns)
-		return now - v->first_dirty_ns;
-	return 0;
+		age_ns = df_clock_mono_ns() - v->first_dirty_ns;
+	if (oldest)
+		age_ns = DF_MAX(age_ns,
+				df_clock_real_ns() -
+					DF_STAMP_MS(oldest) * DF_NS_PER_MS);
+	out->oldest_unsent_s = (double)age_ns / 1e9;
 }
 
 /* What is wrong with the server, and in its own words why. */
@@ -499,14 +516,7 @@ void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 	*out = (struct df_vol_status){ 0 };
 	df_lock(&v->lock);
 	out->node = v->node;
-	out->dirty_bytes = df_segs_dirty_bytes(v->segs);
-	out->dirty_files = v->dirty.n + (v->cut ? v->cut->pending.n : 0);
-	for (const struct df_outrow *o = v->out; o; o = o->next)
-		if (!o->acked) {
-			out->dirty_files = DF_MAX(out->dirty_files, 1u);
-			out->dirty_bytes += o->bytes;
-		}
-	out->oldest_unsent_s = (double)oldest_ns(v) / 1e9;
+	sum_unsent(v, out);
 	out->last_commit_ms = v->last_commit_ms;
 	out->last_poll_ms = v->last_poll_ms;
 	out->poll_interval_ms = v->poll_interval_ms;
