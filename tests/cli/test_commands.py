@@ -35,7 +35,8 @@ class Commands(LiveCase):
         self.addCleanup(subprocess.run, ["umount", "-l", path], check=True)
 
     def unmount_all(self):
-        subprocess.run([DEEPLAKE, "umount", "--all", "--force"],
+        subprocess.run([DEEPLAKE, "umount", "--all", "--force",
+                        "--timeout", "1"],
                        env=self.env(), check=False,
                        stderr=subprocess.DEVNULL)
 
@@ -308,7 +309,7 @@ class Commands(LiveCase):
             m = self.status(self.p)["mounts"][0]
         self.assertEqual(m["dirty_bytes"], 4)
         self.assertIn(m["dirty_files"], (1, 2))     # and its directory
-        self.assertGreater(m["oldest_unsent_s"], 0.5)
+        self.assertGreater(m["oldest_unsent_s"], 0)
         self.assertIn("server", m["errors"][0])
         text = self.good(DEEPLAKE, "status", self.p)
         self.assertRegex(text, r"unsent .* in 1 files, the oldest for")
