@@ -11,7 +11,7 @@ libmicrohttpd-dev libpq-dev libmagic-dev"
 demo="git curl dpkg-dev xz-utils bubblewrap python3"
 test="libcmocka-dev sqlite3 rsync attr acl procps psmisc strace clang
 clang-format pmccabe cppcheck shellcheck codespell mandoc nginx-light
-postgresql libcap2-bin python3-venv npm debhelper lintian
+postgresql libcap2-bin busybox python3-venv npm debhelper lintian
 debootstrap"
 
 what=${1:-test}
