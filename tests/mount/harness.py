@@ -647,8 +647,9 @@ def own_namespace():
     if os.geteuid() != 0 or ctypes.CDLL(None).unshare(CLONE_NEWNS) != 0:
         return
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    for point, kind, source in reversed(mounts_under("")):
-        if kind == "fuse.deeplakefs" or (kind, source) == ("fuse", "pass"):
+    for point, kind, _ in reversed(mounts_under("")):
+        if kind == "fuse.deeplakefs" or \
+           (kind.startswith("fuse") and "/df-" in point):
             subprocess.run(["umount", "-i", "-l", point], check=False,
                            stderr=subprocess.DEVNULL)
 
