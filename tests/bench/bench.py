@@ -4,7 +4,7 @@
     bench.py [--quick] [--rounds N] [--only GROUP,...] [--json FILE]
              [--files N] [--mib N] [--total N] [--minutes N] [--no-deep]
 
-Groups: small, remote, programs, large, idle, busy; million and peers only when
+Groups: small, remote, programs, idle, busy, large; million and peers only when
 they are named.  Every figure is a ratio of one run: rounds are interleaved,
 medians are shown.  --quick is for `make check`: smaller, within five minutes,
 bars at half strength (absolute times at a fifth), and a group with a row that
@@ -27,7 +27,7 @@ import programs  # noqa: E402
 import remote  # noqa: E402
 import table  # noqa: E402
 
-DEFAULT = ("small", "remote", "programs", "large", "idle", "busy")
+DEFAULT = ("small", "remote", "programs", "idle", "busy", "large")
 QUICK = ("small", "large", "programs", "remote")
 NAMED = ("million", "peers")
 

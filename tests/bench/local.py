@@ -29,10 +29,10 @@ def small(targets, rounds, files):
     """The table of small files; targets is {kind: Target}."""
     rows = {key: Row(name, "rate", n, unit="files/s")
             for name, key, n in SMALL}
-    for _ in range(rounds):
+    for i in range(rounds):
         for kind, target in targets.items():
-            if kind == "deep-local":
-                continue
+            if kind == "deep-local" or (kind == "ll" and i):
+                continue        # ll is only there to judge pass by
             small_round(rows, kind, target, files)
         small_sync(rows, targets, max(100, files // 20))
     return list(rows.values())
@@ -106,9 +106,9 @@ def large(targets, rounds, mib, count):
             for name, key, n, unit in LARGE}
     rows["copy"] = Row("cp inside the volume (copy_file_range)", "limit",
                        limit=0.1 * max(mib / 1024, 0.5), unit="s")
-    for _ in range(rounds):
+    for i in range(rounds):
         for kind, target in targets.items():
-            if kind != "deep-local":
+            if kind != "ll" or not i:
                 large_round(rows, kind, target, mib, count)
     return list(rows.values())
 
