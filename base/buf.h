@@ -58,7 +58,7 @@ struct df_rd {
 static inline struct df_rd df_rd(const void *data, size_t len)
 {
 	const uint8_t *p = data;
-	return (struct df_rd){ p, p + len, false };
+	return (struct df_rd){ p, len ? p + len : p, false };
 }
 static inline size_t df_rd_left(const struct df_rd *r)
 {

@@ -149,7 +149,8 @@ def test_hanging_requests(box):
 # ---- the server's own bad days
 MODES = {
     "latency_ms": [5, 200], "visible_after_ms": 1500, "lose_answer": 0.2,
-    "ack_not_kept": {"probability": 0.5, "count": 3, "table": "log"}, "double_rows": 0.3,
+    "ack_not_kept": {"probability": 1, "count": 2, "table": "log",
+                     "kind": "insert"}, "double_rows": 0.3,
     "empty_select": 0.2, "status_429": 0.1, "status_500": 0.1,
     "status_502": 0.1, "status_503": 0.1, "status_504": 0.1,
     "html_403": 0.1, "drop": 0.1,
