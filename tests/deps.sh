@@ -33,6 +33,7 @@ fi
 is_here() {
 	case $1 in
 	npm) command -v npm >/dev/null && return 0 ;;
+	busybox) command -v busybox >/dev/null && return 0 ;;
 	nginx-light) [ -x /usr/sbin/nginx ] && return 0 ;;
 	esac
 	state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)
