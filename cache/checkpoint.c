@@ -42,7 +42,7 @@ static int fold_block(void *arg, size_t i, const void *raw, size_t len)
 	if (f->bulk)
 		return df_bulk_add(f->bulk, regs, regs_len);
 	err = df_registers_check(regs, regs_len, &max_time);
-	return err ? err : df_merge_registers(f->v, regs, regs_len);
+	return err ? err : df_merge_registers(f->v, regs, regs_len, NULL);
 }
 
 static bool from_the_future(struct df_vol *v, uint64_t max_time)
@@ -69,13 +69,21 @@ static int fold_blocks(struct df_vol *v, const struct df_ck_index *x)
 	return err;
 }
 
-/* Nothing that the checkpoint says is missing here. */
+/* Nothing that the checkpoint says is missing here.  If it was folded, its row
+ * becomes a cause of ours in the moment in which its rows are known. */
 static void note_folded(struct df_vol *v, const struct df_row *row,
-			const struct df_ck_index *x)
+			const struct df_ck_index *x, bool folded)
 {
+	struct df_dep self = { row->id, row->epoch };
 	struct df_ck_base base = { row->id, *x };
 	int64_t now_ms = df_ck_now_ms(v);
 
+	df_lock(&v->lock);
+	v->hlc = DF_MAX(v->hlc, x->max_time);
+	df_fold_set_meta(v->fold, "hlc", v->hlc); /* not later than the rows */
+	if (folded)
+		df_fold_add_row(v->fold, &self, true);
+	df_unlock(&v->lock);
 	for (size_t i = 0; i < x->n_covers; i += KNOWN_PAGE) {
 		df_lock(&v->lock);
 		for (size_t k = i; k < x->n_covers && k < i + KNOWN_PAGE; k++) {
@@ -87,7 +95,6 @@ static void note_folded(struct df_vol *v, const struct df_row *row,
 		df_unlock(&v->lock);
 	}
 	df_lock(&v->lock);
-	v->hlc = DF_MAX(v->hlc, x->max_time);
 	if (x->generation > v->epoch) {
 		v->epoch = x->generation;
 		df_fold_set_meta(v->fold, "epoch", v->epoch);
@@ -121,7 +128,46 @@ static int refuse(struct df_vol *v, const struct df_row *row, int err)
 	return 0;
 }
 
-int df_checkpoint_fold(struct df_vol *v, const struct df_row *row)
+static int dep_cmp(const void *a, const void *b)
+{
+	const struct df_dep *x = a, *y = b;
+
+	return df_id_cmp(&x->id, &y->id);
+}
+
+/* Does the log lack some of these rows?  1, 0, or -errno. */
+static int any_missing(struct df_vol *v, const struct df_id *ids, size_t n)
+{
+	struct df_idepoch_list log = { 0 };
+	int err = v->remote->ops->rows_list(v->remote, LIST_TIMEOUT_MS, &log,
+					    NULL);
+	bool missing = false;
+
+	if (!err && log.n)
+		qsort(log.v, log.n, sizeof(*log.v), dep_cmp);
+	for (size_t i = 0; i < n && !err && !missing; i++) {
+		struct df_dep key = { .id = ids[i] };
+		missing = !log.n || !bsearch(&key, log.v, log.n,
+					     sizeof(*log.v), dep_cmp);
+	}
+	free(log.v);
+	return err ? err : missing;
+}
+
+/* Its blocks point into packs that travel in rows: as with a cause, those come
+ * first.  1: not all show yet. */
+static int packs_late(struct df_vol *v, const struct df_ck_index *x)
+{
+	struct df_id *rows = df_xalloc((x->n_inlines + 1) * sizeof(*rows));
+
+	for (size_t i = 0; i < x->n_inlines; i++)
+		rows[i] = x->inlines[i].row;
+	int rc = x->n_inlines ? any_missing(v, rows, x->n_inlines) : 0;
+	free(rows);
+	return rc;
+}
+
+int df_checkpoint_fold(struct df_vol *v, const struct df_row *row, bool force)
 {
 	struct df_ck_index x;
 	int err = df_ck_fetch_index(v, row, &x);
@@ -132,24 +178,22 @@ int df_checkpoint_fold(struct df_vol *v, const struct df_row *row)
 		df_ck_index_release(&x);
 		return refuse(v, row, DF_ECORRUPT);
 	}
+	int late = force ? 0 : packs_late(v, &x);
+	if (late) {
+		df_ck_index_release(&x);
+		return late;
+	}
 	/* Before the registers that point into them. */
 	err = df_inlinepack_add(v->remote, x.inlines, x.n_inlines);
 	if (!err)
 		err = fold_blocks(v, &x);
 	if (!err)
-		note_folded(v, row, &x);
+		note_folded(v, row, &x, true);
 	df_ck_index_release(&x);
 	return err ? refuse(v, row, err) : 0;
 }
 
 /* ---- is it wanted? */
-static int dep_cmp(const void *a, const void *b)
-{
-	const struct df_dep *x = a, *y = b;
-
-	return df_id_cmp(&x->id, &y->id);
-}
-
 /* How many covered rows we do not know; those first in *missing. */
 static size_t count_missing(struct df_vol *v, const struct df_ck_index *x,
 			    struct df_id *missing)
@@ -166,25 +210,6 @@ static size_t count_missing(struct df_vol *v, const struct df_ck_index *x,
 	return n;
 }
 
-/* Are some of these rows in the log no more?  1, 0, or -errno. */
-static int any_lost(struct df_vol *v, const struct df_id *missing, size_t n)
-{
-	struct df_idepoch_list log = { 0 };
-	int err = v->remote->ops->rows_list(v->remote, LIST_TIMEOUT_MS, &log,
-					    NULL);
-	bool lost = false;
-
-	if (!err && log.n)
-		qsort(log.v, log.n, sizeof(*log.v), dep_cmp);
-	for (size_t i = 0; i < n && !err && !lost; i++) {
-		struct df_dep key = { .id = missing[i] };
-		lost = !log.n ||
-		       !bsearch(&key, log.v, log.n, sizeof(*log.v), dep_cmp);
-	}
-	free(log.v);
-	return err ? err : lost;
-}
-
 int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row)
 {
 	struct df_ck_index x;
@@ -198,9 +223,9 @@ int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row)
 	bool newer = x.generation > v->epoch;
 	df_unlock(&v->lock);
 	/* Rows that are on their way are cheaper than everything. */
-	int wanted = n ? any_lost(v, missing, n) : 0;
+	int wanted = n ? any_missing(v, missing, n) : 0;
 	if (!wanted && !n && newer && !from_the_future(v, x.max_time))
-		note_folded(v, row, &x);
+		note_folded(v, row, &x, false);
 	free(missing);
 	df_ck_index_release(&x);
 	return wanted;
@@ -231,7 +256,10 @@ static void start_behind(struct df_vol *v, const struct df_row *row)
 	struct df_dep dep = { row->id, row->epoch };
 	uint64_t margin = (uint64_t)DF_GAP_MS << 16;
 
-	df_fold_add_row(v->fold, &dep, false);
+	/* What we say next stands on it. */
+	df_fold_add_row(v->fold, &dep, true);
+	DF_GROW(v->newdeps, v->n_newdeps, v->newdeps_size);
+	v->newdeps[v->n_newdeps++] = dep;
 	if (row->sent > margin)
 		v->watermark = DF_MAX(v->watermark, row->sent - margin);
 	v->feed_n = DF_MAX(v->feed_n, row->n);
@@ -259,7 +287,9 @@ int df_checkpoint_cold(struct df_vol *v)
 		err = ops->rows_get(v->remote, ids, n, LIST_TIMEOUT_MS, &rows);
 		const struct df_row *row = err ? NULL : pick(&rows);
 		if (row)
-			err = df_checkpoint_fold(v, row);
+			/* Rows that it covers may be gone: the tree comes
+			 * first, a reader waits for a pack that is late. */
+			err = df_checkpoint_fold(v, row, true);
 		df_lock(&v->lock);
 		bool done = v->epoch > before;
 		if (row && done)

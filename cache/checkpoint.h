@@ -27,9 +27,11 @@ int df_checkpoint_cold(struct df_vol *v);
  * has the log lost them?  1, 0, or -errno.  With 0 the generation counts as
  * folded where nothing is missing. */
 int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row);
-/* Fold it.  0: done, or refused for good (status says so); else a transient
- * error: nothing of it counts as folded, though registers may be there. */
-int df_checkpoint_fold(struct df_vol *v, const struct df_row *row);
+/* Fold it.  0: done, or refused for good (status says so); 1: rows whose packs
+ * it points into do not show yet (not with force), nothing was folded; else a
+ * transient error: nothing of it counts as folded, though registers may be
+ * there. */
+int df_checkpoint_fold(struct df_vol *v, const struct df_row *row, bool force);
 /* Write one now, then delete rows that were covered for over a day.
  * -EAGAIN: what was dirty when it began is not in the table yet, or the node
  * got a new identity meanwhile: nothing was written, try again later. */

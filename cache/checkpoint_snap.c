@@ -300,8 +300,10 @@ int df_snap_next(struct df_snap *s, struct df_ck_key *key, struct df_obj **o)
 		struct df_obj *x = get(s, e->nid);
 		if (!x)
 			return -EIO;
+		/* A conflict copy that was only looked at is nobody's. */
+		bool known = df_obj_published(x);
 		df_ck_clean(x);
-		if (df_ck_empty(x)) {
+		if (!known || df_ck_empty(x)) {
 			df_obj_free(x, NULL);
 			continue;
 		}

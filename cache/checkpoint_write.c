@@ -26,6 +26,7 @@
 #define REUSE_PACKS 24          /* so many packs are read gladly */
 #define REUSE_BYTES (256 << 10) /* of more than that only these */
 #define LIST_TIMEOUT_MS 30000
+#define PACK_TRIES 10 /* listings until our rows show */
 #define ROW_TIMEOUT_MS 60000
 #define CUT_WAIT_MS 30000
 #define LOOK_EVERY_MS 1000
@@ -440,6 +441,54 @@ static int wait_settled(struct writer *w)
 	return rc == 1 ? -EAGAIN : rc;
 }
 
+/* Is this a row of ours that the log does not show yet? */
+static bool unseen_locked(const struct writer *w, const struct df_id *row)
+{
+	const struct df_outrow *o = w->v->out;
+
+	while (o && df_id_cmp(&o->row.id, row))
+		o = o->next;
+	return o && !in_log(w, row);
+}
+
+static int list_log(struct writer *w)
+{
+	struct df_vol *v = w->v;
+
+	free(w->log.v);
+	w->log = (struct df_idepoch_list){ 0 };
+	int err = v->remote->ops->rows_list(v->remote, LIST_TIMEOUT_MS, &w->log,
+					    NULL);
+	if (!err && w->log.n)
+		qsort(w->log.v, w->log.n, sizeof(*w->log.v), dep_cmp);
+	return err;
+}
+
+/* Packs that we point to may travel in rows of ours that were acknowledged and
+ * not kept: a checkpoint must not outlive them. */
+static int wait_packs(struct writer *w)
+{
+	struct df_vol *v = w->v;
+	bool unseen = true;
+	int err = 0;
+
+	for (unsigned tries = 0; unseen && !err; tries++) {
+		unseen = false;
+		df_lock(&v->lock);
+		for (size_t i = 0; i < w->x.n_inlines && !unseen; i++)
+			unseen = unseen_locked(w, &w->x.inlines[i].row);
+		df_unlock(&v->lock);
+		if (unseen && tries)
+			err = !v->started || tries > PACK_TRIES ||
+					      !df_vol_backoff(v, 0, -EAGAIN)
+				      ? -EAGAIN
+				      : 0;
+		if (unseen && !err)
+			err = list_log(w);
+	}
+	return err;
+}
+
 static int send_row(struct writer *w, const struct df_ck_body *body,
 		    struct df_id *id)
 {
@@ -548,13 +597,10 @@ static int write_all(struct writer *w)
 	struct df_vol *v = w->v;
 	struct df_ck_body body = { 0 };
 	struct df_id row;
-	int err = v->remote->ops->rows_list(v->remote, LIST_TIMEOUT_MS, &w->log,
-					    NULL);
+	int err = list_log(w);
 
 	if (err)
 		return err;
-	if (w->log.n)
-		qsort(w->log.v, w->log.n, sizeof(*w->log.v), dep_cmp);
 	w->now_ms = df_ck_now_ms(v);
 	if (df_ck_base_load(v, &w->base))
 		err = find_reusable(w);
@@ -569,6 +615,8 @@ static int write_all(struct writer *w)
 	int sent = df_sender_wait(w->sender);
 	if (!err)
 		err = sent ? sent : wait_settled(w);
+	if (!err)
+		err = wait_packs(w);
 	if (!err)
 		err = df_fault("ckpt.row");
 	if (!err)

@@ -259,18 +259,48 @@ char *df_get_name(struct df_rd *r)
 }
 
 /* ---- vectors */
+static int by_time(const void *a, const void *b)
+{
+	return df_stamp_cmp(*(const struct df_stamp *)a,
+			    *(const struct df_stamp *)b);
+}
+
+static int by_node(const void *a, const void *b)
+{
+	const struct df_stamp *x = a, *y = b;
+
+	return (x->node > y->node) - (x->node < y->node);
+}
+
+/* In the order of their times, for a file that many lives wrote: then the
+ * differences are small, and nearly always whole milliseconds. */
 void df_code_vv(struct df_coder *c, struct df_buf *b, const struct df_vv *vv)
 {
+	struct df_stamp *v = df_xdup(vv->v, vv->n * sizeof(*v));
+	uint64_t last = 0;
+
+	if (vv->n > 1)
+		qsort(v, vv->n, sizeof(*v), by_time);
 	df_buf_put_var(b, 0); /* floor: version 1 has none */
 	df_buf_put_var(b, vv->n);
 	for (size_t i = 0; i < vv->n; i++) {
-		put_node(c, b, vv->v[i].node);
-		put_time(c, b, vv->v[i].time);
+		uint64_t d = v[i].time - last;
+		put_node(c, b, v[i].node);
+		if (i == 0)
+			put_time(c, b, v[i].time);
+		else if (d & 0xffff)
+			df_buf_put_var(b, d << 1 | 1);
+		else
+			df_buf_put_var(b, d >> 15);
+		last = v[i].time;
 	}
+	free(v);
 }
 
 void df_decode_vv(struct df_coder *c, struct df_rd *r, struct df_vv *vv)
 {
+	uint64_t last = 0;
+
 	*vv = (struct df_vv){ 0 };
 	if (df_rd_var(r) != 0)
 		r->bad = true; /* a floor: a newer format */
@@ -280,12 +310,27 @@ void df_decode_vv(struct df_coder *c, struct df_rd *r, struct df_vv *vv)
 		return;
 	vv->v = df_xrealloc(NULL, n, sizeof(*vv->v));
 	for (size_t i = 0; i < n && !r->bad; i++) {
-		uint64_t node = get_node(c, r);
-		uint64_t time = get_time(c, r);
-		if (!time || (i && node <= vv->v[i - 1].node))
+		struct df_stamp *e = &vv->v[vv->n++];
+		e->node = get_node(c, r);
+		if (i == 0) {
+			e->time = get_time(c, r);
+		} else {
+			uint64_t d = df_rd_var(r);
+			e->time = last + (d & 1 ? d >> 1 : d << 15);
+			if (!(d & 1) && d >> 48) /* a bit would be lost */
+				r->bad = true;
+		}
+		if (!e->time || e->time < last || e->time >= DF_TIME_MAX)
 			r->bad = true;
-		vv->v[vv->n++] = (struct df_stamp){ time, node };
+		else
+			c->max_time = DF_MAX(c->max_time, e->time);
+		last = e->time;
 	}
+	if (!r->bad && n > 1)
+		qsort(vv->v, n, sizeof(*vv->v), by_node);
+	for (size_t i = 1; i < n && !r->bad; i++)
+		if (vv->v[i].node == vv->v[i - 1].node)
+			r->bad = true;
 }
 
 /* ---- extents */

@@ -51,19 +51,23 @@ static bool get_marks(struct df_coder *c, struct df_rd *r, bool *there,
 static void decode_links(struct df_coder *c, struct df_rd *r, struct df_obj *o)
 {
 	uint32_t n = (uint32_t)df_rd_var_max(r, df_rd_left(r) / 5);
+	uint32_t used = 0, size = 0;
+	struct df_link *links = NULL;
 
-	for (uint32_t i = 0; i < n && !r->bad; i++) {
-		bool there, dirty, pub;
-		get_marks(c, r, &there, &dirty, &pub);
-		struct df_stamp st = df_get_stamp(c, r);
-		df_nid parent = df_get_parent(c, r);
-		char *name = df_get_name(r);
-		if (!r->bad) {
-			df_obj_join_link(o, parent, name, st, there, dirty);
-			df_obj_link(o, parent, name)->pub = pub;
+	while (used < n && !r->bad) {
+		DF_GROW(links, used, size);
+		struct df_link *l = &links[used++];
+		*l = (struct df_link){ 0 };
+		get_marks(c, r, &l->there, &l->dirty, &l->pub);
+		l->st = df_get_stamp(c, r);
+		l->parent = df_get_parent(c, r);
+		l->name = df_get_name(r);
+		if (!l->name) { /* then r is bad */
+			used--;
+			break;
 		}
-		free(name);
 	}
+	df_obj_set_links(o, links, used);
 }
 
 static void code_place(struct df_coder *c, struct df_buf *b,

@@ -151,6 +151,19 @@ bool df_heads_join(struct df_heads *h, struct df_ver *v, struct df_segs *segs)
 	return true;
 }
 
+static int head_cmp(const void *a, const void *b)
+{
+	struct df_ver *const *x = a, *const *y = b;
+
+	return -df_stamp_cmp((*x)->dot, (*y)->dot);
+}
+
+void df_heads_sort(struct df_heads *h)
+{
+	if (h->n > 1)
+		qsort(h->v, h->n, sizeof(*h->v), head_cmp);
+}
+
 struct df_vv df_heads_vv(const struct df_heads *h)
 {
 	struct df_vv vv = { 0 };

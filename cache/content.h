@@ -59,7 +59,8 @@ struct df_ver {
 	uint64_t size;         /* bytes of the text */
 	int64_t mtime_ns;
 	uint32_t moved;
-	uint64_t own_base; /* local: vv[own] when this cut's changes began */
+	uint64_t own_base; /* local: our dot that others may know, when the
+			    * changes since began (the files view's row) */
 	uint32_t flags;
 	uint8_t sum[DF_SHA_LEN];
 	struct df_extmap ext;
@@ -94,6 +95,8 @@ struct df_heads {
 void df_heads_release(struct df_heads *h, struct df_segs *segs);
 /* Join one version in (takes it); true if the set changed. */
 bool df_heads_join(struct df_heads *h, struct df_ver *v, struct df_segs *segs);
+/* Dots were changed: newest first again. */
+void df_heads_sort(struct df_heads *h);
 /* Join of all vectors. */
 struct df_vv df_heads_vv(const struct df_heads *h);
 

@@ -1,18 +1,30 @@
 /* copy.c - see copy.h. */
 #include "cache/copy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 df_nid df_copy_owner(const struct df_vol *v, const struct df_obj *o)
 {
-	return v->copies.n ? df_nidmap_get(&v->copies, o->nid) : 0;
+	df_nid nid = v->copies.n ? df_nidmap_get(&v->copies, o->nid) : 0;
+	const struct df_obj *owner = nid ? df_fold_get(v->fold, nid) : NULL;
+
+	if (!owner || owner->heads.n < 2 || !o->heads.n)
+		return 0;
+	/* Somebody may have replaced the text meanwhile. */
+	for (uint32_t i = 0; i < owner->heads.n; i++)
+		if (df_stamp_eq(owner->heads.v[i]->dot, o->heads.v[0]->dot))
+			return nid;
+	return 0;
 }
 
 void df_copy_clear(struct df_vol *v, struct df_obj *o)
 {
-	if (!df_copy_owner(v, o))
+	if (!v->copies.n || !df_nidmap_get(&v->copies, o->nid))
 		return;
 	df_heads_release(&o->heads, v->segs);
+	free(o->a.target);
+	memset(&o->a, 0, sizeof(o->a));
 	df_nidmap_set(&v->copies, o->nid, 0);
 }
 

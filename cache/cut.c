@@ -103,6 +103,7 @@ struct df_cut *df_cut_begin(struct df_vol *v, df_nid force)
 	c->number = ++v->cuts;
 	c->force = force;
 	c->since = v->cut_time;
+	c->node = v->node;
 	c->time = v->cut_time = v->hlc;
 	df_journal_cut(v);
 	v->first_dirty_ns = 0;

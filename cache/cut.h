@@ -16,6 +16,7 @@ struct df_cut {
 	uint64_t number;
 	uint64_t time;  /* hlc */
 	uint64_t since; /* of the cut before */
+	uint64_t node;  /* whose stamps the copies have */
 	struct df_nidset pending;
 	df_nid force; /* held or not */
 	uint64_t n_held;

@@ -42,7 +42,8 @@ static const char *const sql[ST_COUNT] = {
 	[ST_ENT_PUT] = "INSERT OR REPLACE INTO ent VALUES(?1, ?2, ?3, ?4)",
 	[ST_RIVAL_PUT] = "INSERT OR REPLACE INTO rival VALUES(?1, ?2)",
 	[ST_RIVAL_DEL] = "DELETE FROM rival WHERE parent = ?1 AND name = ?2",
-	[ST_ROW_PUT] = "INSERT OR REPLACE INTO log VALUES(?1, ?2, ?3)",
+	/* Known already: it stays the cause that it may be. */
+	[ST_ROW_PUT] = "INSERT OR IGNORE INTO log VALUES(?1, ?2, ?3)",
 	[ST_ROW_DEL] = "DELETE FROM log WHERE id = ?1",
 	[ST_ROW_TAKEN] = "UPDATE log SET dep = 0 WHERE dep = 1",
 	[ST_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(?1, ?2)",

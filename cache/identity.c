@@ -101,13 +101,21 @@ static bool fresh_of(const struct restamp *r, struct df_stamp *st)
 	return true;
 }
 
+/* How far a vector may go on covering the old id: to the last cut.  A twin may
+ * have said later things under that id. */
+static uint64_t until_cut(const struct restamp *r, const struct df_vv *vv,
+			  uint64_t old)
+{
+	return DF_MIN(df_vv_get(vv, old), r->v->cut_time);
+}
+
 static void restamp_ver(const struct restamp *r, struct df_ver *h)
 {
 	struct df_stamp was = h->dot;
 
 	if (!fresh_of(r, &h->dot))
 		return;
-	df_vv_set(&h->vv, was.node, h->own_base);
+	df_vv_set(&h->vv, was.node, until_cut(r, &h->vv, was.node));
 	df_vv_raise(&h->vv, h->dot.node, h->dot.time);
 	h->own_base = 0;
 	/* Pieces made since keep time and identity: twins have them once. */
@@ -140,16 +148,17 @@ static int apply(void *arg, struct df_obj *o)
 	for (uint32_t i = 0; i < o->heads.n; i++) {
 		struct df_ver *h = o->heads.v[i];
 		struct df_stamp was = h->dot;
-		uint64_t base = h->own_base;
 		if (!(o->flags & DF_OBJ_CONTENT_DIRTY))
 			break;
 		bool covered = df_vv_covers(&o->gone, was);
 		restamp_ver(r, h);
 		if (gone && covered && !df_stamp_eq(was, h->dot)) {
-			df_vv_set(&o->gone, was.node, base);
+			df_vv_set(&o->gone, was.node,
+				  until_cut(r, &o->gone, was.node));
 			df_vv_raise(&o->gone, h->dot.node, h->dot.time);
 		}
 	}
+	df_heads_sort(&o->heads);
 	df_tree_after(r->v, o, &w);
 	df_nidset_add(&r->v->dirty, o->nid);
 	return 0;
@@ -177,6 +186,9 @@ void df_identity_renew(struct df_vol *v)
 	}
 	v->cut_time = v->hlc;
 	df_fold_set_meta(v->fold, "node", v->node);
+	/* The journal knows the old stamps only: it must not be asked again. */
+	df_journal_rows_again(v);
+	df_journal_folded(v);
 	df_fold_flush(v->fold);
 	df_journal_life(v);
 	df_identity_note(v);

@@ -69,6 +69,28 @@ int df_journal_row(struct df_vol *v, struct df_outrow *out)
 	return err;
 }
 
+void df_journal_last(struct df_vol *v, const struct df_outrow *out)
+{
+	uint64_t half[2];
+
+	v->prev = out->row.id;
+	v->prev_epoch = out->row.epoch;
+	memcpy(half, v->prev.b, sizeof(half));
+	df_fold_set_meta(v->fold, "prev0", half[0]);
+	df_fold_set_meta(v->fold, "prev1", half[1]);
+	df_fold_set_meta(v->fold, "prev_epoch", v->prev_epoch);
+	df_fold_set_meta(v->fold, "cut_time", out->time);
+}
+
+void df_journal_rows_again(struct df_vol *v)
+{
+	for (struct df_outrow *out = v->out; out; out = out->next) {
+		uint64_t before = out->note_seq;
+		if (df_journal_row(v, out))
+			out->note_seq = before; /* still there as well */
+	}
+}
+
 void df_journal_seen(struct df_vol *v, const struct df_id *id)
 {
 	for (struct df_outrow **at = &v->out; *at; at = &(*at)->next) {
@@ -97,6 +119,15 @@ uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded)
 	for (const struct df_outrow *out = v->out; out; out = out->next)
 		folded = DF_MIN(folded, out->note_seq);
 	return folded;
+}
+
+void df_journal_folded(struct df_vol *v)
+{
+	df_fold_set_meta(v->fold, "floor", df_journal_floor(v, v->jseq + 1));
+	df_fold_set_meta(v->fold, "jseq", v->jseq);
+	df_fold_set_meta(v->fold, "hlc", v->hlc);
+	df_fold_set_meta(v->fold, "n_files", v->n_files);
+	df_fold_set_meta(v->fold, "n_bytes", v->n_bytes);
 }
 
 /* ---- recovery */
@@ -213,15 +244,20 @@ static int replay_row(struct df_vol *v, const void *rec, size_t len,
 
 	if (!out)
 		return DF_ECORRUPT;
+	while (*at && df_id_cmp(&(*at)->row.id, &out->row.id))
+		at = &(*at)->next;
+	if (*at) { /* noted once more under a new identity */
+		(*at)->note_seq = seq;
+		df_row_release(&out->row);
+		free(out);
+		return 0;
+	}
 	struct stand s = { v, out };
 	int err = noted_again(v, &out->row)
 			  ? 0
 			  : df_fold_each_flagged(v->fold, stand_on_cut, &s);
 	v->cut_time = DF_MAX(v->cut_time, out->time);
-	v->prev = out->row.id;
-	v->prev_epoch = out->row.epoch;
-	while (*at)
-		at = &(*at)->next;
+	df_journal_last(v, out);
 	*at = out;
 	return err;
 }
@@ -230,7 +266,8 @@ static void replay_cut(struct df_vol *v, const void *rec, size_t len)
 {
 	struct df_rd r = df_rd(rec, len);
 
-	v->cut_time = DF_MAX(v->cut_time, df_rd_u64(&r));
+	uint64_t time = df_rd_u64(&r);
+	v->cut_time = DF_MAX(v->cut_time, time);
 }
 
 static void replay_seen(struct df_vol *v, const void *rec, size_t len)
@@ -254,7 +291,8 @@ static void replay_life(struct df_vol *v, const void *rec, size_t len)
 	struct df_rd r = df_rd(rec, len);
 
 	v->node = df_rd_u64(&r);
-	v->hlc = DF_MAX(v->hlc, df_rd_u64(&r));
+	uint64_t hlc = df_rd_u64(&r); /* DF_MAX would read twice */
+	v->hlc = DF_MAX(v->hlc, hlc);
 }
 
 static int replay(void *arg, uint8_t type, uint64_t seq, const void *rec,

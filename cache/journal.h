@@ -16,6 +16,10 @@ int df_journal_life(struct df_vol *v);
 void df_journal_cut(struct df_vol *v);
 /* out's exact bytes; sets out->note_seq. */
 int df_journal_row(struct df_vol *v, struct df_outrow *out);
+/* out is the last row that was noted: what our next one stands on. */
+void df_journal_last(struct df_vol *v, const struct df_outrow *out);
+/* All rows on their way once more, so that nothing before them is needed. */
+void df_journal_rows_again(struct df_vol *v);
 /* A row of ours was seen in the table: forget it. */
 void df_journal_seen(struct df_vol *v, const struct df_id *id);
 /* Replay everything into the fold.  0, or -errno (logged). */
@@ -23,5 +27,8 @@ int df_journal_recover(struct df_vol *v);
 /* The oldest record that is still needed, given that the fold holds all
  * records below `folded`. */
 uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded);
+/* The next flush of the fold has all that the journal says up to here: a start
+ * after it replays what follows.  Locked. */
+void df_journal_folded(struct df_vol *v);
 
 #endif

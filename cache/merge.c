@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "cache/copy.h"
 #include "cache/cut.h"
+#include "cache/journal.h"
 #include "cache/view.h"
 #include "cache/vol_data.h"
 
@@ -122,6 +124,9 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 	unsigned mask = 0;
 
 	v->merging = true;
+	/* Somebody made it real; what was written here meanwhile stays. */
+	if (!(o->flags & DF_OBJ_CONTENT_DIRTY))
+		df_copy_clear(v, o);
 	df_cut_guard(v, o);
 	df_tree_before(v, o, &w);
 	if (w.dir && w.n)
@@ -161,7 +166,8 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 	v->merging = false;
 }
 
-int df_merge_registers(struct df_vol *v, const void *regs, size_t len)
+int df_merge_registers(struct df_vol *v, const void *regs, size_t len,
+		       const struct df_dep *row)
 {
 	struct df_rd r = df_rd(regs, len);
 	uint64_t n = df_rd_var(&r);
@@ -171,7 +177,7 @@ int df_merge_registers(struct df_vol *v, const void *regs, size_t len)
 	df_coder_init(&c, false);
 	c.nid_of = nid_of;
 	c.arg = v;
-	for (uint64_t i = 0; i < n && !err; i += SLICE) {
+	for (uint64_t i = 0; i == 0 || (i < n && !err); i += SLICE) {
 		df_lock(&v->lock);
 		df_fold_trim(v->fold);
 		for (uint64_t k = i; k < n && k < i + SLICE && !r.bad; k++) {
@@ -181,8 +187,11 @@ int df_merge_registers(struct df_vol *v, const void *regs, size_t len)
 			df_obj_free(delta, NULL);
 		}
 		v->hlc = DF_MAX(v->hlc, c.max_time);
+		if (row && !r.bad && i + SLICE >= n)
+			df_fold_add_row(v->fold, row, true);
 		/* Local patches will build on this: it must not be lost when
-		 * the journal is replayed. */
+		 * the journal is replayed, nor how late it was. */
+		df_journal_folded(v);
 		err = r.bad ? DF_ECORRUPT : df_fold_flush(v->fold);
 		df_unlock(&v->lock);
 		(void)df_fault("merge.slice");

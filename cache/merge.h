@@ -22,8 +22,12 @@ int df_merge_local(struct df_vol *v, const struct df_body *body,
 		   struct df_buf *regs);
 int df_merge_keep(struct df_vol *v, const struct df_body *body);
 /* Join checked registers; tells the kernel what it must forget; in slices,
- * each made durable in the fold before its lock is let go.  Not locked. */
-int df_merge_registers(struct df_vol *v, const void *regs, size_t len);
+ * each made durable in the fold before its lock is let go.  row, if not NULL,
+ * is noted as folded and as a cause of our next row together with the last
+ * slice: an effect that survives a crash must still name its cause.  Not
+ * locked. */
+int df_merge_registers(struct df_vol *v, const void *regs, size_t len,
+		       const struct df_dep *row);
 /* Join one decoded object (a delta).  Locked. */
 void df_merge_object(struct df_vol *v, const struct df_obj *delta);
 

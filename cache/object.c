@@ -67,36 +67,94 @@ static bool newer(struct df_stamp st, struct df_stamp old, int cmp, bool local)
 	return c > 0 || (c == 0 && (local || cmp > 0));
 }
 
+/* ---- links, in the order of their keys */
+static int key_cmp(const struct df_link *l, df_nid parent, const char *name)
+{
+	if (l->parent != parent)
+		return l->parent < parent ? -1 : 1;
+	return strcmp(l->name, name);
+}
+
+/* Index of the first link whose key is not less. */
+static uint32_t find_link(const struct df_obj *o, df_nid parent,
+			  const char *name)
+{
+	uint32_t lo = 0, hi = o->n_links;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		if (key_cmp(&o->links[mid], parent, name) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 struct df_link *df_obj_link(const struct df_obj *o, df_nid parent,
 			    const char *name)
 {
-	for (uint32_t i = 0; i < o->n_links; i++)
-		if (o->links[i].parent == parent &&
-		    !strcmp(o->links[i].name, name))
-			return &o->links[i];
-	return NULL;
+	uint32_t i = find_link(o, parent, name);
+
+	if (i == o->n_links || key_cmp(&o->links[i], parent, name))
+		return NULL;
+	return &o->links[i];
 }
 
 bool df_obj_join_link(struct df_obj *o, df_nid parent, const char *name,
 		      struct df_stamp st, bool there, bool dirty)
 {
-	struct df_link *l = df_obj_link(o, parent, name);
+	uint32_t i = find_link(o, parent, name);
+	struct df_link *l;
 
-	if (!l) {
+	if (i == o->n_links || key_cmp(&o->links[i], parent, name)) {
 		o->links = df_xrealloc(o->links, o->n_links + 1,
 				       sizeof(*o->links));
-		l = &o->links[o->n_links++];
+		l = &o->links[i];
+		memmove(l + 1, l, (o->n_links++ - i) * sizeof(*l));
 		*l = (struct df_link){ .parent = parent,
 				       .name = df_xstrdup(name) };
-	} else if (!newer(st, l->st, (int)there - (int)l->there, dirty)) {
-		l->pub |= !dirty;
-		return false;
+	} else {
+		l = &o->links[i];
+		if (!newer(st, l->st, (int)there - (int)l->there, dirty)) {
+			l->pub |= !dirty;
+			return false;
+		}
 	}
 	l->st = st;
 	l->there = there;
 	l->dirty = dirty;
 	l->pub |= !dirty;
 	return true;
+}
+
+/* Of equal keys the one that counts comes last. */
+static int link_cmp(const void *a, const void *b)
+{
+	const struct df_link *x = a, *y = b;
+	int c = key_cmp(x, y->parent, y->name);
+
+	if (!c)
+		c = df_stamp_cmp(x->st, y->st);
+	return c ? c : (int)x->there - (int)y->there;
+}
+
+void df_obj_set_links(struct df_obj *o, struct df_link *l, uint32_t n)
+{
+	uint32_t used = 0;
+
+	if (n > 1)
+		qsort(l, n, sizeof(*l), link_cmp);
+	for (uint32_t i = 0; i < n; i++) {
+		bool again = i + 1 < n &&
+			     !key_cmp(&l[i], l[i + 1].parent, l[i + 1].name);
+		if (again)
+			free(l[i].name);
+		else
+			l[used++] = l[i];
+	}
+	o->links = l;
+	o->n_links = used;
 }
 
 static int str_cmp(const char *a, const char *b)

@@ -88,7 +88,7 @@ struct df_obj {
 	struct df_attrs a;
 	int64_t ctime_ns;      /* joined by maximum */
 	int64_t atime_ns;      /* local; 0 = as mtime */
-	struct df_link *links; /* owned; files */
+	struct df_link *links; /* owned; files; by (parent, name) */
 	uint32_t n_links;
 	struct df_place place; /* directories */
 	struct df_heads heads;
@@ -125,6 +125,8 @@ static inline bool df_obj_is_dir(const struct df_obj *o)
  * as changed since the last cut (a local write), else as published. */
 bool df_obj_join_link(struct df_obj *o, df_nid parent, const char *name,
 		      struct df_stamp st, bool there, bool dirty);
+/* All links of an object that has none, in any order; takes l and its names. */
+void df_obj_set_links(struct df_obj *o, struct df_link *l, uint32_t n);
 bool df_obj_join_place(struct df_obj *o, const struct df_place *p, bool dirty);
 bool df_obj_join_version(struct df_obj *o, struct df_ver *v, bool dirty,
 			 struct df_segs *segs); /* takes v */

@@ -105,6 +105,20 @@ void df_op_link(struct df_vol *v, struct df_obj *o, df_nid parent,
 	df_op_touch(v, o);
 }
 
+/* Others know a directory that was in these: their names go to the table even
+ * if they are gone by then, or it would hang in nothing. */
+static void know_dirs(struct df_vol *v, df_nid nid)
+{
+	while (nid != DF_ROOT_NID) {
+		struct df_obj *d = df_fold_get(v->fold, nid);
+		if (!d || !df_obj_is_dir(d) || df_obj_published(d))
+			return;
+		d->place.pub = true;
+		df_fold_touch(v->fold, d);
+		nid = d->place.parent;
+	}
+}
+
 void df_op_place(struct df_vol *v, struct df_obj *o, bool there, df_nid parent,
 		 const char *name, df_nid from_parent, const char *from_name)
 {
@@ -121,6 +135,8 @@ void df_op_place(struct df_vol *v, struct df_obj *o, bool there, df_nid parent,
 	df_item_place(v, o, &p);
 	df_tree_before(v, o, &w);
 	df_obj_join_place(o, &p, true);
+	if (df_obj_published(o))
+		know_dirs(v, parent);
 	if (o->e_name) { /* no longer taken back */
 		free(o->e_name);
 		o->e_name = NULL;
@@ -195,7 +211,30 @@ void df_op_version(struct df_vol *v, struct df_obj *o, struct df_ver *ver)
 	df_op_touch(v, o);
 }
 
+void df_op_known(struct df_vol *v, struct df_obj *o)
+{
+	df_item_known(v, o);
+	o->flags |= DF_OBJ_CONTENT_PUB;
+	for (uint32_t i = 0; i < o->n_links; i++)
+		o->links[i].pub = true;
+	df_op_touch(v, o);
+}
+
 /* ---- content */
+uint64_t df_op_own_base(const struct df_vol *v, const struct df_heads *h)
+{
+	uint64_t base = 0;
+
+	for (uint32_t i = 0; i < h->n; i++) {
+		const struct df_ver *x = h->v[i];
+		bool unsent = x->dot.node == v->node &&
+			      x->dot.time > v->cut_time;
+		base = DF_MAX(base, unsent ? x->own_base
+					   : df_vv_get(&x->vv, v->node));
+	}
+	return base;
+}
+
 struct df_ver *df_op_head(struct df_vol *v, struct df_obj *o)
 {
 	if (o->heads.n == 1)
@@ -210,6 +249,7 @@ struct df_ver *df_op_head(struct df_vol *v, struct df_obj *o)
 		m = t.v[0].m;
 		t.v[0].m = NULL;
 		df_texts_release(&t, v->segs);
+		m->own_base = df_op_own_base(v, &o->heads);
 	} else {
 		m = df_ver_new();
 	}

@@ -42,6 +42,9 @@ void df_op_xattr(struct df_vol *v, struct df_obj *o, const char *name,
 void df_op_gone(struct df_vol *v, struct df_obj *o);
 /* A whole version, as settle makes them; takes ver, sets no dot. */
 void df_op_version(struct df_vol *v, struct df_obj *o, struct df_ver *ver);
+/* Others may make the same object, for its id is derived: that it goes is told
+ * even if that it came was not. */
+void df_op_known(struct df_vol *v, struct df_obj *o);
 /* Directory times and ctime of o move to now. */
 void df_op_times(struct df_vol *v, struct df_obj *o, bool mtime);
 
@@ -62,6 +65,9 @@ void df_op_write(struct df_vol *v, struct df_obj *o, const struct df_write *w);
 /* The text that o shows as its one head, ready to be written (the only path
  * by which content changes); never NULL. */
 struct df_ver *df_op_head(struct df_vol *v, struct df_obj *o);
+/* What heads are known by to others, of ours: a version that replaces them has
+ * it as its own_base. */
+uint64_t df_op_own_base(const struct df_vol *v, const struct df_heads *h);
 
 /* One record of the journal, again.  0 or DF_ECORRUPT. */
 int df_op_replay(struct df_vol *v, uint64_t seq, const void *rec, size_t len,

@@ -137,6 +137,11 @@ void df_item_birth(struct df_vol *v, const struct df_obj *o, bool born)
 		df_buf_put_u8(b, born);
 }
 
+void df_item_known(struct df_vol *v, const struct df_obj *o)
+{
+	begin(v, DF_I_KNOWN, o);
+}
+
 enum { WRITE_APPEND = 1, WRITE_NEW_PIECE = 2, WRITE_INLINED = 4 };
 
 void df_item_write(struct df_vol *v, const struct df_obj *o,
@@ -356,6 +361,10 @@ static void again(struct replay *p, enum df_item kind, struct df_obj *o)
 	}
 	case DF_I_WRITE:
 		again_write(p, o);
+		break;
+	case DF_I_KNOWN:
+		if (o->jseq < p->seq)
+			df_op_known(p->v, o);
 		break;
 	default:
 		p->r.bad = true;

@@ -20,7 +20,7 @@ enum df_item {
 	DF_I_VERSION,
 	DF_I_BIRTH,
 	DF_I_WRITE,
-	DF_I_COPY_ATTRS,
+	DF_I_KNOWN,
 };
 
 void df_item_head(struct df_buf *b, const struct df_op *op);
@@ -37,6 +37,7 @@ void df_item_gone(struct df_vol *v, const struct df_obj *o,
 		  const struct df_vv *vv);
 void df_item_version(struct df_vol *v, const struct df_obj *o,
 		     const struct df_ver *ver);
+void df_item_known(struct df_vol *v, const struct df_obj *o);
 void df_item_birth(struct df_vol *v, const struct df_obj *o, bool born);
 /* inlined: the one extent is the data of the record's own frame */
 void df_item_write(struct df_vol *v, const struct df_obj *o,

@@ -167,15 +167,18 @@ static bool causes_known(struct df_vol *v, const struct df_row *row,
 	return true;
 }
 
-/* The row is folded: it is known, and a cause of what we write next. */
-static void note_folded(struct df_vol *v, const struct df_row *row)
+/* The row is folded: it is known, and a cause of what we write next (but our
+ * own are: each names the one before it).  The fold knows it already if its
+ * registers were merged. */
+static void note_folded(struct df_vol *v, const struct df_row *row, bool own,
+			bool merged)
 {
 	struct df_dep dep = { row->id, row->epoch };
-	bool mine = row->node == v->node;
 
 	df_lock(&v->lock);
-	df_fold_add_row(v->fold, &dep, !mine);
-	if (!mine) {
+	if (!merged)
+		df_fold_add_row(v->fold, &dep, !own);
+	if (!own) {
 		DF_GROW(v->newdeps, v->n_newdeps, v->newdeps_size);
 		v->newdeps[v->n_newdeps++] = dep;
 		v->last_foreign_ns = df_clock_mono_ns();
@@ -197,7 +200,8 @@ static void refuse(struct df_vol *v, const struct df_row *row)
 	v->rows_refused++;
 	df_vol_say(v, "row %s of the log is malformed: refused", hex);
 	df_unlock(&v->lock);
-	note_folded(v, row); /* by everybody alike; never again looked at */
+	/* by everybody alike; never again looked at */
+	note_folded(v, row, false, false);
 }
 
 /* A stamp of the far future waits until its day and raises no clock. */
@@ -212,6 +216,7 @@ static bool from_the_future(struct df_vol *v, uint64_t max_time)
 /* 0: folded (or refused for good), 1: later, or -errno (transient). */
 static int fold_commit(struct df_vol *v, const struct df_row *row)
 {
+	struct df_dep dep = { row->id, row->epoch };
 	struct df_body body;
 	struct df_buf regs;
 	uint64_t max_time = 0;
@@ -222,7 +227,7 @@ static int fold_commit(struct df_vol *v, const struct df_row *row)
 		err = df_merge_fetch(v, &body, &regs, &max_time);
 	int later = !err && from_the_future(v, max_time);
 	if (!err && !later)
-		err = df_merge_registers(v, regs.data, regs.len);
+		err = df_merge_registers(v, regs.data, regs.len, &dep);
 	(void)df_fault("row.merged");
 	df_buf_release(&regs);
 	df_body_release(&body);
@@ -231,7 +236,7 @@ static int fold_commit(struct df_vol *v, const struct df_row *row)
 		return 0;
 	}
 	if (!err && !later)
-		note_folded(v, row);
+		note_folded(v, row, false, true);
 	return err ? err : later;
 }
 
@@ -254,7 +259,7 @@ static bool own_row(struct df_vol *v, const struct df_row *row)
 		v->must_rename = true;
 	df_unlock(&v->lock);
 	if (mine && !folded)
-		note_folded(v, row);
+		note_folded(v, row, true, false);
 	return mine || folded;
 }
 
@@ -266,9 +271,11 @@ static int fold_row(struct df_vol *v, const struct df_row *row, bool listed,
 		return 0;
 	if (row->kind == DF_ROW_CHECKPOINT) {
 		int due = df_checkpoint_wanted(v, row);
-		int err = due ? df_checkpoint_fold(v, row) : 0;
+		int err = due > 0 ? df_checkpoint_fold(v, row, force) : due;
+		/* A cause only if folded: it may say more than its rows do,
+		 * for instance what its writer's unseen row says. */
 		if (!err)
-			note_folded(v, row);
+			note_folded(v, row, !due, due > 0);
 		return err;
 	}
 	df_lock(&v->lock);

@@ -68,7 +68,10 @@ static void break_ring(struct df_vol *v, const struct dirs *d, struct dir *m)
 	if (!best)
 		return;
 	const struct df_obj *o = df_fold_get(v->fold, best->nid);
-	best->parent = best->tried++ || !o ? DF_ROOT_NID : o->place.from_parent;
+	/* A directory that was made and removed unseen is the root to others. */
+	bool root = best->tried++ || !o ||
+		    !df_fold_get(v->fold, o->place.from_parent);
+	best->parent = root ? DF_ROOT_NID : o->place.from_parent;
 }
 
 static bool find_ring(struct df_vol *v, const struct dirs *d)

@@ -67,6 +67,34 @@ void df_settle_rings(struct df_vol *v)
 	free(s.v);
 }
 
+/* ---- one view of the directories involved, taken before any change */
+struct views {
+	struct view {
+		df_nid parent;
+		struct df_dirview d;
+	} * v;
+	size_t n, size;
+};
+
+static const struct df_dirview *view_of(struct df_vol *v, struct views *s,
+					df_nid parent)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->v[i].parent == parent)
+			return &s->v[i].d;
+	DF_GROW(s->v, s->n, s->size);
+	s->v[s->n].parent = parent;
+	df_dirview_init(v, parent, &s->v[s->n].d);
+	return &s->v[s->n++].d;
+}
+
+static void views_release(struct views *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		df_dirview_release(&s->v[i].d);
+	free(s->v);
+}
+
 /* ---- the closure of names and objects that are settled together */
 struct spot {
 	df_nid parent;
@@ -78,6 +106,7 @@ struct closure {
 	struct nids objs;
 	struct spot *at;
 	size_t n_at, at_size;
+	struct views views; /* all from before the first change */
 };
 
 static bool has_obj(const struct closure *c, df_nid nid)
@@ -113,6 +142,38 @@ static void add_files_at(struct df_vol *v, struct closure *c, df_nid parent,
 	}
 }
 
+/* Losers of other names whose conflict name starts like `shown`: both are cut
+ * at ".conflict-", so that one stands in the other's way. */
+static bool add_in_way(struct closure *c, df_nid parent,
+		       const struct df_dirview *d, const char *shown)
+{
+	bool more = false;
+
+	for (size_t i = 0; strstr(shown, ".conflict-") && i < d->n; i++) {
+		const struct df_loser *l = &d->v[i];
+		DF_FREE char *plain = df_cname(l->name, l->st, "");
+		if (!strncmp(shown, plain, strlen(plain)))
+			more |= add_spot(c, parent, l->name);
+	}
+	return more;
+}
+
+/* What is shown by at's name takes names that others would have. */
+static bool add_entangled(struct df_vol *v, struct closure *c, size_t at)
+{
+	df_nid parent = c->at[at].parent;
+	DF_FREE char *name = df_xstrdup(c->at[at].name);
+
+	if (!df_fold_has_rivals(v->fold, parent))
+		return false;
+	const struct df_dirview *d = view_of(v, &c->views, parent);
+	bool more = add_in_way(c, parent, d, name);
+	for (size_t i = 0; i < d->n; i++)
+		if (!strcmp(d->v[i].name, name))
+			more |= add_in_way(c, parent, d, d->v[i].shown);
+	return more;
+}
+
 static bool add_names_of(struct closure *c, const struct df_obj *o)
 {
 	struct df_eff e;
@@ -138,8 +199,10 @@ static void close_over(struct df_vol *v, struct closure *c)
 			if (o && (o->nid == c->first || o->heads.n > 1))
 				more |= add_names_of(c, o);
 		}
-		for (size_t i = 0; i < c->n_at; i++)
+		for (size_t i = 0; i < c->n_at; i++) {
 			add_files_at(v, c, c->at[i].parent, c->at[i].name);
+			more |= add_entangled(v, c, i);
+		}
 	}
 }
 
@@ -149,34 +212,7 @@ static void closure_release(struct closure *c)
 		free(c->at[i].name);
 	free(c->at);
 	free(c->objs.v);
-}
-
-/* ---- one view of the directories involved, taken before any change */
-struct views {
-	struct view {
-		df_nid parent;
-		struct df_dirview d;
-	} * v;
-	size_t n, size;
-};
-
-static const struct df_dirview *view_of(struct df_vol *v, struct views *s,
-					df_nid parent)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (s->v[i].parent == parent)
-			return &s->v[i].d;
-	DF_GROW(s->v, s->n, s->size);
-	s->v[s->n].parent = parent;
-	df_dirview_init(v, parent, &s->v[s->n].d);
-	return &s->v[s->n++].d;
-}
-
-static void views_release(struct views *s)
-{
-	for (size_t i = 0; i < s->n; i++)
-		df_dirview_release(&s->v[i].d);
-	free(s->v);
+	views_release(&c->views);
 }
 
 /* A losing text becomes a file of its own, by a derived id. */
@@ -207,6 +243,7 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 		    1u << DF_A_TYPE | 1u << DF_A_MODE | 1u << DF_A_UID |
 			    1u << DF_A_GID | 1u << DF_A_BTIME);
 	df_op_link(v, c, parent, l->shown, true);
+	df_op_known(v, c);
 }
 
 static void split_copies(struct df_vol *v, struct views *s, df_nid nid)
@@ -228,6 +265,7 @@ static void split_copies(struct df_vol *v, struct views *s, df_nid nid)
 	struct df_ver *m = t.v[0].m;
 	t.v[0].m = NULL;
 	df_texts_release(&t, v->segs);
+	m->own_base = df_op_own_base(v, &o->heads);
 	m->dot = v->op.st;
 	df_vv_join(&m->vv, &vv);
 	df_vv_raise(&m->vv, m->dot.node, m->dot.time);
@@ -326,13 +364,12 @@ static void settle_at(struct df_vol *v, df_nid parent, const char *name)
 {
 	struct df_shown s = df_tree_lookup(v, parent, name);
 	struct closure c = { .first = s.nid };
-	struct views views = { 0 };
 	const char *registered = name;
 
 	if (!s.kind)
 		return;
 	if (df_fold_has_rivals(v->fold, parent)) {
-		const struct df_dirview *d = view_of(v, &views, parent);
+		const struct df_dirview *d = view_of(v, &c.views, parent);
 		for (size_t i = 0; i < d->n; i++)
 			if (!strcmp(d->v[i].shown, name))
 				registered = d->v[i].name;
@@ -342,13 +379,12 @@ static void settle_at(struct df_vol *v, df_nid parent, const char *name)
 	close_over(v, &c);
 	for (size_t i = 0; i < c.n_at; i++) /* before anything changes */
 		if (df_fold_has_rivals(v->fold, c.at[i].parent))
-			view_of(v, &views, c.at[i].parent);
+			view_of(v, &c.views, c.at[i].parent);
 	for (size_t i = 0; i < c.objs.n; i++)
-		split_copies(v, &views, c.objs.v[i]);
+		split_copies(v, &c.views, c.objs.v[i]);
 	for (size_t i = 0; i < c.n_at; i++)
-		settle_spot(v, &views, &c.at[i]);
+		settle_spot(v, &c.views, &c.at[i]);
 	reassert(v, parent, c.at[0].name);
-	views_release(&views);
 	closure_release(&c);
 }
 
@@ -361,25 +397,35 @@ void df_settle_name(struct df_vol *v, df_nid parent, const char *name)
 	df_settle_dirs(v, parent);
 }
 
-static bool hidden_at(struct df_vol *v, df_nid parent, df_nid nid)
+static bool hidden_at(struct df_vol *v, df_nid nid, const struct df_link *l)
 {
 	struct df_dirview d;
-	bool hidden = false;
 
-	if (!df_fold_has_rivals(v->fold, parent))
+	if (!df_fold_has_rivals(v->fold, l->parent))
 		return false;
-	df_dirview_init(v, parent, &d);
-	for (size_t i = 0; i < d.n_hidden; i++)
-		hidden |= d.hidden[i].nid == nid;
+	df_dirview_init(v, l->parent, &d);
+	bool hidden = is_hidden(&d, nid, l->name);
 	df_dirview_release(&d);
 	return hidden;
+}
+
+/* A name by which o is shown, or NULL. */
+static const struct df_link *shown_at(struct df_vol *v, const struct df_obj *o)
+{
+	const struct df_link *found = NULL;
+	struct df_eff e;
+
+	df_obj_eff(o, &e);
+	for (uint32_t i = 0; i < e.n && !found; i++)
+		if (!hidden_at(v, o->nid, &o->links[e.i[i]]))
+			found = &o->links[e.i[i]];
+	df_eff_release(&e);
+	return found;
 }
 
 void df_settle_object(struct df_vol *v, df_nid nid)
 {
 	const struct df_obj *o = df_fold_get(v->fold, nid);
-	df_nid parent;
-	const char *name;
 
 	if (!o || !df_settle_needed(v))
 		return;
@@ -392,10 +438,12 @@ void df_settle_object(struct df_vol *v, df_nid nid)
 		df_settle_dirs(v, nid);
 		return;
 	}
-	/* A hidden equal still has its name: writing makes it unequal. */
-	if (!df_tree_newest(o, &parent, &name) || hidden_at(v, parent, nid))
+	/* Hidden everywhere it still has its names: writing makes it unequal. */
+	const struct df_link *l = shown_at(v, o);
+	if (!l)
 		return;
-	DF_FREE char *copy = df_xstrdup(name);
+	df_nid parent = l->parent;
+	DF_FREE char *copy = df_xstrdup(l->name);
 	df_settle_name(v, parent, copy);
 }
 

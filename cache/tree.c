@@ -137,12 +137,23 @@ static void was_release(struct df_was *w)
 		free(w->more);
 }
 
+/* The names were taken from the object's links, whose order they have. */
 static bool was_at(const struct df_was *w, df_nid parent, const char *name)
 {
-	for (uint32_t i = 0; i < w->n; i++)
-		if (w->more[i].parent == parent &&
-		    !strcmp(w->more[i].name, name))
+	uint32_t lo = 0, hi = w->n;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		const struct df_at *at = &w->more[mid];
+		int c = at->parent != parent ? (at->parent < parent ? -1 : 1)
+					     : strcmp(at->name, name);
+		if (!c)
 			return true;
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
 	return false;
 }
 

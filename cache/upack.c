@@ -132,10 +132,10 @@ static void split_long(struct df_extmap *m, struct df_segs *segs)
 static int pack_version(struct df_upload *u, struct df_obj *o, struct df_ver *h)
 {
 	uint64_t at = UINT64_MAX;
-	int err = 0;
 
 	u->ver = h;
 	split_long(&h->ext, u->v->segs);
+	int err = df_upload_repack(u, o, h);
 	for (struct df_extpos p = { 0, 0 }; df_extmap_at(&h->ext, p) && !err;
 	     p = df_extmap_next(&h->ext, p)) {
 		struct df_ext *e = df_extmap_at(&h->ext, p);
@@ -163,8 +163,7 @@ static int pack_version(struct df_upload *u, struct df_obj *o, struct df_ver *h)
 	return err ? err : end_run(u);
 }
 
-/* Read [e] from wherever it is locally; false: it is not. */
-static bool read_local(struct df_upload *u, const struct df_ext *e, void *out)
+bool df_upload_local(struct df_upload *u, const struct df_ext *e, void *out)
 {
 	struct df_loc loc = e->loc;
 
@@ -200,7 +199,7 @@ static void sum_version(struct df_upload *u, struct df_ver *h)
 		const struct df_ext *e = df_extmap_at(&h->ext, p);
 		df_buf_reset(&u->raw);
 		void *room = df_buf_extend(&u->raw, e->len);
-		ok = room && read_local(u, e, room);
+		ok = room && df_upload_local(u, e, room);
 		if (!ok)
 			break;
 		add_zeros(u->sha, e->off - at);

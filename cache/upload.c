@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "cache/identity.h"
 #include "cache/journal.h"
 #include "cache/view.h"
 #include "cache/merge.h"
@@ -138,6 +139,15 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 	const struct df_extmap *maps = u->maps;
 
 	df_lock(&v->lock);
+	/* A fork or resume was noticed while the packs went out: a twin may
+	 * say other things under the stamps of these copies. */
+	bool renewed = df_identity_check(v);
+	if (renewed || c->node != v->node) {
+		df_unlock(&v->lock);
+		if (renewed)
+			v->remote->ops->reset(v->remote);
+		return -EAGAIN;
+	}
 	struct df_outrow *out = new_row(v, c, u->bytes, body);
 	int err = df_journal_row(v, out);
 	if (err) {
@@ -148,16 +158,9 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 		return err;
 	}
 	out->n_objs = c->n;
-	v->prev = out->row.id;
-	v->prev_epoch = out->row.epoch;
+	df_journal_last(v, out);
 	v->n_newdeps = 0;
 	df_fold_deps_taken(v->fold);
-	uint64_t half[2];
-	memcpy(half, v->prev.b, sizeof(half));
-	df_fold_set_meta(v->fold, "prev0", half[0]);
-	df_fold_set_meta(v->fold, "prev1", half[1]);
-	df_fold_set_meta(v->fold, "prev_epoch", v->prev_epoch);
-	df_fold_set_meta(v->fold, "cut_time", c->time);
 	append_out(v, out);
 	df_unlock(&v->lock);
 	(void)df_fault("row.noted");
@@ -174,6 +177,7 @@ static int note(struct df_vol *v, struct df_cut *c, const struct df_upload *u,
 				continue;
 			df_cut_guard(v, o);
 			learn_maps(v, o, own, n);
+			df_upload_repacked(u, o);
 			df_obj_mark_noted(o, c->objs[k], v->segs);
 			df_fold_touch(v->fold, o);
 		}
@@ -252,6 +256,7 @@ int df_upload_cut(struct df_vol *v, struct df_cut *c)
 	for (size_t i = 0; i < u.n_maps; i++)
 		df_extmap_release(&u.maps[i], NULL);
 	free(u.maps);
+	df_upload_repacks_free(&u);
 	free(u.ids);
 	free(u.run);
 	free(u.last);

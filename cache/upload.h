@@ -43,11 +43,28 @@ struct df_upload {
 	/* of every version, in their order: its extents with both places */
 	struct df_extmap *maps; /* owned */
 	size_t n_maps, maps_size;
+	struct df_repack {
+		struct df_repack *next;
+		df_nid nid;
+		struct df_stamp root;
+		uint64_t off, len;
+		struct df_piece piece;
+		struct df_extmap old; /* owned; where the bytes were */
+	} * repacks;                  /* owned */
 };
 /* upack.c */
 int df_upload_pack(struct df_upload *u);
 int df_upload_piece(struct df_upload *u, const void *raw, size_t len,
 		    struct df_piece *piece);
 int df_upload_close(struct df_upload *u, bool may_inline);
+/* Bytes of e from wherever they are locally; false: they are not. */
+bool df_upload_local(struct df_upload *u, const struct df_ext *e, void *out);
+/* repack.c: before h is packed.  The many small extents at the end of a log
+ * become one. */
+int df_upload_repack(struct df_upload *u, const struct df_obj *o,
+		     struct df_ver *h);
+/* The row is noted: o has its bytes where the row says.  Locked. */
+void df_upload_repacked(const struct df_upload *u, struct df_obj *o);
+void df_upload_repacks_free(struct df_upload *u);
 
 #endif

@@ -187,6 +187,8 @@ static int open_local(struct df_vol *v, bool keep_node)
 		err = df_journal_recover(v);
 	if (!err)
 		err = df_fold_each_flagged(v->fold, reap_orphan, v);
+	if (!v->out) /* all that earlier lives noted is in the table */
+		v->acked_time = v->cut_time;
 	if (!err && !v->conf.read_only && !keep_node)
 		df_identity_renew(v);
 	df_identity_note(v);

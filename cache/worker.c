@@ -84,11 +84,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 {
 	df_lock(&v->lock);
 	uint64_t jseq = v->jseq;
-	df_fold_set_meta(v->fold, "floor", df_journal_floor(v, jseq + 1));
-	df_fold_set_meta(v->fold, "jseq", jseq);
-	df_fold_set_meta(v->fold, "hlc", v->hlc);
-	df_fold_set_meta(v->fold, "n_files", v->n_files);
-	df_fold_set_meta(v->fold, "n_bytes", v->n_bytes);
+	df_journal_folded(v);
 	struct df_flush *b = df_fold_begin(v->fold);
 	df_unlock(&v->lock);
 	int err = b ? df_fold_write(v->fold, b) : 0;

@@ -15,19 +15,44 @@
 
 #define ORDERS 2 /* random orders of arrival tried at each end */
 
+static void trace_past(struct world *w, const struct set *past)
+{
+	for (size_t i = 0; i < w->table.n_rows; i++) {
+		const struct wrow *r = &w->table.row[i];
+
+		if (set_has(past, i))
+			trace(w, "  past: row %zu of %04x by n%u, seq %llu%s", i,
+			      (unsigned)(r->row.node >> 48), r->by,
+			      (unsigned long long)r->row.seq,
+			      r->row.kind == DF_ROW_CHECKPOINT ? ", checkpoint"
+							       : "");
+	}
+}
+
+/* Did the writer itself know all of its row's past?  Not when it gave up
+ * waiting for a cause that the table had lost for so long (E5). */
+static bool had_past(const struct cutrec *c, const struct set *past, size_t row)
+{
+	for (size_t i = 1; i < past->size; i++)
+		if (i != row && set_has(past, i) && !set_has(&c->known, i))
+			return false;
+	return true;
+}
+
 /* Prefix: after this row the table holds exactly what its writer showed. */
-void check_prefix(struct world *w, size_t row, const struct flat *shown)
+void check_prefix(struct world *w, size_t row, const struct cutrec *c)
 {
 	struct node *as = w->now, *probe;
 	struct set past = { 0 };
 	struct flat got;
 
-	if (table_past(&w->table, row, &past)) {
+	if (table_past(&w->table, row, &past) && had_past(c, &past, row)) {
 		set_add(&past, 0); /* the format row */
+		trace_past(w, &past);
 		probe = node_probe(w, &past);
 		node_poll(probe, true);
 		flat_read(w, probe, &got);
-		flat_same(w, shown, &got, CMP_SHAPE | CMP_TIMES | CMP_LINKS,
+		flat_same(w, &c->shown, &got, CMP_SHAPE | CMP_TIMES | CMP_LINKS,
 			  "prefix: the table after n%u's cut is not what it "
 			  "showed (node | table)",
 			  as->uid);
@@ -104,6 +129,24 @@ static void check_order(struct world *w, const struct flat *want)
 	w->n_orders++;
 }
 
+/* Promise 6: what a row said that the table acknowledged and never kept may be
+ * missing, if its writer is dead and nobody else said it. */
+static void excuse_lost(struct world *w, const struct flat *want,
+			struct set *seen)
+{
+	const struct table *t = &w->table;
+
+	for (size_t i = 0; i < t->n_rows; i++)
+		if (!t->row[i].kept)
+			set_join(seen, &t->row[i].fresh);
+	for (size_t i = 0; i < t->n_rows; i++)
+		for (size_t k = 0; t->row[i].kept && k < seen->size; k++)
+			if (set_has(&t->row[i].fresh, k))
+				seen->in[k] = 0;
+	for (size_t i = 0; i < want->n; i++)
+		w->n_lost += want->e[i].lost;
+}
+
 static void check_lost(struct world *w, const struct flat *want)
 {
 	struct set posted = { 0 }, seen = { 0 };
@@ -116,11 +159,14 @@ static void check_lost(struct world *w, const struct flat *want)
 		for (struct cutrec *c = w->nodes[i]->cuts; c; c = c->next)
 			set_join(&posted, &c->tokens);
 	}
+	excuse_lost(w, want, &seen);
 	flat_tokens(want, &seen);
 	for (size_t i = 1; i <= w->n_tokens; i++)
 		if (set_has(&posted, i) && !set_has(&seen, i) &&
-		    !set_has(&w->released, i))
+		    !set_has(&w->released, i)) {
+			flat_trace(w, "end", want);
 			fail(w, "lost in silence: t%07zu", i);
+		}
 	set_release(&posted);
 	set_release(&seen);
 }

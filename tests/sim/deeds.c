@@ -160,8 +160,10 @@ static unsigned some_token(struct deed *d)
 
 static void answers_for(struct deed *d)
 {
-	if (d->tok)
-		set_add(&d->nd->pending, d->tok);
+	if (!d->tok)
+		return;
+	set_add(&d->nd->pending, d->tok);
+	trace(d->w, "  t%07u", d->tok);
 }
 
 static void put_bytes(struct deed *d, df_nid nid, uint64_t off,
@@ -244,7 +246,7 @@ static void deed_append(struct deed *d)
 	char text[TOK + 1], *all;
 	struct df_entry made;
 
-	if (e && (e->kind != 'f' || e->size > SHOW_MAX - TOK))
+	if (e && (e->kind != 'f' || e->lost || e->size > SHOW_MAX - TOK))
 		return;
 	d->tok = token_new(d->w);
 	token_text(d->tok, text);
@@ -272,7 +274,8 @@ static void deed_patch(struct deed *d)
 	char text[TOK + 1], *all, old[TOK + 1] = "";
 	uint64_t off;
 
-	if (!e || e->kind != 'f' || e->size < TOK || e->size > SHOW_MAX)
+	if (!e || e->kind != 'f' || e->lost || e->size < TOK ||
+	    e->size > SHOW_MAX)
 		return;
 	off = rng_below(&d->w->rng, (uint32_t)(e->size / TOK)) * TOK;
 	token_text(some_token(d), text);
@@ -292,7 +295,7 @@ static void deed_truncate(struct deed *d)
 	uint64_t size;
 	char *all;
 
-	if (!e || e->kind != 'f' || e->size > SHOW_MAX)
+	if (!e || e->kind != 'f' || e->lost || e->size > SHOW_MAX)
 		return;
 	size = rng_below(&d->w->rng, (uint32_t)(e->size / TOK + 1)) * TOK;
 	set_size(d, e->nid, size);
@@ -379,7 +382,7 @@ static df_nid some_open(struct deed *d, struct df_attr *a)
 	for (unsigned i = nd->n_opened + 1; i--;) {
 		nid = nd->opened[(first + i) % nd->n_opened];
 		want(d, df_vol_getattr(nd->v, nid, a, &timeout), 0, "fstat");
-		if (a->nlink > names_shown(d, a->ino))
+		if (a->nlink && !names_shown(d, a->ino))
 			break;
 	}
 	return nid;
@@ -404,15 +407,17 @@ static void deed_fdwrite(struct deed *d)
 	token_text(some_token(d), text);
 	set_size(d, nid, 0);
 	put_bytes(d, nid, 0, text, TOK, 0);
-	e = flat_by_ino(&d->before, a.ino, 0);
+	/* without a name it is a file of its own, even if its object is back */
+	e = a.nlink ? flat_by_ino(&d->before, a.ino, 0) : NULL;
 	if (e) {
 		release_text(d, e->text);
 		exp_text(d, a.ino, text);
 	}
 	if (e || a.nlink) /* else unlinked while open: its bytes stay local */
 		answers_for(d);
-	/* hidden as an equal somewhere: from now on a conflict copy there */
-	d->open_end = a.nlink > names;
+	/* hidden as an equal everywhere: from now on conflict copies; else
+	 * the names where it was hidden are the others' alone */
+	d->open_end = a.nlink && !names;
 	trace(d->w, "  fdwrite: %u names shown, nlink %u", names, a.nlink);
 }
 

@@ -64,6 +64,7 @@ void ent_set_text(struct ent *e, const char *text)
 	free(e->text);
 	e->text = p;
 	e->size = strlen(p);
+	e->lost = false;
 }
 
 void ent_set_xattr(struct ent *e, const char *value)
@@ -143,6 +144,17 @@ static void read_some(struct world *w, struct df_vol *v, struct ent *e,
 	size_t got = 0;
 	int err = read_bytes(v, e->nid, off, buf, len, &got);
 
+	if (err == -EIO && len > TOK) { /* some of it may be there */
+		for (size_t i = 0; i < len; i += TOK)
+			read_some(w, v, e, off + i, buf + i,
+				  len - i < TOK ? len - i : TOK);
+		return;
+	}
+	if (err == -EIO && lost_bytes(w->now, e->nid)) {
+		e->lost = true;
+		memset(buf, '?', len);
+		return;
+	}
 	if (err)
 		fail(w, "read %s at %llu: %s", e->path, (unsigned long long)off,
 		     df_strerror(err));
@@ -169,7 +181,7 @@ static void read_text(struct world *w, struct df_vol *v, struct ent *e)
 	}
 	read_some(w, v, e, 0, buf, e->size);
 	buf[e->size] = 0;
-	for (size_t i = 0; i < e->size; i += TOK)
+	for (size_t i = 0; i < e->size && !e->lost; i += TOK)
 		if (e->size - i < TOK || !is_token(buf + i))
 			fail(w, "%s holds bytes that nobody wrote: \"%.*s\"",
 			     e->path, (int)e->size, buf);
@@ -457,8 +469,10 @@ static void describe(const struct ent *e, unsigned how, struct df_buf *b)
 
 static bool same_ent(const struct ent *a, const struct ent *b, unsigned how)
 {
-	return a->kind == b->kind && a->mode == b->mode &&
-	       !strcmp(a->text, b->text) && !strcmp(a->xattr, b->xattr) &&
+	bool text = a->lost || b->lost || !strcmp(a->text, b->text);
+
+	return a->kind == b->kind && a->mode == b->mode && text &&
+	       !strcmp(a->xattr, b->xattr) &&
 	       (!(how & CMP_TIMES) || a->mtime_ns == b->mtime_ns);
 }
 
@@ -503,7 +517,7 @@ static unsigned compare(const struct flat *a, const struct flat *b,
 	return differ;
 }
 
-static void trace_flat(struct world *w, const char *head, const struct flat *f)
+void flat_trace(struct world *w, const char *head, const struct flat *f)
 {
 	struct df_buf b;
 
@@ -533,8 +547,8 @@ void flat_same(struct world *w, const struct flat *a, const struct flat *b,
 		qsort(y.e, y.n, sizeof(*y.e), by_path);
 	df_buf_init(&out, 0);
 	if (compare(&x, &y, how, &out)) {
-		trace_flat(w, "left", &x);
-		trace_flat(w, "right", &y);
+		flat_trace(w, "left", &x);
+		flat_trace(w, "right", &y);
 		va_start(ap, what);
 		vsnprintf(head, sizeof(head), what, ap);
 		va_end(ap);

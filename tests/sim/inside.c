@@ -116,6 +116,34 @@ void dump_node(struct node *nd)
 	df_buf_release(&b);
 }
 
+bool knows_row(struct node *nd, const struct df_id *id)
+{
+	bool own = false;
+
+	for (const struct df_outrow *o = nd->v->out; o; o = o->next)
+		own |= !df_id_cmp(&o->row.id, id);
+	return own || df_fold_has_row(nd->v->fold, id);
+}
+
+bool lost_bytes(struct node *nd, df_nid nid)
+{
+	const struct df_obj *o = df_vol_obj(nd->v, nid);
+
+	for (uint32_t i = 0; o && i < o->heads.n; i++) {
+		const struct df_extmap *m = &o->heads.v[i]->ext;
+
+		for (struct df_extpos p = { 0, 0 }; df_extmap_at(m, p);
+		     p = df_extmap_next(m, p)) {
+			const struct df_ext *e = df_extmap_at(m, p);
+
+			if (df_ext_remote(e) &&
+			    table_lost_pack(nd, &e->piece.pack))
+				return true;
+		}
+	}
+	return false;
+}
+
 struct df_id newest_row(const struct node *nd)
 {
 	const struct df_outrow *o = nd->v->out;

@@ -10,6 +10,7 @@
 
 #include "backend/remote.h"
 #include "base/err.h"
+#include "cache/commit.h"
 #include "tests/sim/sim.h"
 
 struct sim_remote {
@@ -66,6 +67,9 @@ bool row_visible(const struct world *w, const struct node *nd, size_t row)
 {
 	int64_t late = (int64_t)(rng_mix(w->seed, row, nd->uid) % DELAY_MS);
 
+	if (w->table.row[row].by == nd->uid)
+		late /= 8; /* a service answers its writer sooner */
+
 	return w->table.everything ||
 	       w->now_ms >= w->table.row[row].made_ms + late;
 }
@@ -84,6 +88,11 @@ bool table_past(const struct table *t, size_t r, struct set *out)
 	if (set_has(out, r))
 		return true;
 	set_add(out, r);
+	for (size_t i = 0; i < t->row[r].stands.size; i++)
+		if (set_has(&t->row[r].stands, i)) {
+			set_add(out, i);
+			whole &= t->row[i].kept;
+		}
 	for (size_t i = 0; i <= row->n_deps; i++) {
 		const struct df_id *id = i < row->n_deps ? &row->deps[i].id
 							 : &row->prev.id;
@@ -96,6 +105,28 @@ bool table_past(const struct table *t, size_t r, struct set *out)
 			whole = false;
 	}
 	return whole;
+}
+
+bool table_lost_pack(const struct node *nd, const struct df_id *pack)
+{
+	const struct table *t = &nd->w->table;
+	bool lost = false;
+
+	for (size_t i = 0; i < t->n_rows; i++) {
+		const struct df_row *row = &t->row[i].row;
+		struct df_body body;
+
+		if (row->kind != DF_ROW_COMMIT ||
+		    df_body_read(row->body, row->body_len, &body))
+			continue;
+		if (body.pack && !df_id_cmp(&body.pack_id, pack)) {
+			if (t->row[i].kept && row_visible(nd->w, nd, i))
+				return false;
+			lost = true;
+		}
+		df_body_release(&body);
+	}
+	return lost;
 }
 
 size_t table_pack_bytes(const struct table *t)
@@ -145,12 +176,17 @@ static size_t row_first(struct sim_remote *s, const struct df_row *row)
 	size_t at = row_new(w, row);
 	struct cutrec *c = take_cut(s->nd, &row->id);
 
+	w->table.row[at].by = s->nd->uid;
+	for (size_t i = 0; row->kind == DF_ROW_CHECKPOINT && i < at; i++)
+		if (knows_row(s->nd, &w->table.row[i].row.id))
+			set_add(&w->table.row[at].stands, i);
 	if (!c)
 		return at;
 	w->table.row[at].tokens = c->tokens;
-	c->tokens = (struct set){ 0 };
+	w->table.row[at].fresh = c->fresh;
+	c->tokens = c->fresh = (struct set){ 0 };
 	if (!c->held && rng_chance(&w->rng, 15))
-		check_prefix(w, at, &c->shown);
+		check_prefix(w, at, c);
 	cutrec_free(c);
 	return at;
 }
@@ -509,6 +545,8 @@ void table_release(struct table *t)
 		free(t->row[i].row.body);
 		free(t->row[i].row.deps);
 		set_release(&t->row[i].tokens);
+		set_release(&t->row[i].fresh);
+		set_release(&t->row[i].stands);
 	}
 	for (size_t i = 0; i < t->n_packs; i++)
 		free(t->pack[i].data);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +24,8 @@
 #include "base/log.h"
 #include "tests/sim/sim.h"
 
-#define HANG_S 120 /* a run takes half a second */
+#define HANG_S 600   /* real time, on a busy machine */
+#define HANG_CPU_S 60 /* a run takes a third of a second */
 #define MAX_JOBS 8
 #define SHORT_TRACE 30 /* lines */
 
@@ -88,6 +90,7 @@ static void report(const struct world *w, const char *dir)
 		w->n_ops,       w->n_cuts,   w->n_prefix,      w->n_orders,
 		w->n_conflicts, w->n_hidden, w->n_forks,       w->n_restarts,
 		w->n_deaths,    w->n_big,    w->n_checkpoints, w->n_deleted,
+		w->n_lost,
 	};
 	char *path = df_strf("%s/stat", dir);
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -103,6 +106,7 @@ static const char *const stat_names[] = {
 	"orders compared", "conflict names", "writes to hidden equals",
 	"forks",           "restarts",       "deaths",
 	"big files",       "checkpoints",    "rows deleted",
+	"files with bytes lost by the table",
 };
 
 static void set_rule(struct world *w, const char *rule)
@@ -124,6 +128,7 @@ static void set_rule(struct world *w, const char *rule)
 static void child(const struct job *job)
 {
 	static struct world w;
+	const struct rlimit cpu = { HANG_CPU_S, HANG_CPU_S + 5 };
 	char *text = df_strf("%s/report", job->dir);
 	int fd = open(text, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 
@@ -135,6 +140,7 @@ static void child(const struct job *job)
 	else
 		df_log_set_level(DF_LOG_DEBUG);
 	alarm(HANG_S);
+	setrlimit(RLIMIT_CPU, &cpu);
 	world_init(&w, job->seed, opt.steps, job->dir);
 	if (opt.rule)
 		set_rule(&w, opt.rule);
@@ -189,7 +195,8 @@ static void show_report(const struct job *job, int status)
 	if (WIFSIGNALED(status))
 		fprintf(stderr, "seed %llu: killed by signal %d (%s)\n",
 			(unsigned long long)job->seed, WTERMSIG(status),
-			WTERMSIG(status) == SIGALRM
+			WTERMSIG(status) == SIGALRM ||
+					WTERMSIG(status) == SIGXCPU
 				? "it hangs"
 				: strsignal(WTERMSIG(status)));
 	df_buf_release(&text);

@@ -65,9 +65,11 @@ struct ent {
 	int64_t mtime_ns; /* of files */
 	uint32_t nlink;
 	char *text;  /* owned; token text, link target, or ends of it */
+	bool lost;   /* EIO: its text is unknown; table_lost_pack says why */
 	char *xattr; /* owned; value of user.x, "" = none */
 	df_nid nid;  /* 0 in copies: holds one lookup when not */
 };
+
 struct flat {
 	struct ent *e; /* owned; in no order */
 	size_t n, size;
@@ -105,6 +107,8 @@ enum flat_cmp {
 void flat_same(struct world *w, const struct flat *a, const struct flat *b,
 	       unsigned how, const char *what, ...)
 	__attribute__((format(printf, 5, 6)));
+/* All of f into the trace. */
+void flat_trace(struct world *w, const char *head, const struct flat *f);
 /* No token twice in one text. */
 void flat_check_twice(struct world *w, const struct flat *f, const char *at);
 /* Add the tokens that f shows to s. */
@@ -116,9 +120,12 @@ struct wrow {
 	struct df_row row; /* owned copy */
 	int64_t made_ms;
 	unsigned tries; /* attempts that reached the table */
+	unsigned by;    /* uid of the node that made the first */
 	bool kept;      /* at least one copy is or was in the log */
 	bool checked;
 	struct set tokens; /* what its writer answers for */
+	struct set fresh;  /* those that came with this row */
+	struct set stands; /* a checkpoint: rows its writer knew */
 };
 struct copy {
 	size_t row; /* index of wrow */
@@ -157,6 +164,9 @@ ssize_t table_find(const struct table *t, const struct df_id *id);
  * kept, so that its readers did without. */
 bool table_past(const struct table *t, size_t r, struct set *out);
 bool row_visible(const struct world *w, const struct node *nd, size_t row);
+/* Does the table not show nd this pack: did it travel in a row that was never
+ * kept, or that is late? */
+bool table_lost_pack(const struct node *nd, const struct df_id *pack);
 size_t table_pack_bytes(const struct table *t);
 
 /* ---- nodes and the world */
@@ -165,6 +175,8 @@ struct cutrec {
 	struct cutrec *next;
 	struct df_id row;
 	struct set tokens; /* what the row answers for */
+	struct set fresh;  /* those that no row before answered for */
+	struct set known;  /* rows of the table that it had folded */
 	struct flat shown;
 	bool held; /* some file was held back: the row is less */
 };
@@ -203,7 +215,8 @@ struct world {
 	bool settle; /* local effects are as asked (rule settle) */
 	struct df_buf trace;
 	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
-		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted;
+		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted,
+		n_lost;
 };
 
 void world_init(struct world *w, uint64_t seed, unsigned steps,
@@ -214,6 +227,7 @@ void world_quiesce(struct world *w);
 struct node *node_new(struct world *w); /* a new mount, in w->nodes */
 void node_open(struct node *nd, const struct set *only);
 void node_kill(struct node *nd); /* SIGKILL; the disk stays */
+void node_stop(struct node *nd); /* in good order */
 void node_free(struct node *nd); /* and the disk is thrown away */
 void node_restart(struct node *nd);
 struct node *node_fork(struct node *nd);
@@ -273,12 +287,16 @@ int read_bytes(struct df_vol *v, df_nid nid, uint64_t off, void *buf,
 
 /* ---- inside.c: every register of a node, on stderr; the row noted last */
 void dump_node(struct node *nd);
+/* Has it folded, or written, this row? */
+bool knows_row(struct node *nd, const struct df_id *id);
+/* Are bytes of this file in packs that the table lost? */
+bool lost_bytes(struct node *nd, df_nid nid);
 struct df_id newest_row(const struct node *nd);
 bool all_sent(const struct node *nd); /* every noted row is acknowledged */
 
 /* ---- check.c */
 /* Called when a row is first put: is its past what its writer shows? */
-void check_prefix(struct world *w, size_t row, const struct flat *shown);
+void check_prefix(struct world *w, size_t row, const struct cutrec *c);
 void check_end(struct world *w);
 
 /* ---- named.c */

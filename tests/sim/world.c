@@ -121,6 +121,15 @@ void node_kill(struct node *nd)
 	nd->n_opened = 0; /* whoever had files open is dead as well */
 }
 
+void node_stop(struct node *nd)
+{
+	node_as(nd);
+	must_be(nd->w, df_vol_stop(nd->v, 0), 0, "stop");
+	df_vol_free(nd->v);
+	nd->v = NULL;
+	nd->n_opened = 0;
+}
+
 void node_free(struct node *nd)
 {
 	node_kill(nd);
@@ -143,6 +152,8 @@ void node_free(struct node *nd)
 void cutrec_free(struct cutrec *c)
 {
 	set_release(&c->tokens);
+	set_release(&c->known);
+	set_release(&c->fresh);
 	flat_release(&c->shown);
 	free(c);
 }
@@ -165,6 +176,8 @@ static struct cutrec *cutrec_copy(const struct cutrec *from)
 	c->held = from->held;
 	c->row = from->row;
 	set_join(&c->tokens, &from->tokens);
+	set_join(&c->known, &from->known);
+	set_join(&c->fresh, &from->fresh);
 	flat_copy(&from->shown, &c->shown);
 	return c;
 }
@@ -284,11 +297,15 @@ int node_cut(struct node *nd)
 	w->n_cuts++;
 	c = cutrec_copy(&none);
 	c->row = newest_row(nd);
+	for (size_t i = 0; i < w->table.n_rows; i++)
+		if (knows_row(nd, &w->table.row[i].row.id))
+			set_add(&c->known, i);
 	flat_read(w, nd, &c->shown);
 	flat_detach(&c->shown);
 	c->held = held_files(nd) != 0;
 	if (!c->held) { /* else who knows which of it is in the row */
 		set_join(&c->tokens, &nd->pending);
+		set_join(&c->fresh, &nd->pending);
 		flat_tokens(&c->shown, &c->tokens);
 		set_release(&nd->pending);
 	}
@@ -388,8 +405,10 @@ void world_init(struct world *w, uint64_t seed, unsigned steps, const char *tmp)
 	w->random.s = rng_mix(seed, 2, 0);
 	w->now_ms = START_MS;
 	w->settle = true;
-	w->profile = (unsigned)(seed / 2 % PROFILES);
+	w->profile = (unsigned)(rng_mix(seed, 3, 0) % PROFILES);
 	w->slow = seed % 8 == 5;
+	if (w->slow) /* two checkpoints a day apart, and then some */
+		w->steps *= 2;
 	w->big = seed % 8 == 3;
 	df_buf_init(&w->trace, 0);
 	w->table.faults = (struct faults){
@@ -451,7 +470,7 @@ static void step_life(struct world *w, struct node *nd, unsigned x)
 	} else if (x < 978) {
 		nd->paused = w->step + (rng_chance(&w->rng, 50) ? 20 : 60);
 		trace(w, "n%u sleeps until step %u", nd->uid, nd->paused);
-	} else if (x < 985) {
+	} else if (x < (w->slow ? 980 : 985)) {
 		node_fold(nd);
 	} else if (x < 992) {
 		step_checkpoint(w, nd);
@@ -467,7 +486,7 @@ static void step(struct world *w)
 	unsigned x;
 
 	w->now_ms += pass[rng_below(&w->rng, DF_ARRAY_LEN(pass))];
-	if (w->slow && rng_below(&w->rng, 60) == 0)
+	if (w->slow && rng_below(&w->rng, 40) == 0)
 		w->now_ms += INT64_C(90000000); /* 25 hours */
 	if (nd->paused > w->step)
 		return;
