@@ -147,8 +147,8 @@ static int any_missing(struct df_vol *v, const struct df_id *ids, size_t n)
 		qsort(log.v, log.n, sizeof(*log.v), dep_cmp);
 	for (size_t i = 0; i < n && !err && !missing; i++) {
 		struct df_dep key = { .id = ids[i] };
-		missing = !log.n || !bsearch(&key, log.v, log.n,
-					     sizeof(*log.v), dep_cmp);
+		missing = !log.n ||
+			  !bsearch(&key, log.v, log.n, sizeof(*log.v), dep_cmp);
 	}
 	free(log.v);
 	return err ? err : missing;

@@ -11,11 +11,11 @@
 
 #include "cache/upload.h"
 
-#define MANY 24            /* extents; fewer are left alone */
-#define ALWAYS 8           /* the last ones are taken in however long */
-#define RATIO 4            /* taken in: up to so much longer than the rest */
-#define FULL (256u << 10)  /* never packed again */
-#define INLINE_MAX 1024    /* raw bytes that may travel in the row */
+#define MANY 24           /* extents; fewer are left alone */
+#define ALWAYS 8          /* the last ones are taken in however long */
+#define RATIO 4           /* taken in: up to so much longer than the rest */
+#define FULL (256u << 10) /* never packed again */
+#define INLINE_MAX 1024   /* raw bytes that may travel in the row */
 
 /* The tail of m that is to be packed: its first extent's index in e (all of m's
  * extents), and its length. */

@@ -21,8 +21,8 @@ static void trace_past(struct world *w, const struct set *past)
 		const struct wrow *r = &w->table.row[i];
 
 		if (set_has(past, i))
-			trace(w, "  past: row %zu of %04x by n%u, seq %llu%s", i,
-			      (unsigned)(r->row.node >> 48), r->by,
+			trace(w, "  past: row %zu of %04x by n%u, seq %llu%s",
+			      i, (unsigned)(r->row.node >> 48), r->by,
 			      (unsigned long long)r->row.seq,
 			      r->row.kind == DF_ROW_CHECKPOINT ? ", checkpoint"
 							       : "");

@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "tests/sim/sim.h"
 
-#define HANG_S 600   /* real time, on a busy machine */
+#define HANG_S 600    /* real time, on a busy machine */
 #define HANG_CPU_S 60 /* a run takes a third of a second */
 #define MAX_JOBS 8
 #define SHORT_TRACE 30 /* lines */
@@ -102,10 +102,18 @@ static void report(const struct world *w, const char *dir)
 }
 
 static const char *const stat_names[] = {
-	"operations",      "cuts",           "prefixes compared",
-	"orders compared", "conflict names", "writes to hidden equals",
-	"forks",           "restarts",       "deaths",
-	"big files",       "checkpoints",    "rows deleted",
+	"operations",
+	"cuts",
+	"prefixes compared",
+	"orders compared",
+	"conflict names",
+	"writes to hidden equals",
+	"forks",
+	"restarts",
+	"deaths",
+	"big files",
+	"checkpoints",
+	"rows deleted",
 	"files with bytes lost by the table",
 };
 

@@ -352,8 +352,8 @@ static void test_ordinary_way(void **state)
 	/* into a fold that has something already, nothing twice */
 	node_open(&warm, t, false);
 	same(&a, &warm);
-	assert_int_equal(df_checkpoint_fold(warm.v, &t->row[t->n_rows - 1], false),
-			 0);
+	assert_int_equal(
+		df_checkpoint_fold(warm.v, &t->row[t->n_rows - 1], false), 0);
 	same(&a, &warm);
 	/* and the cold one works like any other */
 	fill(&cold, 3, 2, 40);
