@@ -11,7 +11,8 @@ libmicrohttpd-dev libpq-dev libmagic-dev"
 demo="git curl dpkg-dev xz-utils bubblewrap python3"
 test="libcmocka-dev sqlite3 rsync attr acl procps psmisc strace clang
 clang-format pmccabe cppcheck shellcheck codespell mandoc nginx-light
-postgresql libcap2-bin busybox python3-venv npm debhelper lintian
+postgresql libcap2-bin busybox python3-venv python3-pip
+ca-certificates npm debhelper lintian
 debootstrap"
 
 what=${1:-test}
@@ -33,6 +34,7 @@ fi
 is_here() {
 	case $1 in
 	npm) command -v npm >/dev/null && return 0 ;;
+	python3-pip) python3 -m pip -V >/dev/null 2>&1 && return 0 ;;
 	busybox) command -v busybox >/dev/null && return 0 ;;
 	nginx-light) [ -x /usr/sbin/nginx ] && return 0 ;;
 	esac
