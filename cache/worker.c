@@ -20,6 +20,7 @@
 #define FOLD_MANY 4000      /* dirty entries that do not wait for the time */
 #define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
 #define TICK_MS 1000
+#define GATHER_NS 1500000
 
 /* ---- the steps */
 int df_work_cut(struct df_vol *v, df_nid force)
@@ -182,6 +183,18 @@ static int send_rows(struct df_vol *v)
 	}
 }
 
+/* Several fsync at once, and those whose cut was just acknowledged come again in
+ * a moment: without waiting for them two groups would take turns for ever, and
+ * each fsync two round trips. */
+static void gather_locked(struct df_vol *v)
+{
+	int64_t until = df_clock_mono_ns() + GATHER_NS;
+
+	while (!v->stopping && !v->stop_now &&
+	       df_cond_wait_until(&v->up_cond, &v->lock, until))
+		;
+}
+
 static void *upload_main(void *arg)
 {
 	struct df_vol *v = arg;
@@ -220,8 +233,10 @@ static void *upload_main(void *arg)
 			again = false;
 		df_lock(&v->lock);
 		/* Who began to wait while the cut was made needs the next. */
-		if (again && v->sync_waiters && v->dirty.n)
+		if (again && v->sync_waiters && v->dirty.n) {
+			gather_locked(v);
 			v->sync_asked = true;
+		}
 		if (v->stopping && !v->dirty.n && !v->out)
 			break;
 		if (v->stopping && !v->dirty.n) {
