@@ -125,7 +125,8 @@ static int64_t upload_due_ms(struct df_vol *v)
 
 df_nid df_work_forced(const struct df_vol *v)
 {
-	df_nid force = v->stopping ? DF_ROOT_NID : 0;
+	/* Writers that wait for room wait for held files, too. */
+	df_nid force = v->stopping || v->writers ? DF_ROOT_NID : 0;
 
 	for (const struct df_waiter *w = v->sync_waiters; w; w = w->next)
 		force = !force || force == w->nid ? w->nid : DF_ROOT_NID;
