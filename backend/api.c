@@ -22,8 +22,9 @@
 struct df_api {
 	struct df_http *http;
 	struct df_retry retry;
-	char *workspace; /* fixed */
-	char *prefix;    /* fixed; "/workspaces/WS" encoded */
+	char *workspace;     /* fixed */
+	char *prefix;        /* fixed; "/workspaces/WS" encoded */
+	int64_t patience_ms; /* fixed */
 
 	struct df_lock lock;
 	uint64_t retries;   /* lock */
@@ -50,6 +51,7 @@ int df_api_new(const struct df_api_conf *conf, struct df_api **out)
 		return -ENOMEM;
 	df_lock_init(&api->lock);
 	df_retry_init(&api->retry);
+	api->patience_ms = conf->patience_ms;
 	int err = df_http_new(&http, &api->http);
 	DF_FREE char *ws = df_api_encode(conf->workspace);
 	api->workspace = strdup(conf->workspace);
@@ -424,6 +426,18 @@ static int late_error(const struct df_call *call, bool unknown)
 	return call->writes && unknown ? -EAGAIN : DF_EOFFLINE;
 }
 
+/* Until when the next attempt may begin. */
+static int64_t give_up_ns(struct df_api *api, int64_t deadline_ns)
+{
+	df_lock(&api->lock);
+	if (api->patience_ms && api->away_ns && !api->last_ok_ms)
+		deadline_ns =
+			DF_MIN(deadline_ns,
+			       api->away_ns + api->patience_ms * DF_NS_PER_MS);
+	df_unlock(&api->lock);
+	return deadline_ns;
+}
+
 static int call_http(struct df_api *api, struct df_http_req *req,
 		     const struct df_call *call, struct df_http_answer *a,
 		     unsigned *attempts)
@@ -447,7 +461,8 @@ static int call_http(struct df_api *api, struct df_http_req *req,
 		if (!v.again)
 			return v.err;
 		unknown |= v.fate == DF_FATE_UNKNOWN;
-		err = df_retry_wait(&api->retry, n, a, call->deadline_ns);
+		err = df_retry_wait(&api->retry, n, a,
+				    give_up_ns(api, call->deadline_ns));
 		if (!err) {
 			df_lock(&api->lock);
 			api->retries++;

@@ -27,6 +27,9 @@ struct df_api_conf {
 	const char *ca_file;   /* as in http.h */
 	const char *user_agent;
 	uint64_t bwlimit; /* bytes/s; 0 = none */
+	/* For commands: while nobody has ever answered, a call gives up after
+	 * nobody was there for so long, whatever its deadline; 0 = never. */
+	int64_t patience_ms;
 };
 
 struct df_api;

@@ -249,6 +249,7 @@ static int fill(struct df_table *t, const struct df_table_conf *conf)
 		.ca_file = conf->ca_file,
 		.user_agent = conf->user_agent,
 		.bwlimit = conf->bwlimit,
+		.patience_ms = conf->patience_ms,
 	};
 	int err = df_api_new(&api, &t->api);
 

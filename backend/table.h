@@ -39,6 +39,7 @@ struct df_table_conf {
 	const char *ca_file;     /* NULL: SSL_CERT_FILE, else the system's */
 	const char *user_agent;  /* NULL: "deeplakefs/VERSION" */
 	uint64_t bwlimit;        /* bytes/s over all transfers; 0 = none */
+	int64_t patience_ms;     /* as in api.h; 0 for mounts */
 	bool view;               /* fill remote->ops->view_*; else NULL */
 };
 

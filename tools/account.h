@@ -9,6 +9,9 @@
 #include "backend/table.h"
 #include "base/conf.h"
 
+/* How long a command tries a server that never answered. */
+#define DF_PATIENCE_MS 10000
+
 struct df_account {
 	struct df_creds creds;
 	/* Points into creds, conf and the table's name, which must stay. */

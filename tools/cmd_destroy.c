@@ -39,6 +39,7 @@ static int destroy(const struct df_conf *opt, const char *table)
 
 	if (err)
 		return df_exit_of(err);
+	a.table.patience_ms = DF_PATIENCE_MS;
 	err = df_table_destroy(&a.table, DESTROY_MS);
 	if (!err) {
 		df_registry_drop_table(table, a.table.workspace);

@@ -113,6 +113,7 @@ int df_query_open(struct df_query_args *a)
 {
 	int err = df_account_load(&a->opt, a->word[0], &a->account);
 
+	a->account.table.patience_ms = DF_PATIENCE_MS;
 	if (!err)
 		err = df_table_open(&a->account.table, &a->remote);
 	return df_exit_of(err);

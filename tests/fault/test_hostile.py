@@ -239,7 +239,7 @@ def test_no_secret_is_shown(box):
     assert r.returncode != 0 and r.stderr
     with open(m.log) as f:
         seen["log"] = f.read()
-    assert len(seen["log"]) > 500
+    assert "http: write a log row" in seen["log"], "requests are not logged"
     for base, _, files in os.walk(m.cache):
         for name in files:
             if name == "control":
@@ -250,7 +250,11 @@ def test_no_secret_is_shown(box):
         for part in [token, *[p for p in token.split(".") if len(p) > 16]]:
             assert part not in text, f"a part of the token is in {where}"
     assert os.stat(m.log).st_mode & 0o077 == 0, "the log is readable"
-    resource.prlimit(m.pid, resource.RLIMIT_CORE, (-1, -1))
+    try:    # where we may lift its limit, PR_SET_DUMPABLE has to hold alone
+        resource.prlimit(m.pid, resource.RLIMIT_CORE, (-1, -1))
+    except PermissionError:
+        with open(f"/proc/{m.pid}/limits") as f:
+            assert re.search(r"(?i)max core file size +0 +0 ", f.read())
     pid, m.pid = m.pid, 0
     os.kill(pid, signal.SIGABRT)
     _, status = os.waitpid(pid, 0)

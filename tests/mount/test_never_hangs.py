@@ -5,6 +5,7 @@ The server is stopped in the middle, refuses connections, answers 503 to all,
 or is a black hole.  harness.py fails each test that leaves a process in D
 state, a mount or a daemon behind.
 """
+import concurrent.futures
 import json
 import os
 import signal
@@ -130,6 +131,42 @@ def test_commands_end_503(box):
 
 def test_commands_end_hole(box):
     commands_end(box, "hole")
+
+
+def test_table_commands_end(box):
+    """With no server at all: 10 s, the status for it, and its address."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    m = box.mount(server=server)
+    m.allowed.append(NOISE)
+    with open(m.path + "/f", "w") as f:
+        f.write("x")
+    m.flush()
+    server.stop()
+    start = time.monotonic()
+    harness.wait_for("the loss in status", lambda: any(
+        "reached" in e for e in m.status()["errors"]), 5, 0.1)
+    took("status", start, 5)
+    tries = [(["query"], "SELECT 1"), (["grep"], "x"), (["fsck"],),
+             (["gc"],), (["export"], box.dir + "/out"),
+             (["destroy", "--yes"],)]
+
+    def one(words):
+        begun = time.monotonic()
+        r = box.run([harness.built("deeplake"), *words[0], "absent",
+                     *words[1:]], check=False)
+        return words[0][0], time.monotonic() - begun, r
+
+    with concurrent.futures.ThreadPoolExecutor(len(tries)) as pool:
+        for name, seconds, r in pool.map(one, tries):
+            print(f"  {name}: {seconds:.1f} s")
+            assert seconds < 10 + SLACK_S, f"{name} took {seconds:.1f} s"
+            assert r.returncode == (8 if name == "fsck" else 4), \
+                (name, r.returncode, r.stderr)
+            assert "connect" in r.stderr and str(server.port) in r.stderr, \
+                (name, r.stderr)
+    server.start(server.port)
+    m.flush()
 
 
 def test_refusals_are_said(box):
