@@ -463,6 +463,8 @@ static int call_http(struct df_api *api, struct df_http_req *req,
 		unknown |= v.fate == DF_FATE_UNKNOWN;
 		err = df_retry_wait(&api->retry, n, a,
 				    give_up_ns(api, call->deadline_ns));
+		if (!err && call->once && v.fate == DF_FATE_UNKNOWN)
+			return -EAGAIN;
 		if (!err) {
 			df_lock(&api->lock);
 			api->retries++;
@@ -485,6 +487,7 @@ static struct df_http_req request(const char *method, const char *path,
 		.class = call->class,
 		.answer_max = call->answer_max,
 		.quiet_ms = call->quiet_ms,
+		.once = call->once,
 	};
 }
 

@@ -73,6 +73,8 @@ struct df_call {
 	int64_t deadline_ns; /* df_deadline_ms() */
 	size_t answer_max;   /* 0 = DF_HTTP_ANSWER_MAX */
 	int64_t quiet_ms;    /* long poll: silence that is no fault */
+	bool once; /* done twice it is not the same: an attempt of unknown
+		    * fate is not repeated, the caller gets -EAGAIN */
 };
 
 /* Run a statement.  On success *out is to be released by the caller. */

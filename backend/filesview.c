@@ -14,6 +14,7 @@
 #define BATCH_BYTES ((size_t)1 << 20)
 #define BATCH_ROWS 400
 #define PARAMS_A_ROW 7
+#define TRIES 8 /* of a batch whose fate is unknown */
 
 static size_t row_cost(const struct df_view_row *row)
 {
@@ -83,6 +84,7 @@ static int insert_batch(struct df_table *t, const struct df_view_row *rows,
 	struct df_stmt s;
 	size_t p = 0;
 
+	call.once = true; /* repeated it would be two rows */
 	df_stmt_init(&s, 0);
 	df_stmt_sql(&s,
 		    "INSERT INTO \"%s\" (_id,content,content_text,filename,"
@@ -115,12 +117,17 @@ int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
 	int64_t deadline = df_deadline_ms(timeout_ms);
 	size_t most = BATCH_ROWS;
 	int err = df_table_ready(t, deadline);
+	unsigned tries = 0;
 
 	for (size_t i = 0; !err && i < n;) {
 		size_t k = batch_len(rows + i, n - i, most);
 		err = delete_batch(t, rows + i, k, deadline);
 		if (!err)
 			err = insert_batch(t, rows + i, k, false, deadline);
+		if (err == -EAGAIN && ++tries < TRIES) {
+			err = 0;
+			continue;
+		}
 		if (err == -EFBIG && k > 1) {
 			most = k / 2;
 			err = 0;

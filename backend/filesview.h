@@ -33,6 +33,7 @@ struct df_view_row {
 	const char *mime_type; /* NULL: application/octet-stream */
 	uint64_t size_bytes;
 	bool removed;
+	uint64_t tag; /* the caller's own */
 };
 
 /* A row that somebody else put there. */
@@ -57,7 +58,9 @@ struct df_view_page {
 void df_view_page_release(struct df_view_page *p);
 
 /* Remove the rows of all ids, insert those not removed.  Statements are kept
- * small; a row that the server refuses as too large loses its content. */
+ * small; a row that the server refuses as too large loses its content.  After
+ * an answer that was lost both are done again; an INSERT that the server runs
+ * later still makes the row twice. */
 int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
 		       size_t n, int64_t timeout_ms);
 int df_filesview_foreign(struct df_remote *r, const char *after, unsigned limit,

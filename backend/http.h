@@ -53,6 +53,7 @@ struct df_http_req {
 	int64_t quiet_ms;   /* the server may be silent so long
 				      * (feed); 0 = the usual limit */
 	size_t answer_max;  /* bytes; 0 = DF_HTTP_ANSWER_MAX */
+	bool once;          /* with a body: not even libcurl sends it again */
 };
 
 /* What became of a request that got no whole answer. */
@@ -87,7 +88,8 @@ int df_http_new(const struct df_http_conf *conf, struct df_http **out);
 const char *df_http_base(const struct df_http *h);
 /* "Bearer" token and org header for every later request; NULL = none. */
 int df_http_set_auth(struct df_http *h, const char *token, const char *org);
-/* One attempt.  The result is in *a, which df_http_answer_release frees. */
+/* One attempt (libcurl makes another by itself where a kept-alive connection
+ * was dead, unless req->once).  The result is in *a, which df_http_answer_release frees. */
 void df_http_do(struct df_http *h, const struct df_http_req *req,
 		struct df_http_answer *a);
 void df_http_answer_release(struct df_http_answer *a);

@@ -75,7 +75,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	return n;
 }
 
-/* Only used with a bandwidth limit. */
+/* Only used with a bandwidth limit, or to refuse on_seek. */
 static size_t on_send(char *out, size_t size, size_t n, void *arg)
 {
 	struct df_xfer *x = arg;
@@ -106,12 +106,14 @@ static int on_progress(void *arg, curl_off_t dltotal, curl_off_t dlnow,
 	return 0;
 }
 
-/* curl repeats a request whose kept-alive connection turned out dead. */
+/* curl repeats a request whose kept-alive connection turned out dead, or was
+ * closed by a server that had done it all but the answer. */
 static int on_seek(void *arg, curl_off_t at, int origin)
 {
 	struct df_xfer *x = arg;
 
-	if (origin != SEEK_SET || at < 0 || (size_t)at > x->req->body_len)
+	if (origin != SEEK_SET || at < 0 || (size_t)at > x->req->body_len ||
+	    (x->req->once && x->body_at))
 		return CURL_SEEKFUNC_FAIL;
 	x->body_at = (size_t)at;
 	return CURL_SEEKFUNC_OK;
@@ -199,7 +201,7 @@ static void set_body(struct df_xfer *x)
 	curl_easy_setopt(e, CURLOPT_POST, 1L);
 	curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
 			 (curl_off_t)req->body_len);
-	if (!x->bw->limit) {
+	if (!x->bw->limit && !req->once) {
 		curl_easy_setopt(e, CURLOPT_POSTFIELDS, req->body);
 		return;
 	}

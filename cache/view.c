@@ -112,6 +112,7 @@ void df_view_free(struct df_view *w)
 		return;
 	view_walks_free(w);
 	view_foreign_free(w);
+	view_doubts_free(w);
 	if (w->magic)
 		magic_close(w->magic);
 	if (w->fd >= 0)
@@ -407,7 +408,7 @@ static int flush_if(struct df_view *w, struct view_batch *b, bool all)
 {
 	if (!all && b->bytes < VIEW_BATCH_BYTES)
 		return 0;
-	int err = view_send(w->v, b, !w->again);
+	int err = view_send(w, b, !w->again);
 	view_batch_release(b);
 	return err;
 }
@@ -504,7 +505,7 @@ static size_t due_seen(struct df_view *w, struct view_seen *out)
 	return n;
 }
 
-/* Of seen, which have all their rows? */
+/* Of seen, which do not have their row once? */
 static int find_missing(struct df_view *w, struct view_seen *seen, size_t n)
 {
 	char(*ids)[DF_VIEW_ID_LEN] = NULL;
@@ -526,12 +527,12 @@ static int find_missing(struct df_view *w, struct view_seen *seen, size_t n)
 			free(want[j].path);
 		free(want);
 	}
-	bool *present = df_xalloc(n_ids + 1);
-	int err = view_has_sql(w->v) ? view_present(w->v, ids, n_ids, present)
+	unsigned *count = df_xalloc((n_ids + 1) * sizeof(*count));
+	int err = view_has_sql(w->v) ? view_count(w->v, ids, n_ids, count)
 				     : -EOPNOTSUPP;
 	for (size_t i = 0; i < n_ids && !err; i++)
-		seen[whose[i]].rewrite |= !present[i];
-	free(present);
+		seen[whose[i]].rewrite |= count[i] != 1;
+	free(count);
 	free(whose);
 	free(ids);
 	return err;
@@ -614,6 +615,10 @@ int df_view_step(struct df_view *w)
 	}
 	if (err >= 0)
 		err = seen_round(w);
+	if (err > 0)
+		more = 1;
+	if (err >= 0)
+		err = view_doubt_step(w);
 	if (err > 0)
 		more = 1;
 	if (err >= 0 && !w->walks)

@@ -327,16 +327,17 @@ int df_view_rewrite(struct df_vol *v, const df_nid *nids, size_t n,
 	struct df_view w = { .v = v, .fd = -1 };
 	struct view_batch gone = { .gone = { .v = ids, .n = n_ids } };
 	struct view_batch b = { 0 };
-	int err = n_ids ? view_send(v, &gone, true) : 0;
+	int err = n_ids ? view_send(&w, &gone, true) : 0;
 
 	for (size_t i = 0; i < n && !err; i++) {
 		err = view_rows_of(&w, nids[i], NULL, &b);
 		if (!err && (b.bytes > VIEW_BATCH_BYTES || i + 1 == n)) {
-			err = view_send(v, &b, true);
+			err = view_send(&w, &b, true);
 			view_batch_release(&b);
 		}
 	}
 	view_batch_release(&b);
+	view_doubts_free(&w);
 	if (w.magic)
 		magic_close(w.magic);
 	return err;

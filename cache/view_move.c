@@ -119,7 +119,7 @@ static int write_again(struct df_view *w, const df_nid *nids, size_t n)
 	for (size_t i = 0; i < n && !err; i++)
 		err = view_rows_of(w, nids[i], NULL, &b);
 	if (!err)
-		err = view_send(w->v, &b, true);
+		err = view_send(w, &b, true);
 	view_batch_release(&b);
 	return err;
 }

@@ -46,7 +46,7 @@ static void row_id(const struct df_id *obj, struct df_stamp dot,
 	snprintf(out, DF_VIEW_ID_LEN, DF_VIEW_ID_PREFIX "%s", hex);
 }
 
-static void add_gone(struct view_batch *b, const char *id)
+void view_batch_gone(struct view_batch *b, const char *id)
 {
 	struct view_ids *g = &b->gone;
 
@@ -316,7 +316,7 @@ static void add_replaced(struct df_vol *v, const struct df_obj *o,
 	for (unsigned i = 0; i < d.n; i++) {
 		row_id(&o->id, d.v[i], NULL, NULL, id);
 		if (!fresh || !wanted(w, id))
-			add_gone(b, id);
+			view_batch_gone(b, id);
 		for (uint32_t k = 0; k < o->n_links && o->n_links > 1; k++) {
 			const struct df_link *l = &o->links[k];
 			const struct df_obj *p =
@@ -325,7 +325,7 @@ static void add_replaced(struct df_vol *v, const struct df_obj *o,
 				continue;
 			row_id(&o->id, d.v[i], &p->id, l->name, id);
 			if (!fresh || !wanted(w, id))
-				add_gone(b, id);
+				view_batch_gone(b, id);
 		}
 	}
 }
@@ -529,14 +529,15 @@ const char *view_mime(struct df_view *w, const char *name, const void *data,
 }
 
 /* ---- rows */
-static struct df_view_row *new_row(struct view_batch *b,
+static struct df_view_row *new_row(struct view_batch *b, df_nid nid,
 				   struct df_view_want *want)
 {
 	DF_GROW(b->row, b->n, b->size);
 	struct df_view_row *r = &b->row[b->n++];
 	*r = (struct df_view_row){ .id = df_xstrdup(want->id),
 				   .path = want->path,
-				   .size_bytes = want->size };
+				   .size_bytes = want->size,
+				   .tag = nid };
 	want->path = NULL;
 	r->filename = strrchr(r->path, '/') + 1;
 	b->bytes += 256 + 2 * strlen(r->path);
@@ -585,7 +586,7 @@ static int fill_rows(struct df_view *w, df_nid nid, struct wants *wants,
 		size = raw.len; /* it has grown since */
 	for (size_t i = 0; i < wants->n; i++) {
 		bool shown = wants->v[i].size == wants->v[0].size;
-		struct df_view_row *r = new_row(b, &wants->v[i]);
+		struct df_view_row *r = new_row(b, nid, &wants->v[i]);
 		if (!shown)
 			continue; /* another text: a conflict copy */
 		r->size_bytes = size;
@@ -596,6 +597,15 @@ static int fill_rows(struct df_view *w, df_nid nid, struct wants *wants,
 	return 0;
 }
 
+/* An object that is asked for twice must not get its rows twice. */
+static bool has_rows_of(const struct view_batch *b, df_nid nid)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (b->row[i].tag == nid)
+			return true;
+	return false;
+}
+
 int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
 		 struct view_batch *b)
 {
@@ -603,6 +613,8 @@ int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
 	struct wants wants = { 0 };
 	int err = 0;
 
+	if (!rec && has_rows_of(b, nid))
+		return 0;
 	df_lock(&v->lock);
 	df_fold_trim(v->fold);
 	struct df_obj *o = df_fold_get(v->fold, nid);

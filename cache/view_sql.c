@@ -14,7 +14,7 @@
 #include "cache/viewi.h"
 
 #define DELETE_IDS 2000
-#define PRESENT_IDS 500
+#define COUNT_IDS 500
 #define PATHS 400
 
 struct df_api *view_api(const struct df_vol *v)
@@ -27,20 +27,27 @@ bool view_has_sql(const struct df_vol *v)
 	return view_api(v) != NULL;
 }
 
+enum run_how {
+	RUN_READ,
+	RUN_AGAIN, /* a write that may be repeated */
+	RUN_ONCE,
+};
+
 static int run(struct df_vol *v, struct df_stmt *s, const char *what,
-	       bool writes, struct df_answer *a)
+	       enum run_how how, struct df_answer *a)
 {
 	struct df_call call = {
 		.what = what,
 		.class = DF_HTTP_BULK,
-		.writes = writes,
+		.writes = how != RUN_READ,
+		.once = how == RUN_ONCE,
 		.deadline_ns = df_deadline_ms(VIEW_TIMEOUT_MS),
 	};
 	struct df_answer none;
 	int err = df_fault("view.sql");
 
 	/* No mount need look for what this one wrote. */
-	s->quiet = writes && v->remote->caps.ours;
+	s->quiet = call.writes && v->remote->caps.ours;
 	if (!err)
 		err = df_api_sql(view_api(v), s, &call, a ? a : &none);
 
@@ -70,7 +77,8 @@ static int delete_ids(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n)
 		put_marks(&s, k, 1);
 		for (size_t j = 0; j < k; j++)
 			df_stmt_text(&s, ids[i + j], strlen(ids[i + j]));
-		err = run(v, &s, "clear rows of the files view", true, NULL);
+		err = run(v, &s, "clear rows of the files view", RUN_AGAIN,
+			  NULL);
 	}
 	return err;
 }
@@ -109,7 +117,7 @@ static int insert(struct df_vol *v, const struct df_view_row *row, size_t n)
 		put_text(&s, r->path);
 		df_stmt_u64(&s, r->size_bytes);
 	}
-	return run(v, &s, "write the files view", true, NULL);
+	return run(v, &s, "write the files view", RUN_ONCE, NULL);
 }
 
 static size_t statement_len(const struct df_view_row *row, size_t n)
@@ -143,12 +151,17 @@ static int send_small(struct df_vol *v, const struct view_batch *b)
 	return err;
 }
 
-int view_send(struct df_vol *v, const struct view_batch *b, bool sure)
+int view_send(struct df_view *w, const struct view_batch *b, bool sure)
 {
+	struct df_vol *v = w->v;
+
 	if (!b->n && !b->gone.n)
 		return 0;
-	if (!view_has_sql(v) || !v->remote->caps.ours)
+	if (!view_has_sql(v) || !v->remote->caps.ours) {
+		if (view_has_sql(v))
+			view_doubt(w, b->row, b->n);
 		return send_small(v, b);
+	}
 	int err = delete_ids(v, b->gone.v, b->gone.n);
 	if (!err && !sure) {
 		/* Some of these may be there: an answer was lost. */
@@ -162,19 +175,21 @@ int view_send(struct df_vol *v, const struct view_batch *b, bool sure)
 	for (size_t i = 0; i < b->n && !err;) {
 		size_t k = statement_len(b->row + i, b->n - i);
 		err = insert(v, b->row + i, k);
+		if (!sure || err == -EAGAIN)
+			view_doubt(w, b->row + i, k);
 		i += k;
 	}
 	return err == -EFBIG ? send_small(v, b) : err;
 }
 
-int view_present(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
-		 bool *present)
+int view_count(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
+	       unsigned *count)
 {
 	int err = 0;
 
-	memset(present, 0, n * sizeof(*present));
-	for (size_t i = 0; i < n && !err; i += PRESENT_IDS) {
-		size_t k = DF_MIN(n - i, (size_t)PRESENT_IDS);
+	memset(count, 0, n * sizeof(*count));
+	for (size_t i = 0; i < n && !err; i += COUNT_IDS) {
+		size_t k = DF_MIN(n - i, (size_t)COUNT_IDS);
 		struct df_answer a;
 		struct df_stmt s;
 		df_stmt_init(&s, 0);
@@ -183,13 +198,13 @@ int view_present(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
 		put_marks(&s, k, 1);
 		for (size_t j = 0; j < k; j++)
 			df_stmt_text(&s, ids[i + j], strlen(ids[i + j]));
-		err = run(v, &s, "compare the files view", false, &a);
+		err = run(v, &s, "compare the files view", RUN_READ, &a);
 		if (err)
 			break;
 		for (size_t r = 0; r < a.n_rows && a.n_cols; r++)
 			for (size_t j = i; j < i + k; j++)
-				present[j] |= df_cell_is(
-					df_answer_cell(&a, r, 0), ids[j]);
+				count[j] += df_cell_is(df_answer_cell(&a, r, 0),
+						       ids[j]);
 		df_answer_release(&a);
 	}
 	return err;
@@ -214,7 +229,8 @@ int view_set_paths(struct df_vol *v, const struct df_view_want *want, size_t n)
 			put_text(&s, want[j].id);
 			put_text(&s, want[j].path);
 		}
-		err = run(v, &s, "move rows of the files view", true, NULL);
+		err = run(v, &s, "move rows of the files view", RUN_AGAIN,
+			  NULL);
 	}
 	return err;
 }
@@ -229,5 +245,5 @@ int view_drop_foreign(struct df_vol *v, const char *path, const char *id)
 	put_text(&s, path);
 	if (id)
 		put_text(&s, id);
-	return run(v, &s, "remove a row of others", true, NULL);
+	return run(v, &s, "remove a row of others", RUN_AGAIN, NULL);
 }

@@ -4,6 +4,7 @@
  *   view.c         queue, thread, what is done when
  *   view_row.c     an object -> its rows (path, text, type)
  *   view_sql.c     rows -> statements
+ *   view_doubt.c   rows that may be there twice
  *   view_move.c    rows below a moved directory
  *   view_foreign.c rows that somebody else put there -> files
  */
@@ -48,6 +49,8 @@ struct view_batch {
 	size_t bytes; /* of the statement, about */
 };
 void view_batch_release(struct view_batch *b);
+/* Remove the row of this id. */
+void view_batch_gone(struct view_batch *b, const char *id);
 
 /* A moved directory whose rows follow, depth first. */
 struct view_walk {
@@ -65,6 +68,14 @@ struct view_seen {
 };
 
 struct view_foreign;
+
+/* Rows that are to be read back. */
+struct view_doubts {
+	struct view_doubt *v; /* owned */
+	size_t n, size;
+	int64_t due_ns; /* of the first; 0: none */
+	bool told;
+};
 
 struct df_view {
 	struct df_vol *v;
@@ -102,7 +113,7 @@ struct df_view {
 		int64_t at_ns;
 		uint64_t bytes;
 	} hot[64];
-	int64_t retry_ns;
+	struct view_doubts doubts;
 	unsigned fails;
 	int64_t yield_ms; /* how long it still lets requests go first */
 	magic_t magic;    /* NULL until needed */
@@ -131,10 +142,11 @@ const char *view_mime(struct df_view *w, const char *name, const void *data,
 bool view_is_text(const void *data, size_t len);
 
 /* view_sql.c */
-int view_send(struct df_vol *v, const struct view_batch *b, bool sure);
-/* Which of ids have a row: present[i]. */
-int view_present(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
-		 bool *present);
+/* Remove, then insert.  sure: none of the rows to be inserted can be there. */
+int view_send(struct df_view *w, const struct view_batch *b, bool sure);
+/* How many rows each of ids has. */
+int view_count(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
+	       unsigned *count);
 /* Set the paths of rows that are there. */
 int view_set_paths(struct df_vol *v, const struct df_view_want *want, size_t n);
 /* Remove somebody else's row.  id NULL: rows of this path without one. */
@@ -142,6 +154,13 @@ int view_drop_foreign(struct df_vol *v, const char *path, const char *id);
 /* For SQL beside remote.h's operations; NULL in tests/sim. */
 struct df_api *view_api(const struct df_vol *v);
 bool view_has_sql(const struct df_vol *v);
+
+/* view_doubt.c */
+/* Nobody knows whether, when or how often these rows are inserted. */
+void view_doubt(struct df_view *w, const struct df_view_row *row, size_t n);
+/* Read some of them back, and heal: 1 more, 0 nothing is due, -errno. */
+int view_doubt_step(struct df_view *w);
+void view_doubts_free(struct df_view *w);
 
 /* view_move.c */
 void view_walk_add(struct df_view *w, df_nid dir);

@@ -7,7 +7,7 @@ import statistics
 import time
 
 import common
-from common import harness, put, table_is
+from common import harness, put, sql, table_is
 
 
 def serve_token(box, server, *args):
@@ -184,11 +184,79 @@ BAD_DAY = {"seed": 1, "latency_ms": [400, 600], "requests_per_s": 3,
            "lose_answer": 0.03, "empty_select": 0.02}
 
 
+def simulate(box, rules):
+    """Have the server of this box do so from now on; returns its arguments."""
+    path = os.path.join(box.dir, "bad.json")
+    with open(path + ".new", "w") as f:
+        json.dump(rules, f)
+    os.rename(path + ".new", path)
+    return ["--simulate", path]
+
+
 def bad_server(box):
-    rules = os.path.join(box.dir, "bad.json")
-    with open(rules, "w") as f:
-        json.dump(BAD_DAY, f)
-    return box.serve(args=["--simulate", rules])
+    return box.serve(args=simulate(box, BAD_DAY))
+
+
+def copies(box, path):
+    return sql(box, f"""SELECT count(*) AS n FROM "data"
+        WHERE path = '{path}'""")[0]["n"]
+
+
+def of_view(what, value=None, **more):
+    """A rule for the INSERTs of the files view."""
+    return {"what": what, "kind": "insert", "table": "other", "count": 1,
+            **({} if value is None else {"value": value}), **more}
+
+
+def test_doubled_rows(box):
+    """An INSERT of the view without an answer is not blindly sent again; one
+    that the server runs after its repetition is noticed and healed."""
+    server = box.serve(args=simulate(box, {}))
+    m = box.mount("a")
+    m.allowed.append("no answer|connection lost")
+    done = ('deeplake_requests_total{endpoint="query",kind="insert",'
+            'table="other",status="2xx"}')
+    simulate(box, {"rules": [of_view("lose_answer")]})
+    put(m.path + "/done", "1")
+    m.flush()
+    harness.wait_for("the repetition", lambda: server.metrics().get(done), 20)
+    simulate(box, {"rules": [of_view("visible_after_ms", 4000),
+                             of_view("lose_answer")]})
+    put(m.path + "/late", "2")
+    m.flush()
+    # what the test is about did happen
+    harness.wait_for("two rows", lambda: copies(box, "/late") == 2, 20, 0.2)
+    assert copies(box, "/done") == 1
+    harness.wait_for("one row again", lambda: copies(box, "/late") == 1, 30, 0.5)
+    simulate(box, {"rules": [of_view("visible_after_ms", 4000),
+                             of_view("lose_answer")]})
+    put(m.path + "/gone", "3")
+    m.flush()
+    harness.wait_for("a row", lambda: copies(box, "/gone"), 20, 0.2)
+    os.unlink(m.path + "/gone")
+    m.flush()
+    harness.wait_for("the late row", lambda: copies(box, "/gone"), 20, 0.2)
+    harness.wait_for("no row", lambda: not copies(box, "/gone"), 30, 0.5)
+    table_is(box, {"/done": "1", "/late": "2"}, 1)
+
+
+def test_doubled_rows_elsewhere(box):
+    """A server that is not ours does INSERTs twice: a minute later no file has
+    two rows."""
+    common.need_long()
+    box.serve(args=simulate(box, {"no_unique": True, "no_feed": True}))
+    m = box.mount("a")
+    simulate(box, {"no_unique": True, "no_feed": True, "rules": [
+        of_view("double_rows"), of_view("lose_answer", skip=1)]})
+    put(m.path + "/x", "1")
+    m.flush()
+    harness.wait_for("two rows", lambda: copies(box, "/x") == 2, 20, 0.2)
+    put(m.path + "/y", "2")
+    m.flush()
+    harness.wait_for("a row", lambda: copies(box, "/y"), 20, 0.2)
+    harness.wait_for("one row each", lambda: copies(box, "/x") == 1, 90, 1)
+    harness.wait_for("one row of y", lambda: copies(box, "/y") == 1, 20, 1)
+    table_is(box, {"/x": "1", "/y": "2"}, 1)
 
 
 def repository(box, count):
