@@ -46,7 +46,9 @@ struct req {
 	void (*done)(void *arg, int err);
 	void *arg;
 	int64_t deadline_ns;
-	size_t left;   /* pieces not local yet */
+	size_t left;    /* pieces not local yet */
+	uint32_t *hold; /* owned; segments held until done has returned */
+	size_t n_hold;
 	unsigned refs; /* wants, and one until done was called */
 	bool ended;
 	int err;
@@ -106,8 +108,30 @@ static uint32_t id_slot(const struct df_id *id, uint32_t n)
 
 static void req_unref_locked(struct req *r)
 {
-	if (--r->refs == 0)
-		free(r);
+	if (--r->refs)
+		return;
+	free(r->hold);
+	free(r);
+}
+
+/* Is the piece local?  If so it stays until done has been called: a full cache
+ * must not take it back before it is read. */
+static bool hold_piece_locked(struct df_fetch *f, struct req *r,
+			      const struct df_piece *p)
+{
+	struct df_loc loc;
+
+	if (!df_seg_hold_piece(f->segs, &p->pack, p->off, p->rlen, &loc))
+		return false;
+	r->hold[r->n_hold++] = loc.seg;
+	return true;
+}
+
+static void let_go(struct df_fetch *f, uint32_t *hold, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (hold[i])
+			df_seg_unpin(f->segs, hold[i]);
 }
 
 static void end_req_locked(struct df_fetch *f, struct req *r, int err)
@@ -131,6 +155,7 @@ static void deliver(struct df_fetch *f)
 		TAILQ_REMOVE(&f->ended, r, link);
 		df_unlock(&f->lock);
 		r->done(r->arg, r->err);
+		let_go(f, r->hold, r->n_hold);
 		df_lock(&f->lock);
 		req_unref_locked(r);
 	}
@@ -262,6 +287,7 @@ try {
 	struct df_id pack;
 	uint64_t off, len;      /* len 0: the whole pack */
 	struct df_piece *piece; /* owned; by offset */
+	uint32_t *hold;         /* owned; the segment that has it, 0: none */
 	size_t n;
 	int64_t deadline_ns;
 	int64_t absent_ns; /* an absent pack may still turn up until then */
@@ -314,8 +340,12 @@ static int plan_try_locked(struct df_fetch *f, struct job *j, struct try *t)
 
 	*t = (struct try){ .pack = j->pack };
 	t->piece = malloc((j->n + 1) * sizeof(*t->piece));
-	if (!t->piece)
+	t->hold = calloc(j->n + 1, sizeof(*t->hold));
+	if (!t->piece || !t->hold) {
+		free(t->piece);
+		free(t->hold);
 		return -ENOMEM;
+	}
 	t->deadline_ns = j->demand ? now : now + HINT_TIMEOUT_MS * DF_NS_PER_MS;
 	for (size_t i = 0; i < j->n; i++) {
 		const struct want *w = &j->want[i];
@@ -339,13 +369,21 @@ static int plan_try_locked(struct df_fetch *f, struct job *j, struct try *t)
 
 /* ---- bringing it */
 
+/* hold: of a wanted piece; NULL: a neighbour, for which there may be no room. */
 static int keep_piece(struct df_fetch *f, const struct df_id *pack,
-		      uint32_t off, const struct df_buf *raw)
+		      uint32_t off, const struct df_buf *raw, uint32_t *hold)
 {
 	struct df_loc loc;
-	int err =
-		df_seg_put_piece(f->segs, pack, off, raw->data, raw->len, &loc);
+	int err;
 
+	if (hold) {
+		let_go(f, hold, 1); /* of an attempt that failed behind it */
+		err = df_seg_put_wanted(f->segs, pack, off, raw->data, raw->len,
+					&loc);
+		*hold = err ? 0 : loc.seg;
+		return err;
+	}
+	err = df_seg_put_piece(f->segs, pack, off, raw->data, raw->len, &loc);
 	if (err == -ENOSPC && df_segs_evict(f->segs, raw->len + 8192))
 		err = df_seg_put_piece(f->segs, pack, off, raw->data, raw->len,
 				       &loc);
@@ -378,6 +416,7 @@ static int keep_pieces(struct df_fetch *f, const struct try *t,
 		size_t used;
 		next = next_wanted(t, next, off);
 		bool wanted = next < t->n && t->piece[next].off == off;
+		uint32_t *hold = wanted ? &t->hold[next] : NULL;
 		const struct df_piece *want = wanted ? &t->piece[next++] : NULL;
 		int e = df_piece_head(in->data + at, in->len - at, &clen,
 				      &rlen);
@@ -387,7 +426,7 @@ static int keep_pieces(struct df_fetch *f, const struct try *t,
 			e = df_piece_decode(in->data + at, in->len - at, want,
 					    &raw, &used);
 		if (!e && !skip)
-			e = keep_piece(f, &t->pack, (uint32_t)off, &raw);
+			e = keep_piece(f, &t->pack, (uint32_t)off, &raw, hold);
 		full |= e == -ENOSPC;
 		met += wanted;
 		if (e && wanted && !err)
@@ -487,16 +526,20 @@ static void resolve_locked(struct df_fetch *f, struct job *j,
 
 	for (size_t i = j->n; i-- > 0;) {
 		const struct want *w = &j->want[i];
-		bool here = df_seg_has_piece(f->segs, &j->pack, w->piece.off,
-					     w->piece.rlen, &loc);
+		bool here = w->req && !w->req->ended
+				    ? hold_piece_locked(f, w->req, &w->piece)
+				    : df_seg_has_piece(f->segs, &j->pack,
+						       w->piece.off,
+						       w->piece.rlen, &loc);
 		bool failed = !here && t->err && was_tried(t, &w->piece);
 		if (!here && !failed && w->req && !was_tried(t, &w->piece))
 			continue; /* for the next try */
 		if (w->req && here && --w->req->left == 0)
 			end_req_locked(f, w->req, 0);
 		else if (w->req && !here)
-			/* kept, and evicted before we looked: full */
-			end_req_locked(f, w->req, failed ? t->err : -ENOSPC);
+			/* What is here under this offset has another length. */
+			end_req_locked(f, w->req,
+				       failed ? t->err : DF_ECORRUPT);
 		drop_want_locked(j, i);
 	}
 }
@@ -531,7 +574,11 @@ static void run_job(struct df_fetch *f, struct job *j)
 		df_lock(&f->lock);
 		miss_of_locked(f, &j->pack)->absent = t.err == -ENOENT;
 		resolve_locked(f, j, &t);
+		df_unlock(&f->lock); /* a descriptor may have to be closed */
+		let_go(f, t.hold, t.n);
+		df_lock(&f->lock);
 		free(t.piece);
+		free(t.hold);
 	}
 	for (size_t i = j->n; err && i-- > 0; drop_want_locked(j, i))
 		if (j->want[i].req)
@@ -661,19 +708,23 @@ int df_fetch_get(struct df_fetch *f, const struct df_piece *p, size_t n,
 		 void *arg)
 {
 	struct req *r = calloc(1, sizeof(*r));
-	struct df_loc loc;
+	uint32_t *hold = calloc(n + 1, sizeof(*hold));
 	int err = 0;
 
-	if (!r)
+	if (!r || !hold) {
+		free(r);
+		free(hold);
 		return -ENOMEM;
+	}
+	r->hold = hold;
 	r->done = done;
 	r->arg = arg;
 	r->refs = 1;
 	r->deadline_ns = df_deadline_ms(timeout_ms);
 	df_lock(&f->lock);
 	if (f->stopped) {
+		req_unref_locked(r);
 		df_unlock(&f->lock);
-		free(r);
 		return -ECANCELED;
 	}
 	TAILQ_INSERT_TAIL(&f->waiting, r, link);
@@ -682,8 +733,7 @@ int df_fetch_get(struct df_fetch *f, const struct df_piece *p, size_t n,
 			err = DF_ECORRUPT; /* a row's word, not ours */
 			break;
 		}
-		if (df_seg_has_piece(f->segs, &p[i].pack, p[i].off, p[i].rlen,
-				     &loc))
+		if (hold_piece_locked(f, r, &p[i]))
 			continue;
 		r->left++;
 		err = add_want_locked(f, &p[i], r);

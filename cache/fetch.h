@@ -7,6 +7,9 @@
  * read together; large sequential reads run ahead.  At most 3 requests at once
  * (readahead never takes the last slot).  What arrives is verified, put into
  * the fetch stream and indexed; then the waiters are told and read locally.
+ * What was asked for is never evicted before done has returned: read it (or pin
+ * it) in there.  It also goes over the cache's limit, if that is full of bytes
+ * that exist nowhere else; the overrun is what requests under way hold.
  *
  * Threads: df_fetch_get from any thread; done runs on a fetch thread, once.
  * With threads = 0 (tests/sim) df_fetch_get works synchronously.

@@ -278,23 +278,32 @@ int df_seg_append(struct df_segs *s, uint8_t type, uint64_t seq,
 
 /* ---- data and pieces */
 
+/* A frame on its way into a segment. */
+struct place {
+	uint8_t stream;
+	bool wanted; /* may go over the limit, and is held */
+	struct seg *g;
+	uint32_t off;
+};
+
 /* Start a new segment for the stream, unless another thread just did. */
-static int next_segment(struct df_segs *s, uint8_t stream, struct seg *old)
+static int next_segment(struct df_segs *s, const struct place *p,
+			struct seg *old)
 {
 	struct seg *g = NULL;
 	bool seal = false;
 
 	df_lock(&s->make);
 	df_lock(&s->lock);
-	bool due = s->active[stream] == old;
-	bool full = s->bytes + DF_SEG_PAGE > s->limit;
+	bool due = s->active[p->stream] == old;
+	bool full = s->bytes + DF_SEG_PAGE > s->limit && !p->wanted;
 	df_unlock(&s->lock);
-	int err = !due ? 0 : full ? -ENOSPC : seg_make(s, stream, 0, 0, &g);
+	int err = !due ? 0 : full ? -ENOSPC : seg_make(s, p->stream, 0, 0, &g);
 	if (g) {
 		df_lock(&s->lock);
 		err = seg_insert_locked(s, g);
 		/* It may have been evicted since. */
-		if (!err && old && s->active[stream] == old) {
+		if (!err && old && s->active[p->stream] == old) {
 			old->active = false;
 			old->closing = true;
 			seal = !old->writers;
@@ -302,7 +311,7 @@ static int next_segment(struct df_segs *s, uint8_t stream, struct seg *old)
 		if (!err) {
 			g->active = s->dir_unsynced = true;
 			g->used = ++s->tick;
-			s->active[stream] = g;
+			s->active[p->stream] = g;
 		}
 		df_unlock(&s->lock);
 		if (err)
@@ -315,30 +324,31 @@ static int next_segment(struct df_segs *s, uint8_t stream, struct seg *old)
 }
 
 /* Take the place of a frame in the stream's active segment. */
-static int take_place(struct df_segs *s, uint8_t stream,
-		      const struct df_frame *f, struct seg **out, uint32_t *off)
+static int take_place(struct df_segs *s, const struct df_frame *f,
+		      struct place *p)
 {
 	for (;;) {
 		int err = -EAGAIN;
 		df_lock(&s->lock);
-		struct seg *g = s->active[stream];
+		struct seg *g = s->active[p->stream];
 		uint32_t at = g ? df_frame_align(g->end) : 0;
 		uint32_t end = df_frame_end(f, at);
 		if (g && (end <= s->seg_size || g->end == DF_SEG_PAGE)) {
 			uint32_t grow = end - g->end;
-			err = s->bytes + grow > s->limit ? -ENOSPC : 0;
+			bool full = s->bytes + grow > s->limit;
+			err = full && !p->wanted ? -ENOSPC : 0;
 			if (!err) {
 				s->bytes += grow;
 				g->end = end;
 				g->writers++;
 				g->used = ++s->tick;
-				*out = g;
-				*off = at;
+				p->g = g;
+				p->off = at;
 			}
 		}
 		df_unlock(&s->lock);
 		if (err == -EAGAIN)
-			err = next_segment(s, stream, g);
+			err = next_segment(s, p, g);
 		else
 			return err;
 		if (err)
@@ -348,9 +358,11 @@ static int take_place(struct df_segs *s, uint8_t stream,
 
 /* The frame at off is written (err 0) or not: list it, or give back its
  * place if nobody took the next one. */
-static int give_place(struct df_segs *s, struct seg *g, uint32_t off,
+static int give_place(struct df_segs *s, const struct place *p,
 		      const struct df_frame *f, struct df_seg_entry *e, int err)
 {
+	struct seg *g = p->g;
+
 	df_lock(&s->lock);
 	if (!err) {
 		g->unsynced = true;
@@ -364,10 +376,11 @@ static int give_place(struct df_segs *s, struct seg *g, uint32_t off,
 				s->index, &e->pack, e->piece_off,
 				(struct df_loc){ g->no, e->data_off },
 				e->data_len);
-	} else if (g->end == df_frame_end(f, off)) {
-		s->bytes -= g->end - off;
-		g->end = off;
+	} else if (g->end == df_frame_end(f, p->off)) {
+		s->bytes -= g->end - p->off;
+		g->end = p->off;
 	}
+	g->pins += !err && p->wanted;
 	g->writers--;
 	bool seal = g->closing && !g->writers;
 	df_unlock(&s->lock);
@@ -376,7 +389,7 @@ static int give_place(struct df_segs *s, struct seg *g, uint32_t off,
 	return err;
 }
 
-static int put_frame(struct df_segs *s, uint8_t stream, const uint8_t *rec,
+static int put_frame(struct df_segs *s, struct place p, const uint8_t *rec,
 		     uint32_t rec_len, const void *data, uint32_t len,
 		     struct df_seg_entry *e, struct df_loc *loc)
 {
@@ -393,26 +406,24 @@ static int put_frame(struct df_segs *s, uint8_t stream, const uint8_t *rec,
 			df_data_sum(data, len, head + DF_FRAME_LEN + rec_len),
 	};
 	struct iovec iov[3] = { { head, head_len } };
-	struct seg *g;
-	uint32_t off;
 	int n = 1;
 
-	int err = take_place(s, stream, &f, &g, &off);
+	int err = take_place(s, &f, &p);
 	if (err)
 		return err;
-	e->frame_off = off;
-	e->data_off = df_frame_data_off(&f, off);
+	e->frame_off = p.off;
+	e->data_off = df_frame_data_off(&f, p.off);
 	e->data_len = len;
-	df_frame_encode(&f, g->head.salt, head);
+	df_frame_encode(&f, p.g->head.salt, head);
 	if (rec_len)
 		memcpy(head + DF_FRAME_LEN, rec, rec_len);
-	uint32_t pad = e->data_off - off - head_len;
+	uint32_t pad = e->data_off - p.off - head_len;
 	if (pad)
 		iov[n++] = (struct iovec){ (void *)(uintptr_t)zeros, pad };
 	iov[n++] = (struct iovec){ (void *)(uintptr_t)data, len };
-	err = seg_pwritev(g->fd, iov, n, off, DF_FAULT_POINT("seg.put"));
-	*loc = (struct df_loc){ g->no, e->data_off };
-	return give_place(s, g, off, &f, e, err);
+	err = seg_pwritev(p.g->fd, iov, n, p.off, DF_FAULT_POINT("seg.put"));
+	*loc = (struct df_loc){ p.g->no, e->data_off };
+	return give_place(s, &p, &f, e, err);
 }
 
 int df_seg_put(struct df_segs *s, const void *data, size_t len,
@@ -422,22 +433,38 @@ int df_seg_put(struct df_segs *s, const void *data, size_t len,
 
 	if (!len || len > DF_SEG_DATA_MAX)
 		return -EINVAL;
-	return put_frame(s, DF_STREAM_DATA, NULL, 0, data, (uint32_t)len, &e,
-			 loc);
+	return put_frame(s, (struct place){ .stream = DF_STREAM_DATA }, NULL, 0,
+			 data, (uint32_t)len, &e, loc);
+}
+
+static int put_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
+		     const void *data, size_t len, bool wanted,
+		     struct df_loc *loc)
+{
+	struct df_seg_entry e = { .pack = *pack, .piece_off = off };
+	struct place p = { .stream = DF_STREAM_FETCH, .wanted = wanted };
+	uint8_t rec[DF_PIECE_REC_LEN];
+
+	if (!len || len > DF_SEG_DATA_MAX)
+		return -EINVAL;
+	df_piece_rec_encode(pack, off, rec);
+	return put_frame(s, p, rec, sizeof(rec), data, (uint32_t)len, &e, loc);
 }
 
 int df_seg_put_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
 		     const void *data, size_t len, struct df_loc *loc)
 {
-	struct df_seg_entry e = { .pack = *pack, .piece_off = off };
-	uint8_t rec[DF_PIECE_REC_LEN];
-
-	if (!len || len > DF_SEG_DATA_MAX)
-		return -EINVAL;
 	/* Two requests may bring the same neighbours. */
 	if (df_seg_find_piece(s, pack, off, loc))
 		return 0;
-	df_piece_rec_encode(pack, off, rec);
-	return put_frame(s, DF_STREAM_FETCH, rec, sizeof(rec), data,
-			 (uint32_t)len, &e, loc);
+	return put_piece(s, pack, off, data, len, false, loc);
+}
+
+int df_seg_put_wanted(struct df_segs *s, const struct df_id *pack, uint32_t off,
+		      const void *data, size_t len, struct df_loc *loc)
+{
+	if (df_seg_hold_piece(s, pack, off, len, loc))
+		return 0;
+	df_segs_evict(s, len + 2 * DF_SEG_PAGE);
+	return put_piece(s, pack, off, data, len, true, loc);
 }

@@ -76,6 +76,11 @@ int df_seg_put(struct df_segs *s, const void *data, size_t len,
 /* Fetch stream, indexed by (pack, off). */
 int df_seg_put_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
 		     const void *data, size_t len, struct df_loc *loc);
+/* The same for a piece that somebody waits to read: evicts for it, goes over
+ * the limit where nothing can go (who reads from a cache that is full of unsent
+ * bytes must not fail for it), and holds it as df_seg_hold_piece() does. */
+int df_seg_put_wanted(struct df_segs *s, const struct df_id *pack, uint32_t off,
+		      const void *data, size_t len, struct df_loc *loc);
 /* false: not here. */
 bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
 		       uint32_t off, struct df_loc *loc);
@@ -83,6 +88,11 @@ bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
  * what is not true, and what lies behind a shorter one is another's. */
 bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
 		      size_t len, struct df_loc *loc);
+
+/* The same, and its segment is not evicted until df_seg_unpin(loc->seg).  No
+ * I/O: to read it, pin or read it as any other. */
+bool df_seg_hold_piece(struct df_segs *s, const struct df_id *pack,
+		       uint32_t off, size_t len, struct df_loc *loc);
 
 /* Keep the segment readable until df_seg_unpin: its descriptor, or -errno. */
 int df_seg_pin(struct df_segs *s, uint32_t seg);
@@ -112,6 +122,9 @@ uint64_t df_segs_last_seq(struct df_segs *s);
 int df_segs_sync(struct df_segs *s);
 uint64_t df_segs_bytes(const struct df_segs *s);
 uint64_t df_segs_dirty_bytes(const struct df_segs *s);
+/* Is (or was, a moment ago) a good part of the limit taken by bytes that are
+ * unsent or held, so that room comes by waiting? */
+bool df_segs_crowded(struct df_segs *s);
 
 /* What replay says of frames that must have been here (seq >= from) and are
  * not: a missing segment, damaged bytes between whole frames.  rec is NULL,

@@ -7,10 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "cache/segstore.h"
+
+#define CROWDED_NS (2000 * DF_NS_PER_MS)
 
 /* Index of the first segment with a number >= no. */
 static size_t lower_bound(const struct df_segs *s, uint32_t no)
@@ -161,15 +164,14 @@ void df_seg_unpin(struct df_segs *s, uint32_t no)
 		close(spare);
 }
 
-/* Where the piece is and how long; false: not here. */
-static bool find_piece(struct df_segs *s, const struct df_id *pack,
-		       uint32_t off, struct df_loc *loc, uint32_t *len)
+/* Where the piece is and how long; NULL: not here. */
+static struct seg *find_piece_locked(struct df_segs *s,
+				     const struct df_id *pack, uint32_t off,
+				     struct df_loc *loc, uint32_t *len)
 {
-	df_lock(&s->lock);
-	bool found = df_segindex_get(s->index, pack, off, loc, len) &&
-		     seg_find_locked(s, loc->seg);
-	df_unlock(&s->lock);
-	return found;
+	return df_segindex_get(s->index, pack, off, loc, len)
+		       ? seg_find_locked(s, loc->seg)
+		       : NULL;
 }
 
 bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
@@ -177,7 +179,10 @@ bool df_seg_find_piece(struct df_segs *s, const struct df_id *pack,
 {
 	uint32_t len;
 
-	return find_piece(s, pack, off, loc, &len);
+	df_lock(&s->lock);
+	bool found = find_piece_locked(s, pack, off, loc, &len);
+	df_unlock(&s->lock);
+	return found;
 }
 
 bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
@@ -185,7 +190,26 @@ bool df_seg_has_piece(struct df_segs *s, const struct df_id *pack, uint32_t off,
 {
 	uint32_t is;
 
-	return find_piece(s, pack, off, loc, &is) && is == len;
+	df_lock(&s->lock);
+	bool found = find_piece_locked(s, pack, off, loc, &is) && is == len;
+	df_unlock(&s->lock);
+	return found;
+}
+
+bool df_seg_hold_piece(struct df_segs *s, const struct df_id *pack,
+		       uint32_t off, size_t len, struct df_loc *loc)
+{
+	uint32_t is;
+
+	df_lock(&s->lock);
+	struct seg *g = find_piece_locked(s, pack, off, loc, &is);
+	bool found = g && is == len;
+	if (found) {
+		g->pins++;
+		g->used = ++s->tick;
+	}
+	df_unlock(&s->lock);
+	return found;
 }
 
 void df_seg_dirty(struct df_segs *s, uint32_t no, int64_t delta)
@@ -244,6 +268,27 @@ uint64_t df_segs_dirty_bytes(const struct df_segs *cs)
 	uint64_t dirty = s->dirty;
 	df_unlock(&s->lock);
 	return dirty;
+}
+
+/* Is a quarter of the limit in use by what cannot go: unsent, or pinned? */
+static bool crowded_locked(const struct df_segs *s)
+{
+	uint64_t held = s->dirty;
+
+	for (size_t i = 0; i < s->n_seg && held <= s->limit / 4; i++)
+		if (s->seg[i]->pins && s->seg[i]->dirty <= 0)
+			held += seg_size_locked(s->seg[i]);
+	return held > s->limit / 4;
+}
+
+bool df_segs_crowded(struct df_segs *s)
+{
+	df_lock(&s->lock);
+	/* Readers may have let go since somebody found no room. */
+	bool yes = crowded_locked(s) ||
+		   df_clock_mono_ns() - s->crowded_ns < CROWDED_NS;
+	df_unlock(&s->lock);
+	return yes;
 }
 
 /* May g go?  An active segment of data or pieces may, when nothing else can
@@ -306,6 +351,8 @@ bool df_segs_evict(struct df_segs *s, uint64_t need)
 				s->active[g->stream] = NULL;
 		}
 		fits = s->bytes + need <= s->limit;
+		if (!g && !fits && crowded_locked(s))
+			s->crowded_ns = df_clock_mono_ns();
 		df_unlock(&s->lock);
 		if (!g)
 			return fits;

@@ -91,6 +91,7 @@ struct df_segs {
 	uint64_t tick;                  /* lock */
 	uint64_t bytes;                 /* lock */
 	uint64_t dirty;                 /* lock */
+	int64_t crowded_ns;             /* lock; no room, by df_segs_crowded */
 	uint64_t floor;                 /* lock */
 	unsigned n_open;                /* lock */
 	bool dir_unsynced;              /* lock */

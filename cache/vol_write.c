@@ -173,12 +173,12 @@ struct parked_write {
 	uint8_t data[];
 };
 
-/* Is the cache full of bytes that are on their way out?  Locked. */
+/* Is the cache full of bytes that are on their way out, or being read?
+ * Locked. */
 static bool room_will_come(struct df_vol *v)
 {
-	return df_segs_dirty_bytes(v->segs) > v->conf.cache_size / 4 &&
-	       df_vol_away_ms(v) < AWAY_MS && !v->auth_err && !v->failsafe &&
-	       v->started && !v->stopping &&
+	return df_segs_crowded(v->segs) && df_vol_away_ms(v) < AWAY_MS &&
+	       !v->auth_err && !v->failsafe && v->started && !v->stopping &&
 	       !(v->offline && df_clock_mono_ns() - v->last_sent_ns >
 				       STALL_MS * DF_NS_PER_MS);
 }

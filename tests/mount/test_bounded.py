@@ -128,6 +128,65 @@ def test_threads_in_a_small_cache(box):
     assert not m.status()["errors"], m.status()["errors"]
 
 
+def share(source, target):
+    """Another file of the same bytes, of which the kernel has no page."""
+    with open(source, "rb") as f, open(target, "wb") as g:
+        while os.copy_file_range(f.fileno(), g.fileno(), 1 << 30):
+            pass
+
+
+def test_reads_from_a_full_cache(box):
+    """What was fetched is read before others push it out: slow, no EIO."""
+    harness.need(box.target == "deeplake", "needs a table")
+    server = box.serve()
+    link = harness.Link(box, server, 0.01)
+    box.links.append(link)
+    m = box.mount(home=link.home("far"), server=server,
+                  options={"cache_size": "8M"})
+    count = 256 if LONG else 64
+    with open(m.path + "/a", "wb") as f:
+        for i in range(count):
+            f.write(block(i))
+    failed, reading = [], threading.Event()
+    reading.set()
+
+    def read(k):
+        try:
+            fd = os.open(f"{m.path}/b{k}", os.O_RDONLY)
+            for n in range(count):
+                i = (n + k * 2) % count
+                if os.pread(fd, MIB, i * MIB) != block(i):
+                    failed.append(f"MiB {i} of b{k} differs")
+            os.close(fd)
+        except OSError as e:
+            failed.append(f"b{k}: {e}")
+
+    def write():
+        i = 0
+        try:
+            while reading.is_set():
+                with open(f"{m.path}/w{i % 4}", "wb") as f:
+                    f.write(block(count + i % 8))
+                i += 1
+        except OSError as e:
+            failed.append(f"write {i}: {e}")
+
+    threads = [threading.Thread(target=read, args=(k,)) for k in range(6)]
+    for k in range(6):
+        share(m.path + "/a", f"{m.path}/b{k}")
+    writer = threading.Thread(target=write)
+    for t in threads + [writer]:
+        t.start()
+    for t in threads:
+        t.join()
+    reading.clear()
+    writer.join()
+    assert not failed, failed[:5]
+    m.flush(300)
+    harness.wait_for("a cache within its limit again",
+                     lambda: disk_used(m.cache) < 24 * MIB)
+
+
 def test_ten_gib_through_one(box):
     """LONG only: 10 GiB through a cache of 1 GiB, its limit kept."""
     harness.need(box.target == "deeplake", "needs a table")
