@@ -24,29 +24,41 @@
 #define PROBLEMS_MAX 10000 /* listed; more are counted */
 #define PROBE_MS 30000
 
-void fsck_say(struct fsck *f, bool repaired, const char *kind,
-	      const char *where, const char *fmt, ...)
+static void list(struct fsck *f, bool repaired, const char *kind,
+		 const char *where, const char *what)
 {
-	va_list ap;
-	char what[256];
-
-	f->unrepaired += !repaired;
 	if (f->n_problems >= PROBLEMS_MAX) {
 		f->left_out++;
 		return;
 	}
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
 	DF_GROW(f->problems, f->n_problems, f->size);
 	struct fsck_problem *p = &f->problems[f->n_problems++];
 	snprintf(p->kind, sizeof(p->kind), "%s", kind);
 	p->where = df_xstrdup(where);
 	p->what = df_xstrdup(what);
 	p->repaired = repaired;
-	if (!f->json)
+}
+
+void fsck_say(struct fsck *f, bool repaired, const char *kind,
+	      const char *where, const char *fmt, ...)
+{
+	va_list ap;
+	char what[256];
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	f->unrepaired += !repaired;
+	if (!f->json && f->n_problems < PROBLEMS_MAX)
 		printf("%s: %s: %s%s\n", kind, where, what,
 		       repaired ? " (repaired)" : "");
+	list(f, repaired, kind, where, what);
+}
+
+void fsck_say_behind(struct fsck *f, const char *where, const char *what)
+{
+	f->behind++;
+	list(f, f->repair_view, "view", where, what);
 }
 
 static void say_tree(void *arg, const char *path, const char *problem)
@@ -130,11 +142,12 @@ static void print_json(const struct fsck *f, int status)
 				  p->what, "repaired", (int)p->repaired));
 	}
 	json_t *o = json_pack(
-		"{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "table",
+		"{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "table",
 		f->a->word[0], "status", status, "rows", (json_int_t)f->rows,
 		"packs", (json_int_t)f->packs, "pieces", (json_int_t)f->pieces,
 		"bytes", (json_int_t)f->bytes, "objects", (json_int_t)f->files,
-		"view_rows", (json_int_t)f->view_rows, "problems_not_listed",
+		"view_rows", (json_int_t)f->view_rows, "view_behind",
+		(json_int_t)f->behind, "problems_not_listed",
 		(json_int_t)f->left_out, "problems", list);
 	if (o) {
 		json_dumpf(o, stdout, JSON_INDENT(2));
@@ -143,18 +156,43 @@ static void print_json(const struct fsck *f, int status)
 	json_decref(o);
 }
 
+static int status_of(const struct fsck *f, int err)
+{
+	if (err)
+		return FSCK_FAILED;
+	if (f->unrepaired)
+		return FSCK_LEFT;
+	if (f->behind && !f->repair_view)
+		return FSCK_BEHIND;
+	return f->n_problems + f->left_out ? FSCK_REPAIRED : FSCK_CLEAN;
+}
+
+static void print_behind(const struct fsck *f)
+{
+	const char *t = f->a->word[0];
+	unsigned long long n = f->behind;
+
+	if (f->repair_view)
+		printf("view: %llu rows were missing or old (repaired)\n", n);
+	else if (n)
+		printf("view: the files view is behind by %llu rows (missing "
+		       "or old); no file is affected.  A mount of %s writes "
+		       "those of the last 10 minutes, and its own; 'deeplake "
+		       "fsck --view %s' writes all now\n",
+		       n, t, t);
+}
+
 static int summary(const struct fsck *f, int err)
 {
-	int status = err                           ? FSCK_FAILED
-		     : f->unrepaired               ? FSCK_LEFT
-		     : f->n_problems + f->left_out ? FSCK_REPAIRED
-						   : FSCK_CLEAN;
+	int status = status_of(f, err);
 	char size[DF_SIZE_TEXT];
 
 	if (f->json) {
 		print_json(f, status);
 		return status;
 	}
+	if (f->behind)
+		print_behind(f);
 	if (f->left_out)
 		printf("%llu more problems are not listed\n",
 		       (unsigned long long)f->left_out);
@@ -167,6 +205,7 @@ static int summary(const struct fsck *f, int err)
 	       status == FSCK_CLEAN      ? "clean"
 	       : status == FSCK_REPAIRED ? "repaired"
 	       : status == FSCK_LEFT     ? "errors left"
+	       : status == FSCK_BEHIND   ? "clean, the view is behind"
 					 : "could not be checked");
 	return status;
 }

@@ -10,6 +10,7 @@
 enum fsck_exit {
 	FSCK_CLEAN = 0,
 	FSCK_REPAIRED = 1,
+	FSCK_BEHIND = 2, /* only rows of the view are missing or old */
 	FSCK_LEFT = 4,   /* errors that are still there */
 	FSCK_FAILED = 8, /* could not be looked at */
 	FSCK_USAGE = 16,
@@ -30,6 +31,7 @@ struct fsck {
 	size_t n_problems, size;
 	uint64_t left_out; /* problems beyond those that are listed */
 	uint64_t unrepaired;
+	uint64_t behind; /* rows of the view that are missing or old */
 	/* counted */
 	uint64_t rows, packs, pieces, bytes, files, view_rows;
 	uint64_t n_checkpoints;
@@ -38,6 +40,9 @@ struct fsck {
 void fsck_say(struct fsck *f, bool repaired, const char *kind,
 	      const char *where, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
+
+/* The view does not follow yet: no damage.  Told as a number. */
+void fsck_say_behind(struct fsck *f, const char *where, const char *what);
 
 /* fsck_log.c: rows and packs; 0 or -errno (could not be looked at). */
 int fsck_log(struct fsck *f);

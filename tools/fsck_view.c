@@ -95,20 +95,23 @@ static void look_at_row(struct view *x, const struct df_answer *a, size_t r)
 	if (!w) {
 		DF_FREE char *where = df_xalloc(path->len + 1);
 		memcpy(where, path->s, path->len);
-		fsck_say(x->f, x->f->repair_view, "view", where, "an old row");
+		fsck_say_behind(x->f, where, "an old row");
 		remove_row(x, key.id);
 		return;
 	}
-	const char *what = w->seen++             ? "its row is there twice"
-			   : !same_path(w, path) ? "its row has an old path"
+	bool moved = !same_path(w, path);
+	const char *what = w->seen++ ? "its row is there twice"
 			   : df_cell_u64(df_answer_cell(a, r, 2), &size) ||
 					   size != w->size
 				   ? "its row has another size"
 				   : NULL;
-	if (!what || w->bad)
+	if (w->bad || (!what && !moved))
 		return;
 	w->bad = true;
-	fsck_say(x->f, x->f->repair_view, "view", w->path, "%s", what);
+	if (what)
+		fsck_say(x->f, x->f->repair_view, "view", w->path, "%s", what);
+	else
+		fsck_say_behind(x->f, w->path, "its row has an old path");
 }
 
 /* 1: there is more, 0, or -errno. */
@@ -151,8 +154,7 @@ static void find_missing(struct view *x)
 	for (size_t i = 0; i < x->n; i++) {
 		struct want *w = &x->v[i];
 		if (!w->seen)
-			fsck_say(x->f, x->f->repair_view, "view", w->path,
-				 "it has no row");
+			fsck_say_behind(x->f, w->path, "it has no row");
 		if (w->seen && !w->bad)
 			continue;
 		DF_GROW(x->again, x->n_again, x->again_size);

@@ -90,13 +90,19 @@ def test_fsck(box):
     box.serve()
     deeplake(box, "import", material(box), "data")
     deeplake(box, "fsck", "data")
+    sql(box, "UPDATE \"data\" SET size_bytes = 1 WHERE path = '/sub/hard'")
+    deeplake(box, "fsck", "data", status=4)
+    deeplake(box, "fsck", "data", "--view", status=1)
     sql(box, "UPDATE \"data\" SET path = '/evil' WHERE path = '/a.txt'")
     sql(box, "DELETE FROM \"data\" WHERE path = '/sub/b.md'")
     sql(box, """INSERT INTO "data" (_id, path, size_bytes)
         VALUES ('df-01', '/ghost', 3)""")
-    r = json.loads(deeplake(box, "fsck", "data", "--json", status=4).stdout)
+    r = json.loads(deeplake(box, "fsck", "data", "--json", status=2).stdout)
     assert {(p["where"], p["kind"]) for p in r["problems"]} == \
         {("/ghost", "view"), ("/a.txt", "view"), ("/sub/b.md", "view")}, r
+    assert r["view_behind"] == 3, r
+    assert "behind by 3 rows" in deeplake(box, "fsck", "data",
+                                          status=2).stdout
     deeplake(box, "fsck", "data", "--view", status=1)
     deeplake(box, "fsck", "data")
     assert set(rows(box)) == {"/a.txt", "/sub/b.md", "/sub/hard",
@@ -112,6 +118,28 @@ def test_fsck(box):
                and not p["repaired"] for p in r["problems"]), r
     deeplake(box, "fsck", "nothing", status=8)
     deeplake(box, "fsck", status=16)
+
+
+def test_fsck_behind(box):
+    """A mount that is killed before the view has followed leaves no damage,
+    and the next one writes the rows."""
+    rules = os.path.join(box.dir, "rules.json")
+    put(rules, json.dumps({"rules": [{"what": "status_503", "kind": "insert",
+                                      "table": "other"}]}))
+    server = box.serve(args=["--simulate", rules])
+    m = box.mount(server=server, home=box.home)
+    m.allowed.append("HTTP 503")
+    put(m.path + "/one", "1")
+    put(m.path + "/two", "2")
+    m.flush()
+    m.kill()
+    said = deeplake(box, "fsck", "data", status=2).stdout
+    assert "behind by 2 rows" in said and "clean" in said, said
+    put(rules, "{}")
+    m.up(init=False)
+    table_is(box, {"/one": "1", "/two": "2"}, 10)
+    m.down()
+    deeplake(box, "fsck", "data")
 
 
 def test_fsck_log(box):
