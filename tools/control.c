@@ -25,10 +25,12 @@
 #include "cache/volume.h"
 #include "tools/call.h"
 #include "tools/drain.h"
+#include "tools/mounted.h"
 #include "tools/report.h"
 
 #define REQUEST_MAX 16384
 #define PROGRESS_MS 250
+#define GONE_MS 1500
 
 struct client {
 	struct df_control *control;
@@ -177,12 +179,29 @@ static void cmd_wait(struct client *cl, const json_t *request)
 		say(cl, json_pack("{s:b, s:b}", "ok", 1, "remote", remote));
 }
 
+static bool mount_shows(const char *path)
+{
+	struct df_mounted_list l;
+
+	if (df_mounted_read(&l))
+		return true;
+	const struct df_mounted *m = df_mounted_at(&l, path);
+	bool shows = m && m->ours;
+	df_mounted_release(&l);
+	return shows;
+}
+
+/* A mount that was taken away just now reaches us a moment later. */
 static void cmd_handover(struct client *cl, const json_t *request)
 {
 	struct df_control *c = cl->control;
+	int64_t until = mount_shows(c->conf.path) ? 0 : df_deadline_ms(GONE_MS);
 
 	(void)request;
 	df_lock(&c->lock);
+	while (c->state < DF_STATE_DRAINING && until &&
+	       df_cond_wait_until(&c->state_cond, &c->lock, until))
+		;
 	bool can = c->state >= DF_STATE_DRAINING;
 	c->handover = c->handover || can;
 	df_unlock(&c->lock);
