@@ -101,11 +101,10 @@ $(O)/tests/unit/test_cache_%: $(O)/tests/unit/test_cache_%.o $(call obj,$(CACHE_
 SUITES ?= lint check-unit check-cli check-install check-mount check-posix \
           check-table-lite check-view check-backend check-faultproxy \
           check-points check-kill check-hostile check-fuzz check-sandbox \
-          $(if $(LONG),$(LONG_SUITES))
-# With LONG=1.  check-sim still fails for some random seeds (CHANGELOG.md); the
-# others take long, or fetch much (check-e2b, check-chroot).
+          check-sim $(if $(LONG),$(LONG_SUITES))
+# With LONG=1: they take long, or fetch much (check-e2b, check-chroot).
 LONG_SUITES := check-table check-e2b check-chroot check-crash check-faults \
-               check-sim bench-quick
+               bench-quick
 # They hold deadlines against the clock: a failure is tried once more and named.
 # Never what looks for lost or wrong bytes at random moments.
 TIMED := check-cli check-mount check-posix check-view check-faultproxy \

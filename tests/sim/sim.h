@@ -213,6 +213,8 @@ struct world {
 	bool slow;   /* this run also jumps days and deletes rows */
 	bool big;    /* this run also writes files over 16 MiB */
 	bool settle; /* local effects are as asked (rule settle) */
+	/* Cuts are not compared: each costs as much as all before it. */
+	bool unnoted;
 	struct df_buf trace;
 	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
 		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted,

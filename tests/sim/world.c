@@ -295,6 +295,8 @@ int node_cut(struct node *nd)
 		return err;
 	trace(w, "n%u cuts", nd->uid);
 	w->n_cuts++;
+	if (w->unnoted)
+		return err;
 	c = cutrec_copy(&none);
 	c->row = newest_row(nd);
 	for (size_t i = 0; i < w->table.n_rows; i++)
