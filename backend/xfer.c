@@ -313,12 +313,16 @@ static bool looks_html(CURL *easy, const struct df_buf *b)
 void df_xfer_result(struct df_xfer *x, CURLcode rc)
 {
 	struct df_http_answer *a = x->a;
-	long sent = 0;
+	long sent = 0, proxy = 0;
 
 	a->fault = fault_of(x, rc);
+	curl_easy_getinfo(x->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+	bool refused = rc && proxy >= 300;
+	if (refused) /* for libcurl 7.88 an answer that was cut off */
+		a->fault = DF_NET_CONNECT;
 	curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &a->status);
 	curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &sent);
-	a->sent = sent > 0;
+	a->sent = sent > 0 && !refused;
 	a->took_ms = (df_deadline_ms(0) - x->start_ns) / DF_NS_PER_MS;
 	const char *date = header(x->easy, "Date");
 	time_t at = date ? curl_getdate(date, NULL) : -1;
@@ -329,4 +333,8 @@ void df_xfer_result(struct df_xfer *x, CURLcode rc)
 	if (a->fault)
 		snprintf(a->error, sizeof(a->error), "%s",
 			 *x->error ? x->error : curl_easy_strerror(rc));
+	if (refused)
+		snprintf(a->error, sizeof(a->error),
+			 "the proxy refuses the way to the server (HTTP %ld)",
+			 proxy);
 }

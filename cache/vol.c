@@ -312,7 +312,7 @@ void df_waiters_run(struct df_waiter *ready, int err)
 {
 	while (ready) {
 		struct df_waiter *next = ready->next;
-		ready->done(ready->arg, err);
+		ready->done(ready->arg, err ? err : ready->err);
 		free(ready);
 		ready = next;
 	}

@@ -47,7 +47,7 @@ struct df_waiter {
 	int64_t deadline_ns;
 	df_nid nid;   /* fsync of one file: held files are cut */
 	uint64_t cut; /* sync: done when this cut is acknowledged */
-	bool local;   /* fsync=local */
+	int err;      /* for done(), when nothing else went wrong */
 };
 
 struct df_inval_node {
@@ -233,7 +233,9 @@ void df_hold_with(struct df_vol *v, struct df_obj *o, struct df_obj *big);
 /* A new stamp time (never the same twice). */
 uint64_t df_vol_stamp_time(struct df_vol *v);
 void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o);
-/* Run a waiter's completion later, outside the lock: moves it to *ready. */
+/* -EIO, once, when the file lost bytes with the local disk.  Locked. */
+int df_vol_lost_once(struct df_vol *v, df_nid nid);
+/* Complete these, outside the lock, with err; 0: each with its own. */
 void df_waiters_run(struct df_waiter *ready, int err);
 
 #endif

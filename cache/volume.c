@@ -406,7 +406,7 @@ void df_vol_free(struct df_vol *v)
 }
 
 /* ---- durability */
-static int lost_once(struct df_vol *v, df_nid nid)
+int df_vol_lost_once(struct df_vol *v, df_nid nid)
 {
 	struct df_obj *o = nid ? df_vol_obj(v, nid) : NULL;
 
@@ -430,7 +430,7 @@ int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
 
 	df_lock(&v->lock);
 	v->last_request_ns = df_clock_mono_ns();
-	int err = lost_once(v, nid);
+	int err = df_vol_lost_once(v, nid);
 	if (!err && v->failsafe)
 		err = -EIO;
 	bool idle = !local && nothing_to_wait_for(v);

@@ -69,6 +69,8 @@ void df_work_wake(struct df_vol *v)
 		*at = w->next;
 		w->next = NULL;
 		if (done) {
+			/* found only when they were packed */
+			w->err = df_vol_lost_once(v, w->nid);
 			*tail = w;
 			tail = &w->next;
 		} else {

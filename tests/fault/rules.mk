@@ -7,9 +7,10 @@ check-faultproxy:                ## the proxy that the fault tests rely on
 check-backend: $(O)/tests/fault/table_live $(O)/deeplake-serve ## the table client against a live server, through faults
 	$(Q)$(PYTHON) tests/fault/test_table_live.py $(O)
 
-check-hostile: all               ## an attacker's table, damaged tables and caches, secrets
+check-hostile: all               ## an attacker's table, promises by name, damaged caches, secrets
 	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py \
-		tests/fault/test_hostile.py tests/crash/test_cachedir.py
+		tests/fault/test_hostile.py tests/fault/test_promises.py \
+		tests/crash/test_cachedir.py
 
 # A disk that fails at the n-th call, in the build that has the points.
 check-disk: crash-build

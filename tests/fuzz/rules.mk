@@ -82,5 +82,5 @@ check-points:                    ## local bytes with every named point failing, 
 .PHONY: check-valgrind
 check-valgrind: $(UNIT)          ## unit tests under valgrind
 	$(Q)set -e; for t in $^; do \
-		valgrind -q --error-exitcode=9 --leak-check=full \
+		DF_VALGRIND=1 valgrind -q --error-exitcode=9 --leak-check=full \
 			--errors-for-leak-kinds=definite $$t; done

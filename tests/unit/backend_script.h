@@ -61,6 +61,12 @@ struct script_body {
 	char *own;
 };
 
+/* What a test allows; under valgrind everything takes longer. */
+static inline int64_t slow_ms(int64_t ms)
+{
+	return getenv("DF_VALGRIND") ? ms * 20 : ms;
+}
+
 static ssize_t script_read(void *arg, uint64_t pos, char *out, size_t max)
 {
 	struct script_body *b = arg;
