@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "mount"))
 import harness                                          # noqa: E402
 import test_programs                                    # noqa: E402
 
-LONG = os.environ.get("LONG") == "1"
+LONG = harness.LONG
 NOISE = (r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server|"
          r"table|row|pack|HTTP|view")
 

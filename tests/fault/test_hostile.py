@@ -21,7 +21,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "mount")]
 import harness                                          # noqa: E402
 from rows import LNK, ROOT, Registers, body, insert, var   # noqa: E402
 
-LONG = os.environ.get("LONG") == "1"
+LONG = harness.LONG
 NOISE = r"(?i)row|pack|piece|server|malformed|refused|EIO|error|checksum|read"
 
 

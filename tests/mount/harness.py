@@ -637,6 +637,15 @@ def tree(top, times=True):
     return found
 
 
+LONG = os.environ.get("LONG") == "1"
+
+
+def takes_minutes(test):
+    """Only LONG=1 runs it, or whoever names it."""
+    test.takes_minutes = True
+    return test
+
+
 def own_namespace():
     """A mount namespace for this script, as far as it may have one.
 
@@ -672,7 +681,8 @@ def main(names, jobs=1, inside=contextlib.nullcontext):
     if target not in ("deeplake", "pass", "plain"):
         sys.exit(f"--target {target}: give deeplake, pass or plain")
     tests = [n for n, f in names.items() if n.startswith("test_")
-             and callable(f) and (not wanted or n in wanted)]
+             and callable(f) and (n in wanted if wanted else
+                                  LONG or not hasattr(f, "takes_minutes"))]
     if not tests:
         sys.exit("no such test: " + " ".join(wanted))
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

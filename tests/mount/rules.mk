@@ -1,7 +1,7 @@
 # Tests on real mounts; a script each, see tests/mount/harness.py.
 # LONG=1 makes test_bounded.py longer.
 MOUNT_TESTS := $(sort $(wildcard tests/mount/test_*.py))
-MOUNT_RUN    = DF_BUILD=$(abspath $(O)) DF_LONG=$(LONG) tests/mount/run.py
+MOUNT_RUN    = DF_BUILD=$(abspath $(O)) tests/mount/run.py
 .PHONY: check-mount check-mount-plain check-mount-pass
 
 check-mount: all bench-progs     ## tests on real mounts (needs /dev/fuse)

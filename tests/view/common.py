@@ -8,13 +8,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
 import harness  # noqa: E402
 
 
-LONG = bool(os.environ.get("DF_LONG"))
-
-
-def need_long():
-    harness.need(LONG, "takes minutes: LONG=1 runs it")
-
-
 def sql(box, text, table="data", status=None):
     """The rows of a statement, as dicts."""
     out = box.run([harness.built("deeplake"), "query", table, text, "--json"],

@@ -93,9 +93,9 @@ def test_expired_token(box):
     assert not said(), m.status()["errors"]
 
 
+@harness.takes_minutes
 def test_soon(box):
     """A change of A is in B within 40 ms and a round trip, median of 20."""
-    common.need_long()
     box.serve()
     a, b = box.mount("a"), box.mount("b")
     took = []
@@ -115,9 +115,9 @@ def test_soon(box):
     assert median < 40, took
 
 
+@harness.takes_minutes
 def test_idle(box):
     """A mount that nobody uses costs a request in 30 s."""
-    common.need_long()
     server = box.serve()
     m = box.mount("a")
     put(m.path + "/x", "x")
@@ -130,10 +130,10 @@ def test_idle(box):
     assert asked <= 7, f"{asked} requests in 180 s: over one in 30 s"
 
 
+@harness.takes_minutes
 def test_rename_100k(box):
     """Renaming a directory of 100,000 files sends no contents again and keeps
     nobody waiting; fsck --view finds nothing, and heals what is broken."""
-    common.need_long()
     server = box.serve()
     m = box.mount("a")
     count, each = 100000, 300
@@ -240,10 +240,10 @@ def test_doubled_rows(box):
     table_is(box, {"/done": "1", "/late": "2"}, 1)
 
 
+@harness.takes_minutes
 def test_doubled_rows_elsewhere(box):
     """A server that is not ours does INSERTs twice: a minute later no file has
     two rows."""
-    common.need_long()
     box.serve(args=simulate(box, {"no_unique": True, "no_feed": True}))
     m = box.mount("a")
     simulate(box, {"no_unique": True, "no_feed": True, "rules": [
@@ -272,11 +272,11 @@ def repository(box, count):
     return top
 
 
+@harness.takes_minutes
 def test_bad_day(box):
     """The real service's pace, its late, lost and doubled rows: a clone is as
     quick as the disk and remote within a minute; mounts see each other within
     12 s; what arrives is identical."""
-    common.need_long()
     harness.need_program("git")
     bad_server(box)
     a = box.mount("a", options={"mount_timeout": "60"})
@@ -322,9 +322,9 @@ def test_bad_day(box):
     assert max(seen) < 12, seen
 
 
+@harness.takes_minutes
 def test_bad_day_idle(box):
     """Idle on a server that is not ours: a poll in 30 s."""
-    common.need_long()
     server = bad_server(box)
     m = box.mount("a", options={"mount_timeout": "60", "view": "off"})
     m.allowed.append(".*")

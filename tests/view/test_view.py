@@ -149,9 +149,9 @@ def test_killed_daemon(box):
     table_is(box, {"/before": "3", "/after": "2"}, 10)
 
 
+@harness.takes_minutes
 def test_adopted(box):
     """Rows that a dead sandbox left out are added after 60 s."""
-    common.need_long()
     a = mounted(box, name="a")
     b = mounted(box, name="b")
     put(a.path + "/x", "seen")
