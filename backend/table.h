@@ -63,7 +63,7 @@ struct df_table_made {
 /* Make what is missing of T, T__log, T__pack; wait until it is visible; find
  * out what the server can do; write the format row.  Idempotent, and two at
  * once end alike.  Afterwards r knows the format: no request is made twice.
- *   -EEXIST     T has other columns: not ours to use
+ *   -EEXIST     T has other columns: not ours to use (not logged; foreign.h)
  *   -ENOENT     the workspace does not exist */
 int df_table_make(struct df_remote *r, int64_t timeout_ms,
 		  struct df_table_made *made);

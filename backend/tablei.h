@@ -82,6 +82,13 @@ int df_packs_list(struct df_remote *r, int64_t timeout_ms,
 int df_packs_delete(struct df_remote *r, const struct df_id *ids, size_t n,
 		    int64_t timeout_ms);
 
+/* tablemake.c: the names of T's columns, one a row. */
+int df_table_ask_columns(struct df_table *t, int64_t deadline_ns,
+			 struct df_answer *a);
+/* 0: T is in our shape; -EEXIST: other columns; -ENOENT: it is not there, or
+ * the server does not say. */
+int df_table_columns(struct df_table *t, int64_t deadline_ns);
+
 /* filesview.c: filesview.h.  table.c: */
 /* Read the format rows now: -ENOENT if there is none; sets known and caps. */
 int df_table_read_formats(struct df_table *t, int64_t deadline_ns);

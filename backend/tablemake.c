@@ -123,19 +123,20 @@ static int ask_tables(struct make *m)
 
 /* ---- is T in our shape? */
 
-static int ask_columns(struct make *m, struct df_answer *a)
+int df_table_ask_columns(struct df_table *t, int64_t deadline_ns,
+			 struct df_answer *a)
 {
-	struct df_call call =
-		make_call(m, "look at the table's columns", false);
-	const char *ws = df_api_workspace(m->t->api);
+	struct df_call call = df_call_make("look at the table's columns",
+					   DF_HTTP_URGENT, false, deadline_ns);
+	const char *ws = df_api_workspace(t->api);
 	struct df_stmt s;
 
 	df_stmt_init(&s, 0);
 	df_stmt_sql(&s, "SELECT column_name FROM information_schema.columns "
 			"WHERE table_name = $1 AND table_schema = $2");
-	df_stmt_text(&s, m->t->name, strlen(m->t->name));
+	df_stmt_text(&s, t->name, strlen(t->name));
 	df_stmt_text(&s, ws, strlen(ws));
-	int err = df_api_sql(m->t->api, &s, &call, a);
+	int err = df_api_sql(t->api, &s, &call, a);
 	df_stmt_release(&s);
 	return err;
 }
@@ -148,12 +149,10 @@ static bool has_column(const struct df_answer *a, const char *name)
 	return false;
 }
 
-/* 0; -EEXIST: other columns; -ENOENT: the server does not say. */
-static int check_view(struct make *m)
+int df_table_columns(struct df_table *t, int64_t deadline_ns)
 {
 	struct df_answer a;
-	struct df_buf found;
-	int err = ask_columns(m, &a);
+	int err = df_table_ask_columns(t, deadline_ns, &a);
 
 	if (err)
 		return err;
@@ -162,20 +161,13 @@ static int check_view(struct make *m)
 	for (size_t i = 0; !err && i < DF_ARRAY_LEN(view_columns); i++)
 		if (!has_column(&a, view_columns[i].name))
 			err = -EEXIST;
-	if (err == -EEXIST) {
-		df_buf_init(&found, 4096);
-		for (size_t i = 0; i < a.n_rows; i++) {
-			const struct df_cell *c = df_answer_cell(&a, i, 0);
-			df_buf_printf(&found, "%s%.*s", i ? ", " : "",
-				      (int)DF_MIN(c->len, (size_t)64), c->s);
-		}
-		df_log_error("table %s is not ours to use: it has the columns "
-			     "%s; choose another name with --table",
-			     m->t->name, df_buf_cstr(&found));
-		df_buf_release(&found);
-	}
 	df_answer_release(&a);
 	return err;
+}
+
+static int check_view(struct make *m)
+{
+	return df_table_columns(m->t, m->deadline_ns);
 }
 
 /* ---- making tables */

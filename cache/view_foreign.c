@@ -320,7 +320,7 @@ static char *clean_path(const char *path)
 }
 
 /* The kernel did not ask for this change: it must forget what it knows. */
-static void tell_name(struct df_vol *v, df_nid dir, const char *name)
+void view_tell_name(struct df_vol *v, df_nid dir, const char *name)
 {
 	df_lock(&v->lock);
 	const struct df_obj *o = df_vol_obj(v, dir);
@@ -349,7 +349,7 @@ static int make_parents(struct df_vol *v, char *path, df_nid *out)
 		err = df_vol_lookup(v, dir, p, &e);
 		if (err == -ENOENT) {
 			err = df_vol_mkdir(v, dir, p, 0, NULL, &e);
-			tell_name(v, dir, p);
+			view_tell_name(v, dir, p);
 		}
 		if (!err && !S_ISDIR(e.attr.mode)) {
 			df_vol_forget(v, e.nid, 1);
@@ -363,8 +363,8 @@ static int make_parents(struct df_vol *v, char *path, df_nid *out)
 	return err;
 }
 
-static int write_file(struct df_vol *v, df_nid nid, const struct df_buf *raw,
-		      const uint8_t mark[MARK_LEN])
+int view_write_file(struct df_vol *v, df_nid nid, const struct df_buf *raw,
+		    const uint8_t *mark)
 {
 	struct df_attr a = { .size = 0 }, out;
 	double timeout;
@@ -382,8 +382,8 @@ static int write_file(struct df_vol *v, df_nid nid, const struct df_buf *raw,
 	return err;
 }
 
-static int make_file(struct df_vol *v, char *path, const struct df_buf *raw,
-		     const uint8_t mark[MARK_LEN])
+int view_make_file(struct df_vol *v, char *path, const struct df_buf *raw,
+		   const uint8_t *mark)
 {
 	struct df_entry e = { 0 };
 	df_nid dir = 0;
@@ -393,9 +393,9 @@ static int make_file(struct df_vol *v, char *path, const struct df_buf *raw,
 		err = df_vol_mknod(v, dir, strrchr(path, '/') + 1, S_IFREG, 0,
 				   0, NULL, &e);
 	if (!err) {
-		err = write_file(v, e.nid, raw, mark);
+		err = view_write_file(v, e.nid, raw, mark);
 		df_vol_forget(v, e.nid, 1);
-		tell_name(v, dir, strrchr(path, '/') + 1);
+		view_tell_name(v, dir, strrchr(path, '/') + 1);
 	}
 	if (dir && dir != DF_ROOT_NID)
 		df_vol_forget(v, dir, 1);
@@ -435,7 +435,7 @@ static int set_aside(struct df_vol *v, const char *path,
 		df_strf("%.*s.conflict-row-%.8s", (int)strlen(path), path, hex);
 	if (!beside)
 		return -ENOMEM;
-	int err = make_file(v, beside, raw, NULL);
+	int err = view_make_file(v, beside, raw, NULL);
 	return err == -EEXIST ? 0 : err;
 }
 
@@ -459,7 +459,7 @@ static int meet_file(struct df_view *w, struct frow *r, const char *path,
 				       0);
 	}
 	if (imported && !memcmp(had, mine, MARK_LEN))
-		return write_file(v, e->nid, raw, r->mark);
+		return view_write_file(v, e->nid, raw, r->mark);
 	*drop = true;
 	if (imported && !memcmp(had, r->mark, MARK_LEN))
 		return 0; /* what it says was here and was changed */
@@ -492,7 +492,7 @@ static int act(struct df_view *w, struct frow *r)
 	else if (!err && was_seen(w, r->mark))
 		drop = true; /* removed or moved away here */
 	else if (!err)
-		err = make_file(v, path, &raw, r->mark);
+		err = view_make_file(v, path, &raw, r->mark);
 	if (!found)
 		df_vol_forget(v, e.nid, 1);
 	if (!err) {
@@ -530,7 +530,7 @@ static void row_gone(struct df_view *w, const struct frow *r)
 	if (!same || df_vol_resolve(v, path, &dir))
 		return;
 	df_vol_unlink(v, dir.nid, name);
-	tell_name(v, dir.nid, name);
+	view_tell_name(v, dir.nid, name);
 	if (dir.nid != DF_ROOT_NID)
 		df_vol_forget(v, dir.nid, 1);
 }

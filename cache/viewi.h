@@ -169,6 +169,13 @@ int view_walk_step(struct df_view *w);
 void view_walks_free(struct df_view *w);
 
 /* view_foreign.c */
+/* Files that nobody's request makes; the kernel is told.  mark NULL: none. */
+int view_make_file(struct df_vol *v, char *path, const struct df_buf *raw,
+		   const uint8_t *mark);
+int view_write_file(struct df_vol *v, df_nid nid, const struct df_buf *raw,
+		    const uint8_t *mark);
+/* name in dir came or went. */
+void view_tell_name(struct df_vol *v, df_nid dir, const char *name);
 void view_foreign_init(struct df_view *w);
 int view_foreign_step(struct df_view *w);
 /* When the next step is due; changes when the mount comes into use. */

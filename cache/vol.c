@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include "cache/copy.h"
+#include "cache/rowfiles.h"
 #include "cache/tree.h"
 
 #define TIMEOUT_POLL_S 10.0
@@ -69,7 +70,7 @@ int64_t df_vol_away_ms(const struct df_vol *v)
 
 int df_vol_writable(struct df_vol *v)
 {
-	if (df_vol_read_only(v))
+	if (df_vol_read_only(v) && !df_rowfiles_is_self(v->rows))
 		return -EROFS;
 	if (df_fold_error(v->fold) && !v->failsafe)
 		df_vol_fail(v, "the local database failed: %s",

@@ -91,7 +91,8 @@ struct df_vol {
 	struct df_segs *segs; /* has locks of its own */
 	struct df_fold *fold; /* lock */
 	struct df_fetch *fetch;
-	struct df_view *view; /* NULL: none is kept; view.h */
+	struct df_view *view;     /* NULL: none is kept; view.h */
+	struct df_rowfiles *rows; /* NULL but with conf.rows; rowfiles.h */
 
 	/* --- identity and clock; all below: lock, if not said otherwise */
 	uint64_t node;

@@ -15,6 +15,7 @@
 #include "cache/inlinepack.h"
 #include "cache/journal.h"
 #include "cache/poll.h"
+#include "cache/rowfiles.h"
 #include "cache/step.h"
 #include "cache/upload.h"
 #include "cache/view.h"
@@ -189,7 +190,7 @@ static int open_local(struct df_vol *v, bool keep_node)
 		err = df_fold_each_flagged(v->fold, reap_orphan, v);
 	if (!v->out) /* all that earlier lives noted is in the table */
 		v->acked_time = v->cut_time;
-	if (!err && !v->conf.read_only && !keep_node)
+	if (!err && (!v->conf.read_only || v->conf.rows) && !keep_node)
 		df_identity_renew(v);
 	df_identity_note(v);
 	v->last_request_ns = df_clock_mono_ns();
@@ -255,7 +256,9 @@ static int open_volume(const struct df_vol_conf *conf,
 	struct df_remote *wrapped = NULL;
 
 	v->remote = *remote;
-	int err = open_local(v, keep_node);
+	int err = conf->rows ? df_rowfiles_clear(conf->cache_dir) : 0;
+	if (!err)
+		err = open_local(v, keep_node);
 	if (!err)
 		err = df_inlinepack_new(v->conf.cache_dir, remote, &wrapped);
 	if (!err) {
@@ -310,7 +313,8 @@ int df_vol_start(struct df_vol *v)
 	df_sender_free(v->sender);
 	v->fetch = df_fetch_new(v->remote, v->segs, FETCH_THREADS);
 	v->sender = df_sender_new(v, SEND_THREADS);
-	return v->fetch ? df_workers_start(v) : -ENOMEM;
+	int err = v->fetch ? df_workers_start(v) : -ENOMEM;
+	return !err && v->conf.rows ? df_rowfiles_start(v, &v->rows) : err;
 }
 
 /* ---- stop */
@@ -536,6 +540,9 @@ void df_vol_status(struct df_vol *v, struct df_vol_status *out)
 	out->fsync_local = v->conf.fsync_local;
 	out->failsafe = v->failsafe;
 	out->read_only = df_vol_read_only(v);
+	out->rows = v->conf.rows;
+	if (out->rows) /* its bytes are nobody's to send */
+		out->dirty_bytes = out->dirty_files = 0;
 	out->n_errors = v->n_errors;
 	memcpy(out->errors, v->errors, sizeof(out->errors));
 	say_trouble(v, out);

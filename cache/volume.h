@@ -66,6 +66,10 @@ struct df_vol_conf {
 	bool read_only;
 	bool fsync_local;       /* fsync = this machine's disk */
 	bool view;              /* maintain the files view */
+	bool rows;              /* read_only, and made of the rows of a table
+				 * of others: rowfiles.h, and a remote of
+				 * backend/foreign.h.  cache_dir is
+				 * emptied first */
 	uint64_t view_text_max; /* bytes; 0 = 1 MiB */
 	enum df_atime atime;
 	/* owner and mode of files that have none in the table */
@@ -290,6 +294,7 @@ struct df_vol_status {
 	uint64_t rows_folded, rows_waiting, rows_skipped, rows_refused;
 	uint64_t held_files, packs_sent, bytes_sent, bytes_fetched;
 	bool offline, feed, fsync_local, failsafe, read_only;
+	bool rows;            /* of a table that is no volume */
 	unsigned n_errors;    /* at most 16, newest last */
 	char errors[16][256]; /* in words, for people */
 };

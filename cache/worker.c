@@ -12,6 +12,7 @@
 #include "cache/identity.h"
 #include "cache/journal.h"
 #include "cache/poll.h"
+#include "cache/rowfiles.h"
 #include "cache/upload.h"
 #include "cache/view.h"
 #include "cache/vol_data.h"
@@ -376,6 +377,8 @@ void df_workers_stop(struct df_vol *v)
 	df_unlock(&v->lock);
 	v->remote->ops->stop(v->remote);
 	df_view_stop(v->view);
+	df_rowfiles_stop(v->rows);
+	v->rows = NULL;
 	pthread_join(v->th_upload, NULL);
 	pthread_join(v->th_poll, NULL);
 	pthread_join(v->th_fold, NULL);

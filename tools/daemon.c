@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/foreign.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -90,6 +91,26 @@ static void on_ready(void *arg)
 	df_log_info("%s: table %s mounted", d->conf->path, d->conf->table);
 }
 
+/* A table with other columns: its rows, read-only, in a cache of their own. */
+static int open_rows(struct df_vol_conf *vc, struct df_remote **remote,
+		     struct df_vol **out)
+{
+	DF_FREE char *dir = df_strf("%s/rows", vc->cache_dir);
+	struct df_remote *rows = NULL;
+
+	df_log_info("table %s has other columns than a volume: it is mounted "
+		    "read-only, a file a row, and never changed",
+		    vc->table);
+	vc->cache_dir = dir;
+	vc->rows = vc->read_only = true;
+	int err = dir ? df_foreign_wrap(remote, &rows) : -ENOMEM;
+	if (!err)
+		err = df_vol_open(vc, &rows, 1000, out);
+	if (rows)
+		*remote = rows; /* for the caller to end */
+	return err;
+}
+
 /* The table is made first if that was asked for. */
 static int open_volume(struct daemon *d, int64_t deadline_ns)
 {
@@ -123,10 +144,15 @@ static int open_volume(struct daemon *d, int64_t deadline_ns)
 	 * left to df_vol_open(). */
 	if (c->create)
 		err = df_table_make(remote, o->mount_timeout, &made);
-	if (err == DF_EOFFLINE || err == -EAGAIN)
-		err = 0;
+	bool foreign = err == -EEXIST;
 	int64_t left = (deadline_ns - df_clock_mono_ns()) / DF_NS_PER_MS;
-	err = df_vol_open(&vc, &remote, DF_MAX(left, 100), &d->vol);
+	if (!foreign)
+		err = df_vol_open(&vc, &remote, DF_MAX(left, 100), &d->vol);
+	if (err == -ENOENT &&
+	    df_foreign_look(remote, DF_MAX(left, 100), &foreign))
+		foreign = false;
+	if (foreign)
+		err = open_rows(&vc, &remote, &d->vol);
 	if (remote) { /* not taken over */
 		remote->ops->stop(remote);
 		remote->ops->free(remote);

@@ -319,6 +319,10 @@ static int import(struct df_query_args *a, struct import *im, const char *dir)
 		return DF_EXIT_FAILED;
 	}
 	int err = df_table_create(&a->account.table, CREATE_MS, &made);
+	if (err == -EEXIST)
+		df_log_error("table %s has other columns than a volume and is "
+			     "only read; import into another one",
+			     a->word[1]);
 	DF_FREE char *real = err ? NULL : realpath(dir, NULL);
 	if (!err)
 		err = df_side_open(a, "import", real ? real : dir, false,

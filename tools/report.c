@@ -55,11 +55,11 @@ json_t *df_report_status(const struct df_control_conf *c,
 		(json_int_t)st->cache_limit, "fsync",
 		st->fsync_local ? "local" : "remote", "errors", error_list(st));
 	json_t *detail = json_pack(
-		"{s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-		" s:I}",
+		"{s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+		" s:I, s:I}",
 		"offline", st->offline, "feed", st->feed, "failsafe",
-		st->failsafe, "read_only", st->read_only, "epoch",
-		(json_int_t)st->epoch, "rows_folded",
+		st->failsafe, "read_only", st->read_only, "rows_as_files",
+		st->rows, "epoch", (json_int_t)st->epoch, "rows_folded",
 		(json_int_t)st->rows_folded, "rows_waiting",
 		(json_int_t)st->rows_waiting, "rows_skipped",
 		(json_int_t)st->rows_skipped, "rows_refused",
@@ -136,19 +136,29 @@ static void print_live(FILE *out, const json_t *m)
 		text_at(m, "server"), text_at(m, "workspace"),
 		json_is_true(json_object_get(m, "offline")) ? " (offline)"
 							    : "");
-	print_unsent(out, m);
-	fprintf(out, "  last commit  %s\n", *commit ? commit : "none yet");
-	fprintf(out, "  last poll    %s, every %.1f s%s\n",
-		*seen ? seen : "none yet", poll,
-		json_is_true(json_object_get(m, "feed")) ? " (feed)" : "");
+	bool rows = json_is_true(json_object_get(m, "rows_as_files"));
+	if (rows) {
+		fprintf(out,
+			"  rows         a file a row of a table that is no "
+			"volume: read-only, it is never changed\n");
+	} else {
+		print_unsent(out, m);
+		fprintf(out, "  last commit  %s\n",
+			*commit ? commit : "none yet");
+		fprintf(out, "  last poll    %s, every %.1f s%s\n",
+			*seen ? seen : "none yet", poll,
+			json_is_true(json_object_get(m, "feed")) ? " (feed)"
+								 : "");
+	}
 	fprintf(out, "  cache        %s of %s in %s\n",
 		df_size_text(number_at(m, "cache_bytes"), used),
 		df_size_text(number_at(m, "cache_limit"), limit),
 		text_at(m, "cache_dir"));
-	fprintf(out, "  fsync        waits for %s\n",
-		strcmp(text_at(m, "fsync"), "local") == 0
-			? "this machine's disk only"
-			: "the table");
+	if (!rows)
+		fprintf(out, "  fsync        waits for %s\n",
+			strcmp(text_at(m, "fsync"), "local") == 0
+				? "this machine's disk only"
+				: "the table");
 }
 
 void df_report_print(FILE *out, const json_t *m)
