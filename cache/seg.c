@@ -65,15 +65,15 @@ void seg_seal(struct df_segs *s, struct seg *g)
 	if (ftruncate(g->fd, end))
 		df_log_debug("segment %08x keeps its reserve: %s", g->no,
 			     df_strerror(-errno));
+	df_buf_release(&g->list);
 	df_lock(&s->lock);
 	s->bytes -= seg_size_locked(g);
 	g->frames_end = t.frames_end;
 	g->end = g->alloc_end = end;
 	s->bytes += seg_size_locked(g);
-	g->active = g->closing = false;
+	g->active = g->closing = false; /* from here on it may be evicted */
 	g->unsynced = true;
 	df_unlock(&s->lock);
-	df_buf_release(&g->list);
 }
 
 /* ---- journal */
