@@ -761,6 +761,63 @@ def test_metrics():
         s.query('DROP TABLE "M__log"')
 
 
+# What the vendor's extension would bring, as far as it matters: an access
+# method of its name, and an operator that the stand-in answers otherwise.
+EXTENSION = """CREATE SCHEMA vendor;
+CREATE ACCESS METHOD deeplake TYPE TABLE HANDLER heap_tableam_handler;
+CREATE FUNCTION vendor.score(text, text) RETURNS float8 LANGUAGE sql IMMUTABLE
+    RETURN 42.0;
+CREATE OPERATOR vendor.<#> (LEFTARG = text, RIGHTARG = text,
+    FUNCTION = vendor.score);
+CREATE DOMAIN vendor.embedding AS float4[];
+SET allow_system_table_mods = on;
+INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable,
+    extversion) VALUES (99999, 'pg_deeplake', 10, 'vendor'::regnamespace, false,
+    '1')"""
+
+
+def refused_start(store, *args):
+    p = subprocess.run([os.environ["DEEPLAKE_SERVE"], "--listen",
+                        "127.0.0.1:0", "--store", store] + list(args),
+                       capture_output=True, text=True, timeout=30)
+    assert p.returncode == 1, (p.returncode, p.stdout, p.stderr)
+    return p.stderr
+
+
+def test_no_stand_in():
+    """Where the extension is installed, its SQL is left to it."""
+    if STORE is None:
+        return  # SQLite has no extension
+    psql = ["psql", "-q", "-v", "ON_ERROR_STOP=1", "-U", "deeplake",
+            "-h", os.environ["DEEPLAKE_TEST_PG"]]
+    for text in ("CREATE DATABASE native", "CREATE DATABASE made"):
+        subprocess.run(psql + ["-d", "postgres", "-c", text], check=True)
+    native = STORE.rsplit("/", 1)[0] + "/native"
+    made = STORE.rsplit("/", 1)[0] + "/made"
+    assert "CREATE EXTENSION" in refused_start(native, "--no-stand-in")
+    subprocess.run(psql + ["-d", "native", "-f", "-"], input=EXTENSION, text=True,
+                   check=True)
+    method = """SELECT amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+        WHERE relname = 'n'"""
+    for args in (["--no-stand-in"], []):  # it remembers
+        with Server(native, args=args) as s:
+            s.query("DROP TABLE IF EXISTS n")
+            a = s.query("CREATE TABLE n (t TEXT, v EMBEDDING) USING deeplake")
+            assert a.status == 200, a.body
+            assert s.query(method).rows == [["deeplake"]]
+            assert s.query("INSERT INTO n VALUES ('x', '{1,2}')").status == 200
+            assert s.query("SELECT t <#> 'y', v FROM n").rows == \
+                [[42, [1, 2]]]
+            a = s.query("CREATE INDEX i ON n USING deeplake_index (t)")
+            assert "access method \"deeplake_index\" does not exist" in \
+                a.error, a.body
+    with Server(made) as s:
+        assert s.query("CREATE TABLE n (t TEXT) USING deeplake").status == 200
+        assert s.query(method).rows == [["heap"]]
+        assert s.query("SELECT 'x' <#> 'y'").rows != [[42]]
+    assert "made with the stand-in" in refused_start(made, "--no-stand-in")
+
+
 def test_one_write():
     """Headers and body leave together: else Nagle costs 40 ms a request."""
     with Server(STORE) as s:

@@ -175,7 +175,7 @@ int df_admin_run(const struct df_serve_conf *conf, int argc, char **argv)
 
 	if (strcmp(argv[0], "backup") == 0 && argc != 2)
 		return usage("backup PATH");
-	if (df_store_open(conf->store, false, &store) < 0)
+	if (df_store_open(conf->store, false, !conf->no_stand_in, &store) < 0)
 		return DF_EXIT_FAILED;
 	if (strcmp(argv[0], "backup") == 0)
 		status = store->ops->backup(store, argv[1]) < 0 ? DF_EXIT_FAILED

@@ -14,7 +14,8 @@ enum option_kind {
 	OPT_NUMBER,
 	OPT_MIB,
 	OPT_RATE,
-	OPT_FLAG
+	OPT_BOOL,
+	OPT_VERBOSE
 };
 
 struct option_row {
@@ -57,7 +58,10 @@ static const struct option_row rows[] = {
 	  OPT_RATE, AT(token_rate), 0, 1e6 },
 	{ "token-parallel", "N", "requests at once for each token (no limit)",
 	  OPT_NUMBER, AT(token_parallel), 0, 10000 },
-	{ "verbose", NULL, "log more", OPT_FLAG, 0, 0, 0 },
+	{ "no-stand-in", NULL,
+	  "PostgreSQL has the Deeplake extension: leave its SQL to it",
+	  OPT_BOOL, AT(no_stand_in), 0, 0 },
+	{ "verbose", NULL, "log more", OPT_VERBOSE, 0, 0, 0 },
 };
 
 const char *df_serve_option_name(size_t i)
@@ -124,7 +128,11 @@ static int option_number(const struct option_row *row, const char *text,
 static int option_set(const struct option_row *row, const char *value,
 		      struct df_serve_conf *conf)
 {
-	if (row->kind == OPT_FLAG) {
+	if (row->kind == OPT_BOOL) {
+		*(bool *)(void *)((char *)conf + row->offset) = true;
+		return 0;
+	}
+	if (row->kind == OPT_VERBOSE) {
 		df_log_set_level(DF_LOG_DEBUG);
 		return 0;
 	}

@@ -5,7 +5,7 @@
  * a schema owned by a role of its own that may log in and has no other right:
  * statements run on connections of that role, so there is no way back up
  * (SET ROLE needs a session user who may).  deeplake_compat has what the
- * vendor's extension adds; deeplake_info the views that information_schema
+ * vendor's extension adds (where that is not installed: --no-stand-in); deeplake_info the views that information_schema
  * and pg_indexes are renamed to.
  *
  * Commit order for the feed: an INSERT (but into T__pack) takes an advisory
@@ -54,6 +54,8 @@ struct pg_store {
 	struct pg_ws *spaces; /* lock */
 	pthread_t listener;
 	bool listening;
+	bool stand_in;    /* for the vendor's extension; fixed after open */
+	char extras[140]; /* schema of the stand-in or the extension, quoted */
 	atomic_bool stop;
 };
 
@@ -89,9 +91,10 @@ struct pg_text {
 	bool drop_index;
 	bool view; /* DDL that the catalogue does not follow */
 };
-/* 0, or -EINVAL with *e. */
-int pg_rewrite(const struct df_stmt *in, const char *schema, struct df_arena *a,
-	       struct pg_text *out, struct df_sql_error *e);
+/* 0, or -EINVAL with *e.  stand_in: what the extension would know is replaced,
+ * else left to it. */
+int pg_rewrite(const struct df_stmt *in, const char *schema, bool stand_in,
+	       struct df_arena *a, struct pg_text *out, struct df_sql_error *e);
 
 /* pgexec.c */
 void pg_run(struct df_store *store, const struct df_stmt *in,

@@ -477,7 +477,8 @@ void pg_run(struct df_store *store, const struct df_stmt *in,
 		return;
 	}
 	df_arena_init(&arena, df_stmt_memory(in));
-	if (pg_rewrite(in, x.w->schema, &arena, &x.text, &out->error) == 0) {
+	if (pg_rewrite(in, x.w->schema, x.s->stand_in, &arena, &x.text,
+		       &out->error) == 0) {
 		out->kind = x.text.kind;
 		(void)snprintf(out->table, sizeof(out->table), "%s",
 			       x.text.table);

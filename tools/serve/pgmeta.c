@@ -36,9 +36,9 @@ static const char schema_sql[] =
 	"REVOKE ALL ON SCHEMA deeplake_meta FROM PUBLIC;"
 	"GRANT USAGE ON SCHEMA deeplake_compat, deeplake_info TO PUBLIC;";
 
-/* What the vendor's extension adds, in SQL.  Run only once: CREATE DOMAIN and
- * CREATE OPERATOR have no IF NOT EXISTS. */
-static const char compat_sql[] =
+/* What the vendor's extension adds, in SQL; not where that is installed.  Run
+ * only once: CREATE DOMAIN and CREATE OPERATOR have no IF NOT EXISTS. */
+static const char stand_in_sql[] =
 	"CREATE FUNCTION deeplake_compat.cosine(a float4[], b float4[]) "
 	"RETURNS "
 	"float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT "
@@ -86,7 +86,13 @@ static const char compat_sql[] =
 	"CREATE DOMAIN deeplake_compat.segment_mask AS bytea;"
 	"CREATE DOMAIN deeplake_compat.binary_mask AS bytea;"
 	"CREATE DOMAIN deeplake_compat.deeplake_polygon AS bytea;"
-	"CREATE DOMAIN deeplake_compat.deeplake_point AS bytea;"
+	"CREATE DOMAIN deeplake_compat.deeplake_point AS bytea;";
+
+static const char no_stand_in_sql[] =
+	"INSERT INTO deeplake_meta.kv VALUES ('stand_in', 'off');";
+
+/* What both need; run once, together with one of the two. */
+static const char compat_sql[] =
 	/* A token for one table sees that one; a statement of such a token
 	 * cannot change the setting (scope_check in pgexec.c). */
 	"CREATE FUNCTION deeplake_compat.in_scope(name text) RETURNS boolean "
@@ -140,10 +146,74 @@ static int admin_ok(struct pg_store *s, const char *sql)
 	return err;
 }
 
+/* All of it or nothing: a simple query of many statements is one transaction. */
+static int schema_make(struct pg_store *s, bool stand_in)
+{
+	DF_FREE char *sql = df_strf(
+		"%s%s", stand_in ? stand_in_sql : no_stand_in_sql, compat_sql);
+	int err = sql == NULL ? -ENOMEM : admin_ok(s, sql);
+
+	for (size_t i = 0; err == 0 && i < DF_ARRAY_LEN(lock_sql); i++)
+		if (admin_ok(s, lock_sql[i]) < 0)
+			df_log_warn("PostgreSQL refused: %s: workspaces are "
+				    "less confined",
+				    lock_sql[i]);
+	return err;
+}
+
+/* Where the vendor's extension is, for the workspaces' search_path. */
+static int find_extension(struct pg_store *s)
+{
+	PGresult *res = pg_admin(
+		s,
+		"SELECT n.nspname, format('GRANT USAGE ON SCHEMA %I TO PUBLIC',"
+		" n.nspname), quote_ident(n.nspname) FROM pg_extension e JOIN "
+		"pg_namespace n ON n.oid = e.extnamespace WHERE e.extname LIKE "
+		"'%deeplake%' ORDER BY e.extname LIMIT 1",
+		0, NULL);
+	int err = res == NULL ? -EIO : PQntuples(res) == 0 ? -ENOENT : 0;
+
+	if (err == 0) {
+		(void)snprintf(s->extras, sizeof(s->extras), "%s",
+			       PQgetvalue(res, 0, 2));
+		err = admin_ok(s, PQgetvalue(res, 0, 1));
+	}
+	PQclear(res);
+	if (err == -ENOENT)
+		df_log_error("this database is to be used without the stand-in "
+			     "for the Deeplake extension, and has no extension "
+			     "with deeplake in its name: CREATE EXTENSION "
+			     "first, or use a new database without "
+			     "--no-stand-in");
+	return err;
+}
+
+/* The database remembers how it was made. */
+static int use_stand_in(struct pg_store *s, bool fresh)
+{
+	PGresult *res = pg_admin(s,
+				 "SELECT v FROM deeplake_meta.kv WHERE k = "
+				 "'stand_in'",
+				 0, NULL);
+	bool off = res != NULL && PQntuples(res) > 0;
+
+	if (res == NULL)
+		return -EIO;
+	PQclear(res);
+	(void)snprintf(s->extras, sizeof(s->extras), "deeplake_compat");
+	if (!fresh && !off && !s->stand_in) {
+		df_log_error("--no-stand-in: this database was made with the "
+			     "stand-in, and its tables may use it: take a new "
+			     "database");
+		return -EEXIST;
+	}
+	s->stand_in = !off && (s->stand_in || !fresh);
+	return s->stand_in ? 0 : find_extension(s);
+}
+
 int pg_schema(struct pg_store *s)
 {
 	PGresult *res;
-	size_t i;
 	int err = admin_ok(s, schema_sql), version = 0;
 
 	if (err < 0)
@@ -161,14 +231,9 @@ int pg_schema(struct pg_store *s)
 			     version);
 		return DF_EFORMAT;
 	}
-	if (version == 0) {
-		err = admin_ok(s, compat_sql);
-		for (i = 0; err == 0 && i < DF_ARRAY_LEN(lock_sql); i++)
-			if (admin_ok(s, lock_sql[i]) < 0)
-				df_log_warn("PostgreSQL refused: %s: workspaces"
-					    " are less confined",
-					    lock_sql[i]);
-	}
+	err = use_stand_in(s, version == 0);
+	if (err == 0 && version == 0)
+		err = schema_make(s, s->stand_in);
 	return err;
 }
 
@@ -379,13 +444,13 @@ static int ws_make(struct pg_store *s, const char *schema, const char *role,
 		"format('GRANT CONNECT ON DATABASE %%I TO %s', "
 		"current_database()); END $do$; "
 		"CREATE SCHEMA IF NOT EXISTS \"%s\" AUTHORIZATION %s; "
-		"ALTER ROLE %s SET search_path = \"%s\", deeplake_compat, "
+		"ALTER ROLE %s SET search_path = \"%s\", %s, "
 		"pg_catalog; ALTER ROLE %s SET timezone = 'UTC'; ALTER ROLE %s "
 		"SET datestyle = 'ISO, YMD'; ALTER ROLE %s SET bytea_output = "
 		"'hex'; ALTER ROLE %s SET idle_in_transaction_session_timeout "
 		"= '60s'; COMMIT",
 		role, role, password, role, role, schema, role, role, schema,
-		role, role, role, role);
+		s->extras, role, role, role, role);
 	int err = sql == NULL ? -ENOMEM : admin_ok(s, sql);
 
 	if (sql != NULL)

@@ -8,6 +8,8 @@
  *	[pg_catalog.]pg_indexes      deeplake_info.pg_indexes
  *	workspace.x                  schema.x, where the names differ
  *	EMBEDDING(n)                 float4[]
+ *
+ * The first and the last only with the stand-in for the vendor's extension.
  */
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 struct rewrite {
 	const struct df_stmt *in;
 	const char *schema;
+	bool stand_in;
 	struct df_arena *arena;
 	struct pg_text *out;
 	struct df_sql_error *e;
@@ -124,7 +127,7 @@ static int kind_create(struct rewrite *r, size_t i)
 			if (word(r, k, "on") && r->out->table[0] == '\0')
 				take_table(r, k + 1);
 			r->out->deeplake_index |=
-				word(r, k, "using") &&
+				r->stand_in && word(r, k, "using") &&
 				word(r, k + 1, "deeplake_index");
 		}
 		return 0;
@@ -245,7 +248,7 @@ static size_t replaced(struct rewrite *r, size_t i)
 	bool name = t->kind == DF_TK_WORD || t->kind == DF_TK_QUOTED;
 	bool first = i == 0 || !op(r, i - 1, ".");
 
-	if (word(r, i, "using") && (word(r, i + 1, "deeplake")) &&
+	if (r->stand_in && word(r, i, "using") && word(r, i + 1, "deeplake") &&
 	    r->out->kind == DF_SQL_CREATE_TABLE)
 		return 2;
 	if (first) {
@@ -254,7 +257,7 @@ static size_t replaced(struct rewrite *r, size_t i)
 		if (n > 0)
 			return n;
 	}
-	if (word(r, i, "embedding") && op(r, i + 1, "(") &&
+	if (r->stand_in && word(r, i, "embedding") && op(r, i + 1, "(") &&
 	    r->lexed.token[i + 2].kind == DF_TK_NUMBER && op(r, i + 3, ")")) {
 		df_buf_put_str(&r->text, "float4[]");
 		return 4;
@@ -312,12 +315,15 @@ static int write_text(struct rewrite *r)
 	return r->text.err != 0 || r->out->text == NULL ? -ENOMEM : 0;
 }
 
-int pg_rewrite(const struct df_stmt *in, const char *schema, struct df_arena *a,
-	       struct pg_text *out, struct df_sql_error *e)
+int pg_rewrite(const struct df_stmt *in, const char *schema, bool stand_in,
+	       struct df_arena *a, struct pg_text *out, struct df_sql_error *e)
 {
-	struct rewrite r = {
-		.in = in, .schema = schema, .arena = a, .out = out, .e = e
-	};
+	struct rewrite r = { .in = in,
+			     .schema = schema,
+			     .stand_in = stand_in,
+			     .arena = a,
+			     .out = out,
+			     .e = e };
 	int err;
 
 	*out = (struct pg_text){ .kind = DF_SQL_UNKNOWN };

@@ -187,7 +187,7 @@ static void pg_ops_fill(void)
 	pg_ops.free = pg_free;
 }
 
-int df_pgstore_open(const char *url, struct df_store **out)
+int df_pgstore_open(const char *url, bool stand_in, struct df_store **out)
 {
 	struct pg_store *s = calloc(1, sizeof(*s));
 	int err;
@@ -198,6 +198,7 @@ int df_pgstore_open(const char *url, struct df_store **out)
 	(void)pthread_once(&pg_ops_once, pg_ops_fill);
 	s->store.ops = &pg_ops;
 	s->store.feed = true;
+	s->stand_in = stand_in;
 	df_lock_init(&s->lock);
 	s->url = strdup(url);
 	err = pg_pool_init(&s->admin, pg_conninfo(url, NULL, NULL),

@@ -67,7 +67,8 @@ static int server_open(struct df_server *s)
 	int err = server_open_log(s);
 
 	if (err == 0)
-		err = df_store_open(s->conf.store, true, &s->store);
+		err = df_store_open(s->conf.store, true, !s->conf.no_stand_in,
+				    &s->store);
 	if (err == 0 && s->conf.simulate != NULL)
 		err = df_sim_open(s->conf.simulate, &s->sim);
 	if (err < 0)

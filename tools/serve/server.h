@@ -34,6 +34,7 @@ struct df_serve_conf {
 	int max_connections;
 	double token_rate;  /* requests a second a token; 0 = any */
 	int token_parallel; /* requests at once a token; 0 = any */
+	bool no_stand_in;   /* PostgreSQL has the vendor's extension */
 };
 
 struct df_feeds;

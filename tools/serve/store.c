@@ -47,13 +47,14 @@ bool df_workspace_id_ok(const char *id)
 	return true;
 }
 
-int df_store_open(const char *where, bool serve, struct df_store **out)
+int df_store_open(const char *where, bool serve, bool stand_in,
+		  struct df_store **out)
 {
 	if (strncmp(where, "sqlite:", 7) == 0 && where[7] != '\0')
 		return df_litestore_open(where + 7, serve, out);
 	if (strncmp(where, "postgres://", 11) == 0 ||
 	    strncmp(where, "postgresql://", 13) == 0)
-		return df_pgstore_open(where, out);
+		return df_pgstore_open(where, stand_in, out);
 	df_log_error("--store %s: not a store: give sqlite:DIRECTORY or "
 		     "postgres://HOST/DATABASE",
 		     where);

@@ -141,9 +141,10 @@ struct df_store {
 /* "sqlite:DIR" or "postgres://...": *out, or -errno (logged).  serve: as the
  * one server of an SQLite store, which a second one is refused; else for the
  * token commands, beside it. */
-int df_store_open(const char *where, bool serve, struct df_store **out);
+int df_store_open(const char *where, bool serve, bool stand_in,
+		  struct df_store **out);
 int df_litestore_open(const char *dir, bool serve, struct df_store **out);
-int df_pgstore_open(const char *url, struct df_store **out);
+int df_pgstore_open(const char *url, bool stand_in, struct df_store **out);
 
 /* Workspace ids: lower-case letters, digits, single - and _ between. */
 bool df_workspace_id_ok(const char *id);
