@@ -316,6 +316,8 @@ static void run_hour_of_log(struct world *w)
 		w->now_ms += 1000;
 		node_push(A);
 		node_poll(A, false);
+		if (i % 16 == 0)
+			node_fold(A); /* as its thread would long have done */
 		if (newest_body(w) > most)
 			most = newest_body(w);
 		df_buf_reset(&w->trace);
