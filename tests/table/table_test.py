@@ -413,10 +413,24 @@ def test_packs():
         got = s.query('SELECT substr(data, 4000001, 4000) FROM "P__pack" WHERE '
                       "id = $1", ["p1"]).rows[0][0]
         assert got == data[4000000:4004000]
+        part = 'SELECT size, substr(data, %d, %d) AS part FROM "P__pack" ' \
+            "WHERE id = $1"
+        for n, m in ((1, 4), (4000001, 4000), (len(data) - 3, 400),
+                     (len(data) + 1, 4), (1, len(data))):
+            got = s.query(part % (n, m), ["p1"]).json
+            assert got["columns"] == ["size", "part"], got["columns"]
+            assert got["rows"] == [[len(raw), data[n - 1:n - 1 + m]]], (n, m)
+        begun = time.monotonic()
+        for _ in range(10):
+            s.query(part % (len(data) - 90003, 90000), ["p1"])
+        print("  64 KiB at the end of a pack: %.1f ms"
+              % ((time.monotonic() - begun) * 100))
         esc = 'quote " slash \\ nl \n tab \t uni äß\U0001f600 ' * 50000
         assert s.query(put, ["p2", "1", esc]).status == 200
         assert s.query('SELECT data FROM "P__pack" WHERE id = $1',
                        ["p2"]).rows[0][0] == esc
+        assert s.query(part % (15, 20), ["p2"]).rows == [[1, esc[14:34]]]
+        assert s.query(part % (40, 9), ["p2"]).rows == [[1, esc[39:48]]]
         a = s.request("POST", "/workspaces/default/tables/query",
                       b" " * (33 << 20))
         assert a.status == 413, a.status

@@ -97,6 +97,8 @@ int pg_rewrite(const struct df_stmt *in, const char *schema, bool stand_in,
 	       struct df_arena *a, struct pg_text *out, struct df_sql_error *e);
 
 /* pgexec.c */
+/* Is it the table of a volume's packs? */
+bool pg_is_pack(const char *table);
 void pg_run(struct df_store *store, const struct df_stmt *in,
 	    struct df_answer *out);
 void pg_feed(struct df_store *store, const struct df_feed_in *in,

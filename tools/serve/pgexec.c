@@ -33,7 +33,7 @@ static void send_plain(struct exec *x, const char *sql)
 	(void)PQsendQueryParams(x->c->pg, sql, 0, NULL, NULL, NULL, NULL, 0);
 }
 
-static bool is_pack(const char *table)
+bool pg_is_pack(const char *table)
 {
 	size_t n = strlen(table);
 
@@ -55,7 +55,8 @@ static void send_begin(struct exec *x)
 	char timeout[32], key[32];
 	const char *only = x->in->only_table != NULL ? x->in->only_table : "";
 	const char *arg[] = { timeout, only, key };
-	bool ordered = x->text.kind == DF_SQL_INSERT && !is_pack(x->text.table);
+	bool ordered = x->text.kind == DF_SQL_INSERT &&
+		       !pg_is_pack(x->text.table);
 	bool ddl = x->text.kind > DF_SQL_DELETE;
 
 	send_plain(x, "RESET ALL");
@@ -434,7 +435,7 @@ static void after_ddl(struct exec *x)
 				 " schema = $1 AND table_name = $2",
 				 2, arg));
 	/* a pack is compressed already, and read by ranges */
-	if (x->text.kind == DF_SQL_CREATE_TABLE && is_pack(x->text.table)) {
+	if (x->text.kind == DF_SQL_CREATE_TABLE && pg_is_pack(x->text.table)) {
 		char *name = PQescapeIdentifier(x->c->pg, x->text.table,
 						strlen(x->text.table));
 

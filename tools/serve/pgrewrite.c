@@ -8,8 +8,9 @@
  *	[pg_catalog.]pg_indexes      deeplake_info.pg_indexes
  *	workspace.x                  schema.x, where the names differ
  *	EMBEDDING(n)                 float4[]
+ *	size, substr(data, n, m) AS  of a pack: the same on bytes
  *
- * The first and the last only with the stand-in for the vendor's extension.
+ * USING deeplake and EMBEDDING only with the stand-in for the vendor's extension.
  */
 #include <stdio.h>
 #include <string.h>
@@ -240,6 +241,30 @@ static size_t replaced_catalog(struct rewrite *r, size_t i)
 	return 0;
 }
 
+/* A pack is base64 of `size` bytes, so its characters are bytes; PostgreSQL does
+ * not know that and would walk through all that are before the range.  (What is
+ * no base64 has another length, which costs nothing to ask.)  A bytea column
+ * would be quicker still, but this one is text for all who read it. */
+static size_t replaced_range(struct rewrite *r, size_t i)
+{
+	const struct df_token *t = &r->lexed.token[i];
+
+	if (!pg_is_pack(r->out->table) || i < 2 || !word(r, i - 2, "size") ||
+	    !op(r, i - 1, ",") || !word(r, i, "substr") || !op(r, i + 1, "(") ||
+	    !word(r, i + 2, "data") || !op(r, i + 3, ",") ||
+	    i + 8 >= r->lexed.n || t[4].kind != DF_TK_NUMBER ||
+	    !op(r, i + 5, ",") || t[6].kind != DF_TK_NUMBER ||
+	    !op(r, i + 7, ")") || !word(r, i + 8, "as"))
+		return 0;
+	df_buf_printf(&r->text,
+		      "CASE WHEN octet_length(data) = (size + 2) / 3 * 4 THEN "
+		      "encode(substr(convert_to(data, 'UTF8'), %.*s, %.*s), "
+		      "'escape') ELSE substr(data, %.*s, %.*s) END",
+		      (int)t[4].at_len, t[4].at, (int)t[6].at_len, t[6].at,
+		      (int)t[4].at_len, t[4].at, (int)t[6].at_len, t[6].at);
+	return 8;
+}
+
 /* Tokens from i that are written otherwise: how many, with the new text put;
  * 0 = write token i as it is. */
 static size_t replaced(struct rewrite *r, size_t i)
@@ -261,6 +286,12 @@ static size_t replaced(struct rewrite *r, size_t i)
 	    r->lexed.token[i + 2].kind == DF_TK_NUMBER && op(r, i + 3, ")")) {
 		df_buf_put_str(&r->text, "float4[]");
 		return 4;
+	}
+	if (first && r->out->kind == DF_SQL_SELECT) {
+		size_t n = replaced_range(r, i);
+
+		if (n > 0)
+			return n;
 	}
 	if (first && name && op(r, i + 1, ".") &&
 	    strcmp(t->text, r->in->workspace) == 0 &&
