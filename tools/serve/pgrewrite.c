@@ -249,8 +249,9 @@ static size_t replaced_range(struct rewrite *r, size_t i)
 {
 	const struct df_token *t = &r->lexed.token[i];
 
-	if (!pg_is_pack(r->out->table) || i < 2 || !word(r, i - 2, "size") ||
-	    !op(r, i - 1, ",") || !word(r, i, "substr") || !op(r, i + 1, "(") ||
+	if (r->out->kind != DF_SQL_SELECT || !pg_is_pack(r->out->table) ||
+	    i < 2 || !word(r, i - 2, "size") || !op(r, i - 1, ",") ||
+	    !word(r, i, "substr") || !op(r, i + 1, "(") ||
 	    !word(r, i + 2, "data") || !op(r, i + 3, ",") ||
 	    i + 8 >= r->lexed.n || t[4].kind != DF_TK_NUMBER ||
 	    !op(r, i + 5, ",") || t[6].kind != DF_TK_NUMBER ||
@@ -279,6 +280,7 @@ static size_t replaced(struct rewrite *r, size_t i)
 	if (first) {
 		size_t n = replaced_catalog(r, i);
 
+		n = n > 0 ? n : replaced_range(r, i);
 		if (n > 0)
 			return n;
 	}
@@ -286,12 +288,6 @@ static size_t replaced(struct rewrite *r, size_t i)
 	    r->lexed.token[i + 2].kind == DF_TK_NUMBER && op(r, i + 3, ")")) {
 		df_buf_put_str(&r->text, "float4[]");
 		return 4;
-	}
-	if (first && r->out->kind == DF_SQL_SELECT) {
-		size_t n = replaced_range(r, i);
-
-		if (n > 0)
-			return n;
 	}
 	if (first && name && op(r, i + 1, ".") &&
 	    strcmp(t->text, r->in->workspace) == 0 &&
