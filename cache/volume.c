@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -29,6 +30,34 @@
 #define CATCH_UP_MS 3000
 
 /* ---- the cache directory is one daemon's */
+/* The server's "no" is -EACCES, too: this one is -EPERM. */
+static int open_lock(struct df_vol *v, const char *path)
+{
+	const char *dir = v->conf.cache_dir;
+	struct stat st;
+
+	int err = df_mkdir_p(dir, 0700);
+	if (!err && stat(dir, &st))
+		err = -errno;
+	if (!err && geteuid() && st.st_uid != geteuid())
+		return df_fail(-EPERM,
+			       "cache directory %s belongs to user %u: give "
+			       "another with -o cache_dir=",
+			       dir, (unsigned)st.st_uid);
+	if (!err)
+		v->lock_fd = open(path,
+				  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+				  0600);
+	if (!err && v->lock_fd < 0)
+		err = -errno;
+	if (!err)
+		return 0;
+	return df_fail(err == -EACCES ? -EPERM : err,
+		       "cache directory %s cannot be used, give another with "
+		       "-o cache_dir=",
+		       dir);
+}
+
 static int take_dir(struct df_vol *v)
 {
 	DF_FREE char *path = df_strf("%s/lock", v->conf.cache_dir);
@@ -36,13 +65,9 @@ static int take_dir(struct df_vol *v)
 
 	if (!path)
 		return -ENOMEM;
-	int err = df_mkdir_p(v->conf.cache_dir, 0700);
+	int err = open_lock(v, path);
 	if (err)
-		return df_fail(err, "cache directory %s", v->conf.cache_dir);
-	v->lock_fd =
-		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (v->lock_fd < 0)
-		return df_fail(-errno, "%s", path);
+		return err;
 	if (flock(v->lock_fd, LOCK_EX | LOCK_NB)) {
 		if (df_pread_all(v->lock_fd, text, sizeof(text) - 1, 0) < 0)
 			text[0] = 0;

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import subprocess
 
 from rig import harness
 
@@ -101,6 +102,51 @@ def test_no_directory(box):
     assert r.returncode != 0 and m.cache in r.stderr, r.stderr
     os.unlink(m.cache)
     os.mkdir(m.cache)
+    whole(m)
+
+
+def refused(m, *words):
+    """init fails, says these words, and leaves no mount behind."""
+    r = m.deeplake("init", "--table", "data", "--path", m.path, "-o",
+                   m.option_text(), check=False)
+    assert r.returncode != 0, "it was mounted"
+    for word in words:
+        assert word in r.stderr, (word, r.stderr)
+    assert not harness.mounts_under(m.path)
+
+
+def test_read_only(box):
+    """On a disk that takes no writes: refused, named; nothing is harmed."""
+    m = filled(box)
+    subprocess.run(["mount", "--bind", m.cache, m.cache], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", m.cache], check=True)
+        refused(m, m.cache, "Read-only", "cache_dir")
+    finally:
+        subprocess.run(["umount", m.cache], check=True)
+    whole(m)
+
+
+def give(box, m, uid):
+    """The mount point, HOME and the log, to who mounts next."""
+    os.chown(m.path, uid, uid)
+    os.chown(m.log, uid, uid)
+    for top, _, names in os.walk(box.home):
+        for name in ["."] + names:
+            os.chown(os.path.join(top, name), uid, uid)
+    m.run_as = uid
+
+
+def test_owned_by_somebody_else(box):
+    """A user's mount does not take root's cache for its own."""
+    harness.need(os.geteuid() == 0, "needs a second user")
+    m = filled(box)
+    give(box, m, 1000)
+    for mode in (0o700, 0o755, 0o777):
+        os.chmod(m.cache, mode)
+        refused(m, m.cache, "cache_dir")
+    os.chmod(m.cache, 0o700)
+    give(box, m, 0)
     whole(m)
 
 
