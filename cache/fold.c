@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "cache/fold_int.h"
 
-#define FOLD_MEMORY (UINT64_C(24) << 20)
+#define FOLD_MEMORY (UINT64_C(16) << 20)
 
 int df_fold_open(const char *dir, uint64_t memory, struct df_segs *segs,
 		 struct df_fold **out, bool *fresh)

@@ -128,7 +128,7 @@ static int try_open(struct df_fold *f, int64_t *version)
 {
 	int64_t tables = 0, n;
 
-	if (open_one(f, &f->wr, 4096) || open_one(f, &f->rd, 8192))
+	if (open_one(f, &f->wr, 2048) || open_one(f, &f->rd, 4096))
 		return why(f);
 	if (one_int(f->wr, "PRAGMA user_version", version) ||
 	    one_int(f->wr, "SELECT count(*) FROM sqlite_master", &tables))

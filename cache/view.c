@@ -636,6 +636,14 @@ static int64_t backoff(struct df_view *w)
 	return DF_MIN(ms, (int64_t)BACKOFF_MAX_MS);
 }
 
+/* Six megabytes that are read again in a moment. */
+static void close_magic(struct df_view *w)
+{
+	if (w->magic)
+		magic_close(w->magic);
+	w->magic = NULL;
+}
+
 static void *view_main(void *arg)
 {
 	struct df_view *w = arg;
@@ -660,8 +668,10 @@ static void *view_main(void *arg)
 		w->fails = rc < 0 ? w->fails + 1 : 0;
 		df_lock(&w->lock);
 		bool idle = rc <= 0 && w->head == w->tail && !w->n_marks;
-		if (w->head == w->tail)
+		if (w->head == w->tail) {
 			w->yield_ms = YIELD_MS;
+			close_magic(w);
+		}
 		if (draining && (w->dead || (rc == 0 && idle))) {
 			w->drained = true;
 			df_cond_broadcast(&w->drained_cond);

@@ -45,9 +45,8 @@ static int open_lock(struct df_vol *v, const char *path)
 			       "another with -o cache_dir=",
 			       dir, (unsigned)st.st_uid);
 	if (!err)
-		v->lock_fd = open(path,
-				  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-				  0600);
+		v->lock_fd = open(
+			path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (!err && v->lock_fd < 0)
 		err = -errno;
 	if (!err)

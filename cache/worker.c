@@ -1,6 +1,7 @@
 /* worker.c - see worker.h. */
 #include "cache/worker.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -18,6 +19,9 @@
 #include "cache/vol_data.h"
 
 #define FOLD_EVERY_MS 250
+/* So many entries written, and then a pause: what they left in the heap goes
+ * back to the kernel. */
+#define TRIM_MANY 10000
 #define FOLD_MANY 4000      /* dirty entries that do not wait for the time */
 #define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
 #define TICK_MS 1000
@@ -295,6 +299,7 @@ static void *fold_main(void *arg)
 {
 	struct df_vol *v = arg;
 	unsigned n = 0;
+	size_t written = 0;
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
@@ -302,8 +307,14 @@ static void *fold_main(void *arg)
 		df_cond_wait_until(
 			&v->fold_cond, &v->lock,
 			df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));
-		bool work = df_fold_dirty(v->fold) != 0;
+		size_t dirty = df_fold_dirty(v->fold);
+		bool work = dirty != 0;
 		df_unlock(&v->lock);
+		written += dirty;
+		if (!work && written > TRIM_MANY) {
+			malloc_trim(0);
+			written = 0;
+		}
 		/* Deadlines pass while the uploader waits for the server, and
 		 * writers who wait for room must hear that none will come. */
 		df_work_wake(v);

@@ -106,9 +106,10 @@ static void pairs(void **state)
 
 static int parse(struct df_args *a, const char *const words[])
 {
-	char *argv[16] = { (char *)(uintptr_t) "sandbox" };
+	static char *argv[16]; /* a->command points into it */
 	int n = 1;
 
+	argv[0] = (char *)(uintptr_t) "sandbox";
 	while (words[n - 1]) {
 		argv[n] = (char *)(uintptr_t)words[n - 1];
 		n++;
