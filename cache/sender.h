@@ -7,6 +7,11 @@
  * is there, the server refuses its size, or the volume stops.
  *
  * Without threads (tests/sim) put sends at once.
+ *
+ * A server that did not prove itself ours may acknowledge a pack and not keep
+ * it.  There a copy of each pack stays among the fetched pieces (which may be
+ * evicted: best effort) until df_sender_check() has found the pack in the table.
+ * Copies are not looked for after a restart.
  */
 #ifndef DF_CACHE_SENDER_H
 #define DF_CACHE_SENDER_H
@@ -20,6 +25,9 @@ struct df_sender *df_sender_new(struct df_vol *v, unsigned threads);
 int df_sender_put(struct df_sender *s, const struct df_id *id, uint8_t *data,
 		  size_t len);
 int df_sender_wait(struct df_sender *s);
+/* Ask for the packs that were sent 15 s ago, in one request, and send again
+ * what is not there.  Takes as long as these requests. */
+void df_sender_check(struct df_sender *s);
 void df_sender_stop(struct df_sender *s);
 void df_sender_free(struct df_sender *s);
 /* Sleep before trying again: how long after the n-th failure; false when the

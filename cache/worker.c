@@ -159,6 +159,7 @@ int df_work_send(struct df_vol *v)
 	bool any = false;
 
 	resend_unseen(v);
+	df_sender_check(v->sender);
 	df_lock(&v->lock);
 	for (const struct df_outrow *o = v->out; o; o = o->next)
 		any |= !o->acked;
@@ -216,6 +217,7 @@ static void *upload_main(void *arg)
 					   df_deadline_ms(ms));
 			df_unlock(&v->lock);
 			resend_unseen(v);
+			df_sender_check(v->sender);
 			df_work_wake(v);
 			df_lock(&v->lock);
 			continue;

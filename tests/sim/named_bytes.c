@@ -477,6 +477,37 @@ static void run_not_kept(struct world *w)
 	check_text(B, "/f", "t0000001");
 }
 
+static void run_pack_not_kept(struct world *w)
+{
+	static char want[200000], got[sizeof(want)];
+	size_t n;
+
+	two(w);
+	for (size_t i = 0; i < sizeof(want); i++)
+		want[i] = (char)rng_below(&w->rng, 256);
+	do_create(A, "/f", "");
+	df_nid nid = at_path(A, "/f");
+	w->table.faults.packs_lost = true;
+	node_as(A);
+	must_be(w,
+		df_vol_write(A->v, nid, 0, want, sizeof(want), 0, NULL, NULL),
+		0, "write");
+	let_go(A, nid);
+	node_push(A); /* the row is there; its pack is not */
+	w->table.faults.packs_lost = false;
+	node_poll(B, true);
+	nid = at_path(B, "/f");
+	must(w, read_bytes(B->v, nid, 0, got, sizeof(got), &n) != 0);
+	for (int i = 0; i < 6; i++) {
+		w->now_ms += 3000;
+		node_send(A);
+	}
+	must_be(w, read_bytes(B->v, nid, 0, got, sizeof(got), &n), 0,
+		"read of a pack that was sent again");
+	must(w, n == sizeof(want) && !memcmp(want, got, n));
+	let_go(B, nid);
+}
+
 static void run_lost_answer(struct world *w)
 {
 	size_t rows;
@@ -603,6 +634,7 @@ const struct named named_bytes[] = {
 	{ "extents", run_extents },
 	{ "sparse", run_sparse },
 	{ "acknowledged-not-kept", run_not_kept },
+	{ "pack-not-kept", run_pack_not_kept },
 	{ "lost-answer", run_lost_answer },
 	{ "offline", run_offline },
 	{ "gap", run_gap },

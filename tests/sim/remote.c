@@ -192,7 +192,8 @@ static size_t row_first(struct sim_remote *s, const struct df_row *row)
 	w->table.row[at].tokens = c->tokens;
 	w->table.row[at].fresh = c->fresh;
 	c->tokens = c->fresh = (struct set){ 0 };
-	if (!c->held && rng_chance(&w->rng, 15) && worth_a_probe(at))
+	if (!c->held && rng_chance(&w->rng, 15) && worth_a_probe(at) &&
+	    !w->table.faults.packs_lost)
 		check_prefix(w, at, c);
 	cutrec_free(c);
 	return at;
@@ -410,6 +411,8 @@ static int sim_pack_put(struct df_remote *r, const struct df_id *id,
 	if (s->only || t->offline ||
 	    rng_chance(&s->w->rng, t->faults.not_applied))
 		return DF_EOFFLINE;
+	if (t->faults.packs_lost)
+		return 0;
 	if (!pack_find(t, id)) {
 		t->pack = grow(t->pack, t->n_packs, &t->packs_size,
 			       sizeof(*t->pack));

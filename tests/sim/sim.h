@@ -139,6 +139,7 @@ struct wpack {
 /* One in a hundred, for each attempt. */
 struct faults {
 	unsigned lost_answer, not_applied, not_kept, doubled;
+	bool packs_lost; /* acknowledged, and not kept */
 };
 struct table {
 	struct wrow *row; /* owned, never removed */
