@@ -230,11 +230,41 @@ static struct part *collect(struct df_ver *const *ok, uint32_t n,
 	for (uint32_t i = 0; i < used; i++) {
 		if (!out || df_append_cmp(&parts[out - 1].p, &parts[i].p))
 			parts[out++] = parts[i];
-		else if (parts[i].p.len > parts[out - 1].p.len)
+		else if (parts[i].p.len > parts[out - 1].p.len ||
+			 (parts[i].p.len == parts[out - 1].p.len &&
+			  parts[i].from == base))
 			parts[out - 1] = parts[i]; /* the longer twin */
 	}
 	*n_parts = out;
 	return parts;
+}
+
+/* What m takes over from base besides its extents: all that is said of the whole
+ * text if that is base's alone; or that extents are missing, because a map that
+ * they came from is still in pages. */
+static void merge_map(struct df_ver *m, const struct df_ver *base,
+		      const struct part *parts, uint32_t n_parts)
+{
+	bool unloaded = base->flags & DF_VER_UNLOADED;
+	bool alone = true;
+
+	m->paged_bytes = df_ver_bytes(base);
+	for (uint32_t i = 0; i < n_parts; i++) {
+		if (parts[i].from == base)
+			continue;
+		unloaded |= parts[i].from->flags & DF_VER_UNLOADED;
+		alone = false;
+		m->paged_bytes += parts[i].p.len;
+	}
+	if (!alone || n_parts != base->n_pieces) {
+		m->flags = unloaded ? DF_VER_UNLOADED : 0;
+		return;
+	}
+	m->flags = base->flags;
+	memcpy(m->sum, base->sum, sizeof(m->sum));
+	m->pages = df_xdup(base->pages, base->n_pages * sizeof(*m->pages));
+	m->n_pages = base->n_pages;
+	m->paged_bytes = base->paged_bytes;
 }
 
 static struct df_ver *merge(struct df_ver *const *ok, uint32_t n,
@@ -262,14 +292,7 @@ static struct df_ver *merge(struct df_ver *const *ok, uint32_t n,
 		size += parts[i].p.len;
 	}
 	m->size = size;
-	if (n == 1) {
-		m->flags = ok[0]->flags;
-		memcpy(m->sum, ok[0]->sum, sizeof(m->sum));
-		m->pages = df_xdup(ok[0]->pages,
-				   ok[0]->n_pages * sizeof(*m->pages));
-		m->n_pages = ok[0]->n_pages;
-		m->paged_bytes = ok[0]->paged_bytes;
-	}
+	merge_map(m, base, parts, n_parts);
 	free(parts);
 	return m;
 }
@@ -316,6 +339,8 @@ static struct df_text take_text(const struct df_heads *h, uint32_t *left,
 		if ((v == base || (!alone && same_root(first, v) &&
 				   df_vv_covers_all(&base->vv, &v->pvv)))) {
 			group[n++] = v;
+			if (v == base)
+				t.base = left[i];
 			t.heads[t.n_heads++] = left[i];
 		} else {
 			left[keep++] = left[i];

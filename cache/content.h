@@ -101,10 +101,13 @@ void df_heads_sort(struct df_heads *h);
 struct df_vv df_heads_vv(const struct df_heads *h);
 
 /* One text that the heads show: dot of its newest version, the merged version
- * (dot, root, size, mtime, ext, pieces, pvv, pid; vv empty). */
+ * (dot, root, size, mtime, ext, pieces, pvv, pid; vv empty).  When it is put
+ * together from maps that are still in pages, it is UNLOADED without pages:
+ * load all heads and look again; its ext is to be used by nobody. */
 struct df_text {
 	struct df_stamp dot;
 	struct df_ver *m; /* owned */
+	uint32_t base;    /* whose prefix it has: an index into the set */
 	uint32_t *heads;  /* owned; indexes into the set */
 	uint32_t n_heads;
 };

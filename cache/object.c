@@ -463,7 +463,10 @@ static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 		bool same = false;
 		for (uint32_t k = 0; k < sent->heads.n; k++) {
 			const struct df_ver *s = sent->heads.v[k];
+			/* A twin's head may have a root of the same stamp. */
 			if (df_stamp_eq(mine->root, s->root) &&
+			    (sent->heads.n == 1 ||
+			     df_vv_covers(&mine->vv, s->dot)) &&
 			    (mine->flags & DF_VER_OPEN)) {
 				mine->root_sum = s->root_sum;
 				mine->flags &= ~(uint32_t)DF_VER_OPEN;

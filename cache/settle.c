@@ -246,6 +246,38 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 	df_op_known(v, c);
 }
 
+/* The shown text as a new version that covers every head.  If its map is still
+ * in pages, which cannot be fetched in here, the text stays in the heads that
+ * it is merged from: its base covers the others then; NULL: there are none. */
+static struct df_ver *shown_alone(struct df_vol *v, const struct df_obj *o)
+{
+	struct df_texts t;
+	struct df_ver *m;
+
+	df_texts_init(&t, &o->heads, v->segs);
+	const struct df_text *first = &t.v[0];
+	if (!(first->m->flags & DF_VER_UNLOADED) || first->m->n_pages) {
+		m = first->m;
+		m->vv = df_heads_vv(&o->heads);
+		t.v[0].m = NULL;
+	} else if (t.n > 1) {
+		m = df_ver_copy(o->heads.v[first->base], v->segs);
+		for (uint32_t i = 1; i < t.n; i++)
+			for (uint32_t k = 0; k < t.v[i].n_heads; k++)
+				df_vv_join(&m->vv,
+					   &o->heads.v[t.v[i].heads[k]]->vv);
+	} else {
+		m = NULL;
+	}
+	if (m) {
+		m->own_base = df_op_own_base(v, &o->heads);
+		m->dot = v->op.st;
+		df_vv_raise(&m->vv, m->dot.node, m->dot.time);
+	}
+	df_texts_release(&t, v->segs);
+	return m;
+}
+
 static void split_copies(struct df_vol *v, struct views *s, df_nid nid)
 {
 	struct df_obj *o = df_fold_get(v->fold, nid);
@@ -258,19 +290,9 @@ static void split_copies(struct df_vol *v, struct views *s, df_nid nid)
 	for (size_t i = 0; i < d->n; i++)
 		if (d->v[i].kind == DF_KIND_COPY && d->v[i].nid == nid)
 			make_copy(v, o, parent, &d->v[i]);
-	/* One head again: the shown text, covering every head. */
-	struct df_texts t;
-	struct df_vv vv = df_heads_vv(&o->heads);
-	df_texts_init(&t, &o->heads, v->segs);
-	struct df_ver *m = t.v[0].m;
-	t.v[0].m = NULL;
-	df_texts_release(&t, v->segs);
-	m->own_base = df_op_own_base(v, &o->heads);
-	m->dot = v->op.st;
-	df_vv_join(&m->vv, &vv);
-	df_vv_raise(&m->vv, m->dot.node, m->dot.time);
-	df_vv_release(&vv);
-	df_op_version(v, o, m);
+	struct df_ver *m = shown_alone(v, o);
+	if (m)
+		df_op_version(v, o, m);
 }
 
 /* The name of a loser at (parent, registered name), or NULL. */

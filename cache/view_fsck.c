@@ -8,6 +8,7 @@
 #include "cache/checkpoint_io.h"
 #include "cache/commit.h"
 #include "cache/viewi.h"
+#include "cache/vol_data.h"
 
 /* ---- all objects */
 struct nids {
@@ -66,14 +67,6 @@ static void add_version(struct df_fsck_pieces *out, const struct df_ver *h,
 	}
 }
 
-static bool has_pages(const struct df_obj *o)
-{
-	for (uint32_t i = 0; i < o->heads.n; i++)
-		if (o->heads.v[i]->flags & DF_VER_UNLOADED)
-			return true;
-	return false;
-}
-
 /* A removed file: its remover had seen every version that is known.  An edit
  * that nobody had seen brings a version with everything that it needs. */
 static bool is_dead(const struct df_obj *o)
@@ -87,7 +80,7 @@ static void object_pieces(struct df_vol *v, df_nid nid,
 {
 	df_lock(&v->lock);
 	struct df_obj *o = look(v, nid);
-	bool pages = o && !is_dead(o) && has_pages(o);
+	bool pages = o && !is_dead(o) && df_data_unloaded(o);
 	df_unlock(&v->lock);
 	if (pages && df_vol_load(v, nid, NULL, NULL)) {
 		DF_GROW(out->broken, out->n_broken, out->broken_size);

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "cache/viewi.h"
+#include "cache/vol_data.h"
 
 #define DOTS_MAX 64 /* replaced dots that are looked for */
 #define DEPTH_MAX 1024
@@ -423,7 +424,7 @@ static int copy_map(struct df_vol *v, df_nid nid, uint64_t max,
 	df_lock(&v->lock);
 	const struct df_obj *o = df_fold_get(v->fold, nid);
 	int err = !o ? -ESTALE : is_file(o) ? 0 : -EISDIR;
-	if (!err && o->heads.v[0]->flags & DF_VER_UNLOADED)
+	if (!err && df_data_unloaded(o))
 		err = -EAGAIN;
 	if (!err) {
 		df_texts_init(&t, &o->heads, NULL);

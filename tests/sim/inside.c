@@ -44,6 +44,12 @@ static void put_ver(struct df_buf *b, const struct df_ver *h)
 	df_buf_printf(b, " size %llu flags %x base %llu",
 		      (unsigned long long)h->size, h->flags,
 		      (unsigned long long)h->own_base);
+	df_buf_printf(b, " root_sum %08x extents %u pages %u",
+		      (unsigned)h->root_sum.b[0] << 24 |
+			      (unsigned)h->root_sum.b[1] << 16 |
+			      (unsigned)h->root_sum.b[2] << 8 |
+			      h->root_sum.b[3],
+		      h->ext.n, h->n_pages);
 	for (uint32_t i = 0; i < h->n_pieces; i++) {
 		const struct df_append *p = &h->pieces[i];
 

@@ -91,7 +91,7 @@ static void report(const struct world *w, const char *dir)
 		w->n_ops,       w->n_cuts,   w->n_prefix,      w->n_orders,
 		w->n_conflicts, w->n_hidden, w->n_forks,       w->n_restarts,
 		w->n_deaths,    w->n_big,    w->n_checkpoints, w->n_deleted,
-		w->n_lost,
+		w->n_lost,      w->n_apart,
 	};
 	char *path = df_strf("%s/stat", dir);
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -116,6 +116,7 @@ static const char *const stat_names[] = {
 	"checkpoints",
 	"rows deleted",
 	"files with bytes lost by the table",
+	"things done apart",
 };
 
 static void set_rule(struct world *w, const char *rule)

@@ -8,6 +8,7 @@
  *	flat.c    what a node shows, as a list of paths; edits and comparisons
  *	inside.c  rows and registers, past the volume's face
  *	deeds.c   random operations, each with the effect it must have
+ *	apart.c   what two nodes do to one thing, unseen by each other
  *	check.c   prefix, convergence, order of arrival, nothing lost, ...
  *	named*.c  scenarios by name, for what random schedules leave out
  *
@@ -208,6 +209,7 @@ struct world {
 	unsigned n_nodes, next_uid;
 	struct table table;
 	unsigned n_tokens;
+	unsigned n_made; /* names by apart.c */
 	struct set released; /* tokens overwritten or removed on purpose */
 	const char *tmp;     /* directory of this run */
 	unsigned profile;
@@ -219,7 +221,7 @@ struct world {
 	struct df_buf trace;
 	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
 		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted,
-		n_lost;
+		n_lost, n_apart;
 };
 
 void world_init(struct world *w, uint64_t seed, unsigned steps,
@@ -265,6 +267,9 @@ void must_be(struct world *w, int got, int want, const char *what);
 
 /* ---- deeds.c */
 void deed_random(struct world *w, struct node *nd);
+/* ---- apart.c: a file's two names are removed, one at each node, or two
+ * directories moved into each other; nothing if they do not show such. */
+void apart_random(struct world *w, struct node *a, struct node *b);
 /* Operations by path, for the named scenarios; they fail the run on error. */
 void do_create(struct node *nd, const char *path, const char *text);
 void do_write(struct node *nd, const char *path, uint64_t off, const void *data,

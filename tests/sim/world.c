@@ -484,7 +484,7 @@ static void step_life(struct world *w, struct node *nd, unsigned x)
 static void step(struct world *w)
 {
 	static const int64_t pass[] = { 0, 300, 1000, 3000 };
-	struct node *nd = w->nodes[rng_below(&w->rng, w->n_nodes)];
+	struct node *nd = w->nodes[rng_below(&w->rng, w->n_nodes)], *other;
 	unsigned x;
 
 	w->now_ms += pass[rng_below(&w->rng, DF_ARRAY_LEN(pass))];
@@ -493,7 +493,11 @@ static void step(struct world *w)
 	if (nd->paused > w->step)
 		return;
 	x = rng_below(&w->rng, 1000);
-	if (x < 620) {
+	if (x < 60) {
+		other = w->nodes[rng_below(&w->rng, w->n_nodes)];
+		if (other->paused <= w->step)
+			apart_random(w, nd, other);
+	} else if (x < 620) {
 		w->n_ops++;
 		deed_random(w, nd);
 	} else if (x < 750) {
