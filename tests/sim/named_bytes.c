@@ -418,6 +418,38 @@ static void run_extents(struct world *w)
 	free(want);
 }
 
+/* A map in pages, lines from two nodes, and a third node that renames it without
+ * having read it: what it writes must not be the map that it did not load. */
+static void run_paged_log(struct world *w)
+{
+	char want[200 * 4096 + 2 * TOK] = { 0 };
+	struct node *c;
+
+	two(w);
+	do_create(A, "/log", "");
+	for (size_t i = 0; i < 200; i++) { /* far over 64 extents */
+		memset(want + i * 4096, 'a' + (int)(i % 26), 1000);
+		do_write(A, "/log", i * 4096, want + i * 4096, 1000);
+	}
+	do_truncate(A, "/log", 200 * 4096);
+	meet(w);
+	memcpy(want + 200 * 4096, "t0000001t0000002", 2 * TOK);
+	do_append(A, "/log", "t0000001");
+	w->now_ms += 1000;
+	do_append(B, "/log", "t0000002");
+	node_push(A);
+	node_push(B);
+	c = node_new(w);
+	node_poll(c, true);
+	must(w, there(c, "/log"));
+	do_rename(c, "/log", "/log.1", 0);
+	meet(w);
+	do_rename(c, "/log.1", "/f", 0);
+	meet(w);
+	for (unsigned i = 0; i < w->n_nodes; i++)
+		check_array(w->nodes[i], want, sizeof(want), sizeof(want));
+}
+
 /* Far apart in 10 GiB: the map goes into pages, a write commits little. */
 static void run_sparse(struct world *w)
 {
@@ -632,6 +664,7 @@ const struct named named_bytes[] = {
 	{ "thousand-lives", run_thousand_lives },
 	{ "hour-of-log", run_hour_of_log },
 	{ "extents", run_extents },
+	{ "paged-log", run_paged_log },
 	{ "sparse", run_sparse },
 	{ "acknowledged-not-kept", run_not_kept },
 	{ "pack-not-kept", run_pack_not_kept },

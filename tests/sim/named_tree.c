@@ -415,6 +415,26 @@ static void run_hard_links(struct world *w)
 	flat_release(&f);
 }
 
+/* Two nodes, unseen by each other, take one name of two each: neither meant the
+ * file, so it comes back under the name removed last. */
+static void run_unlinked_apart(struct world *w)
+{
+	struct flat f;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	do_link(A, "/f", "/g");
+	agree(w);
+	do_unlink(A, "/f");
+	w->now_ms += 1000;
+	do_unlink(B, "/g");
+	agree(w);
+	shows(A, "/g", "t0000001");
+	flat_read(w, A, &f);
+	must(w, f.n == 1);
+	flat_release(&f);
+}
+
 /* A node id falls back at a fork: both hold the same, nothing is twice. */
 static void run_fork(struct world *w)
 {
@@ -450,6 +470,7 @@ const struct named named_tree[] = {
 	{ "hidden-equal", run_hidden_equal },
 	{ "moved-into-each-other", run_moved_into_each_other },
 	{ "hard-links", run_hard_links },
+	{ "unlinked-apart", run_unlinked_apart },
 	{ "fork", run_fork },
 	{ NULL, NULL },
 };

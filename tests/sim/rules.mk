@@ -22,4 +22,4 @@ check-sim: $(O)/sim              ## named scenarios and 200 random seeds
 	$(Q)$< --seeds 200 --jobs $(SIM_JOBS)
 
 sim-rules: $(O)/sim              ## each merge rule off in turn must be noticed
-	$(Q)$< --rules --seeds $(SEEDS) --jobs $(SIM_JOBS)
+	$(Q)$< --rules --apart 60 --seeds $(SEEDS) --jobs $(SIM_JOBS)

@@ -3,6 +3,7 @@
  *
  *	sim [--seeds N] [--first S] [--steps K] [--jobs J] [--rule NAME=0]
  *	    [--trace] [--log] [--dump] [--named] [--only NAME] [--rules]
+ *	    [--apart N]
  *
  * Every run is a child process with a directory of its own in memory: a crash
  * or a hang is a failure of that seed, not of the whole.
@@ -36,7 +37,7 @@ static const char *const rule_names[] = {
 };
 
 static struct {
-	unsigned seeds, steps, jobs;
+	unsigned seeds, steps, jobs, apart;
 	uint64_t first;
 	bool trace, log, dump, named, rules;
 	const char *only, *rule;
@@ -153,6 +154,7 @@ static void child(const struct job *job)
 	alarm(HANG_S);
 	setrlimit(RLIMIT_CPU, &cpu);
 	world_init(&w, job->seed, opt.steps, job->dir);
+	w.apart = opt.apart;
 	if (opt.rule)
 		set_rule(&w, opt.rule);
 	if (job->named) {
@@ -338,7 +340,7 @@ static int usage(void)
 	fprintf(stderr,
 		"usage: sim [--seeds N] [--first S] [--steps K] "
 		"[--jobs J] [--rule NAME=0] [--trace] [--log] [--dump]\n"
-		"           [--named] [--only NAME] [--rules]\n");
+		"           [--named] [--only NAME] [--rules] [--apart N]\n");
 	return DF_EXIT_USAGE;
 }
 
@@ -350,6 +352,7 @@ static bool parse(int argc, char **argv)
 		{ "steps", required_argument, NULL, 'k' },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "rule", required_argument, NULL, 'r' },
+		{ "apart", required_argument, NULL, 'a' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "log", no_argument, NULL, 'l' },
@@ -370,6 +373,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'k':
 			opt.steps = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'a':
+			opt.apart = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'j':
 			opt.jobs = (unsigned)strtoul(optarg, NULL, 10);

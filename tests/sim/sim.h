@@ -209,7 +209,7 @@ struct world {
 	unsigned n_nodes, next_uid;
 	struct table table;
 	unsigned n_tokens;
-	unsigned n_made; /* names by apart.c */
+	unsigned n_made;     /* names by apart.c */
 	struct set released; /* tokens overwritten or removed on purpose */
 	const char *tmp;     /* directory of this run */
 	unsigned profile;
@@ -218,6 +218,7 @@ struct world {
 	bool settle; /* local effects are as asked (rule settle) */
 	/* Cuts are not compared: each costs as much as all before it. */
 	bool unnoted;
+	unsigned apart; /* steps of a thousand that are apart.c's */
 	struct df_buf trace;
 	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
 		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted,

@@ -493,7 +493,7 @@ static void step(struct world *w)
 	if (nd->paused > w->step)
 		return;
 	x = rng_below(&w->rng, 1000);
-	if (x < 60) {
+	if (x < w->apart) {
 		other = w->nodes[rng_below(&w->rng, w->n_nodes)];
 		if (other->paused <= w->step)
 			apart_random(w, nd, other);
