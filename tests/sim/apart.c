@@ -45,7 +45,21 @@ static const struct ent *two_names(const struct flat *f, const struct flat *b,
 	return NULL;
 }
 
-/* For the next time: some file with text gets a second name. */
+/* b knows what a does, as far as the table takes it. */
+static void tell(struct node *a, struct node *b)
+{
+	struct world *w = a->w;
+
+	for (int i = 0; i < 4; i++) {
+		node_cut(a);
+		node_send(a);
+	}
+	w->table.everything = true;
+	node_poll(b, true);
+	w->table.everything = false;
+}
+
+/* Some file with text gets one more name. */
 static void link_one(struct node *nd, const struct flat *f)
 {
 	size_t k = f->n ? rng_below(&nd->w->rng, (uint32_t)f->n) : 0;
@@ -69,14 +83,16 @@ static void unlink_apart(struct node *a, struct node *b)
 	const struct ent *p, *q;
 
 	flat_read(a->w, a, &fa);
+	link_one(a, &fa);
+	flat_release(&fa);
+	tell(a, b);
+	flat_read(a->w, a, &fa);
 	flat_read(a->w, b, &fb);
 	p = two_names(&fa, &fb, &q);
 	if (p) {
 		do_unlink(a, p->path);
 		do_unlink(b, q->path);
 		a->w->n_apart++;
-	} else {
-		link_one(a, &fa);
 	}
 	flat_release(&fa);
 	flat_release(&fb);
@@ -121,6 +137,7 @@ static void move_apart(struct node *a, struct node *b)
 	struct flat fa, fb;
 	const struct ent *x, *y = NULL;
 
+	tell(a, b);
 	flat_read(a->w, a, &fa);
 	flat_read(a->w, b, &fb);
 	x = fa.n ? some_dir(&fa, &fb, NULL, rng_below(&a->w->rng, 100)) : NULL;
