@@ -1,6 +1,7 @@
 /* volume.c - the life of a volume: open, start, stop, status; see volume.h. */
 #include "cache/volume.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -28,6 +30,7 @@
 #define SEND_THREADS 3
 /* How long a mount that could do without the server waits for it. */
 #define CATCH_UP_MS 3000
+#define LOCK_WAIT_MS 3000
 
 /* ---- the cache directory is one daemon's */
 /* The server's "no" is -EACCES, too: this one is -EPERM. */
@@ -57,6 +60,20 @@ static int open_lock(struct df_vol *v, const char *path)
 		       dir);
 }
 
+/* A daemon that has ended its service holds its lock a moment longer. */
+static bool locked(int fd)
+{
+	static const struct timespec pause = { .tv_nsec = 20 * DF_NS_PER_MS };
+	int64_t until = df_deadline_ms(LOCK_WAIT_MS);
+
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK || df_deadline_ms(0) > until)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 static int take_dir(struct df_vol *v)
 {
 	DF_FREE char *path = df_strf("%s/lock", v->conf.cache_dir);
@@ -67,7 +84,7 @@ static int take_dir(struct df_vol *v)
 	int err = open_lock(v, path);
 	if (err)
 		return err;
-	if (flock(v->lock_fd, LOCK_EX | LOCK_NB)) {
+	if (!locked(v->lock_fd)) {
 		if (df_pread_all(v->lock_fd, text, sizeof(text) - 1, 0) < 0)
 			text[0] = 0;
 		return df_fail(-EBUSY,
