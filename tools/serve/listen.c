@@ -498,16 +498,16 @@ int df_listen_start(struct df_server *s)
 
 void df_listen_stop(struct df_server *s)
 {
+	MHD_socket fd;
 	int i;
 
 	if (s->daemon == NULL)
 		return;
-	{
-		MHD_socket fd = MHD_quiesce_daemon(s->daemon);
-
-		if (fd != MHD_INVALID_SOCKET)
-			(void)close(fd);
-	}
+	/* Nobody is let in any more; but its threads take the socket out of
+	 * their epoll sets in their own time, and abort when it is closed. */
+	fd = MHD_quiesce_daemon(s->daemon);
+	if (fd != MHD_INVALID_SOCKET)
+		(void)shutdown(fd, SHUT_RDWR);
 	/* What is being worked on is finished: libmicrohttpd aborts when it
 	 * is stopped with a connection suspended, and req_queue() suspends none
 	 * from now on.  Every job has a deadline.  Then the answers leave,
@@ -518,4 +518,6 @@ void df_listen_stop(struct df_server *s)
 		(void)usleep(2000);
 	MHD_stop_daemon(s->daemon);
 	s->daemon = NULL;
+	if (fd != MHD_INVALID_SOCKET)
+		(void)close(fd);
 }
