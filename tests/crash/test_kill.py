@@ -100,6 +100,9 @@ def test_noted_row_whose_registers_are_in_packs(box):
     m.deeplake("init", "--table", "data", "--path", m.path, "-o",
                m.option_text(), env=env)
     m.pid = int(m.status()["pid"])
+    with open(m.path + "/f0", "wb"):
+        pass
+    m.flush()                   # the first row
     for i in range(80):         # 160 kB of registers: not in the row
         with open(f"{m.path}/f{i}", "wb") as f:
             f.write(b"first %d" % i)
