@@ -10,8 +10,9 @@
 
 #include "cache/codec.h"
 
+/* Base64 of both is less than the smallest statement that has to do, 128 KiB. */
 #define DF_INLINE_PACK (32 << 10)
-#define DF_INLINE_BODY (64 << 10)
+#define DF_INLINE_BODY (48 << 10)   /* of compressed registers */
 #define DF_REGISTERS_MAX (64 << 20) /* unpacked; more is refused */
 
 struct df_body {

@@ -56,7 +56,7 @@ static int pack_registers(struct df_upload *u, const struct df_buf *regs,
 			DF_MIN(regs->len - at, (size_t)DF_PIECE_RAW_MAX),
 			&(*pieces)[i]);
 	}
-	err = err ? err : df_upload_close(u, true);
+	err = err ? err : df_upload_close(u, false);
 	/* A restart that finds the row noted wants to read it (journal.c). */
 	for (size_t i = 0; i < count && !err; i++) {
 		const struct df_piece *p = &(*pieces)[i];
@@ -79,11 +79,19 @@ static int make_body(struct df_upload *u, struct df_buf *body)
 	df_buf_init(&regs, (size_t)DF_REGISTERS_MAX * 2);
 	encode_registers(u->v, u->cut, &regs);
 	err = regs.err;
-	if (!err && regs.len > DF_INLINE_BODY)
-		err = pack_registers(u, &regs, &pieces, &n);
-	if (!err)
-		err = df_body_write(body, u->last, u->last_len, pieces, n,
+	bool fits = regs.len <= 8 * DF_INLINE_BODY; /* compressed, perhaps */
+	if (!err && fits) {
+		err = df_body_write(body, u->last, u->last_len, NULL, 0,
 				    regs.data, regs.len);
+		fits = body->len <= u->last_len + DF_INLINE_BODY;
+	}
+	if (!err && !fits) {
+		df_buf_reset(body);
+		err = pack_registers(u, &regs, &pieces, &n);
+		err = err ? err
+			  : df_body_write(body, u->last, u->last_len, pieces, n,
+					  regs.data, regs.len);
+	}
 	free(pieces);
 	df_buf_release(&regs);
 	return err;

@@ -171,7 +171,7 @@ def eight(t, table):
     made = t.json("create", "--count", "8", "--concurrency", "8", "--name",
                   "w", "--mount", name + ":/mnt/data", timeout=300)
     need(len(made) == 8, "made %d" % len(made))
-    work = ("n=$1; mkdir -p /mnt/data/own-$n /mnt/data/shared; i=0; "
+    work = ("set -e; n=$1; mkdir -p /mnt/data/own-$n /mnt/data/shared; i=0; "
             "while [ $i -lt 1000 ]; do echo $n > /mnt/data/own-$n/$i; "
             "echo $n > /mnt/data/shared/$n-$i; i=$((i+1)); done; "
             "echo $n >> /mnt/data/shared/all")

@@ -162,6 +162,22 @@ def test_fsck_log(box):
     assert "is missing" in what and "not what their id says" in what, r
 
 
+def test_fsck_of_large_rows(box):
+    """Registers in the row, and in packs of their own."""
+    box.serve()
+    for n in (100, 900, 1100, 2500):
+        d = f"{box.dir}/{n}"
+        os.mkdir(d)
+        for i in range(n):
+            put(f"{d}/{n}-{i}", "")
+        deeplake(box, "import", d, "data")
+    deeplake(box, "fsck", "data")
+    r = sql(box, """SELECT max(length(body)) AS n FROM "data__log" WHERE
+        kind = 'commit'""")
+    assert int(r[0]["n"]) < 110 << 10, r
+    assert sql(box, 'SELECT count(*) AS n FROM "data__pack"')[0]["n"] != "0"
+
+
 def test_gc(box):
     server = box.serve()
     m = box.mount(server=server, home=box.home)
