@@ -19,6 +19,8 @@
 #include "base/log.h"
 #include "cache/segstore.h"
 
+static const uint8_t zeros[DF_SEG_PAGE];
+
 /* List the frame in the footer-to-be. */
 static int list_frame_locked(struct seg *g, const struct df_seg_entry *e)
 {
@@ -132,6 +134,32 @@ static int journal_extend(struct df_segs *s, struct seg *g, uint32_t end,
 	return grow_alloc(s, g, want - g->alloc_end);
 }
 
+/*
+ * Where fsync means the local disk, the file's blocks are written and its size
+ * is set before the frames come: an fdatasync of a frame is then that frame and
+ * a flush.  Behind the size, or in blocks that were only allocated, it is a
+ * commit of the disk's filesystem as well, which took twice as long on ext4.
+ * Only speed is lost when it fails.
+ */
+static void journal_ahead(struct df_segs *s, struct seg *g, uint32_t end)
+{
+	struct iovec iov[SEG_AHEAD / DF_SEG_PAGE];
+	uint32_t from = DF_MAX(g->end, g->ahead_end);
+
+	if (!atomic_load(&s->ahead) || end <= g->ahead_end ||
+	    g->alloc_end < from + SEG_AHEAD)
+		return;
+	for (size_t i = 0; i < DF_ARRAY_LEN(iov); i++)
+		iov[i] = (struct iovec){ (void *)(uintptr_t)zeros,
+					 sizeof(zeros) };
+	int err = seg_pwritev(g->fd, iov, (int)DF_ARRAY_LEN(iov), from,
+			      DF_FAULT_POINT("seg.ahead"));
+	if (err)
+		atomic_store(&s->ahead, false);
+	else
+		g->ahead_end = from + SEG_AHEAD;
+}
+
 /* A segment without room for its reserve: as if it had never been. */
 static void journal_unmake(struct df_segs *s, struct seg *g)
 {
@@ -205,7 +233,10 @@ static int journal_room(struct df_segs *s, uint32_t total, unsigned flags,
 	if (err && (!g || g->broken || !(flags & DF_SEG_RESERVED)))
 		return err;
 	*out = g;
-	return journal_extend(s, g, df_frame_align(g->end) + total, flags);
+	err = journal_extend(s, g, df_frame_align(g->end) + total, flags);
+	if (!err)
+		journal_ahead(s, g, df_frame_align(g->end) + total);
+	return err;
 }
 
 static int journal_write(struct df_segs *s, struct seg *g, struct df_frame *f,
@@ -393,7 +424,6 @@ static int put_frame(struct df_segs *s, struct place p, const uint8_t *rec,
 		     uint32_t rec_len, const void *data, uint32_t len,
 		     struct df_seg_entry *e, struct df_loc *loc)
 {
-	static const uint8_t zeros[DF_SEG_PAGE];
 	uint8_t head[DF_FRAME_LEN + DF_PIECE_REC_LEN + 8 * DF_SEG_SUMS_MAX];
 	uint32_t head_len = DF_FRAME_LEN + rec_len + 8 * df_frame_sums(len);
 	struct df_frame f = {

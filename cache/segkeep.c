@@ -420,6 +420,7 @@ int df_segs_sync(struct df_segs *s)
 	uint32_t from = 0;
 	int err = 0, fd;
 
+	atomic_store(&s->ahead, true);
 	/* One at a time: a second caller must not find everything marked
 	 * synced while the first one still waits for the disk. */
 	df_lock(&s->sync);

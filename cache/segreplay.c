@@ -1,6 +1,7 @@
 /* segreplay.c - the journal, front to back; see seg.h, segstore.h. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -125,6 +126,22 @@ static int replay_frame(struct replay *r, struct seg_scan *c, uint32_t no)
 	return err ? err : 1;
 }
 
+/* Zeros that were written ahead of frames that never came. */
+static bool only_zeros(struct seg_scan *c, uint32_t at, uint32_t end)
+{
+	static const uint8_t zeros[DF_SEG_PAGE];
+	int err;
+
+	while (at < end) {
+		uint32_t len = DF_MIN(end - at, DF_SEG_PAGE);
+		const uint8_t *p = seg_scan_bytes(c, at, len, &err);
+		if (!p || memcmp(p, zeros, len) != 0)
+			return false;
+		at += len;
+	}
+	return true;
+}
+
 static int replay_segment(struct replay *r, struct seg *g, int fd, uint32_t end)
 {
 	struct seg_scan c;
@@ -141,11 +158,11 @@ static int replay_segment(struct replay *r, struct seg *g, int fd, uint32_t end)
 		}
 		good = df_frame_align(df_frame_end(&c.frame, c.at));
 	}
-	seg_scan_release(&c);
-	if (!err && good < end && r->fn)
+	if (!err && good < end && r->fn && !only_zeros(&c, good, end))
 		df_log_warn("%s/seg/%08x.j: the last %u bytes are of an "
 			    "operation that was not answered: dropped",
 			    r->s->dir, g->no, end - good);
+	seg_scan_release(&c);
 	return err;
 }
 

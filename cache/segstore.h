@@ -38,6 +38,7 @@
 #define SEG_OPEN_MAX 128       /* descriptors; more only while pinned */
 #define SEG_COUNT_MAX 2048     /* more are evicted even under the limit */
 #define SEG_RESERVE (1U << 20) /* journal bytes for DF_SEG_RESERVED */
+#define SEG_AHEAD (512U << 10) /* journal bytes written before their frames */
 
 /* What an old segment holds, loaded at the first read from it. */
 struct seg_table {
@@ -61,6 +62,7 @@ struct seg {
 	int fd;             /* lock; -1 = closed; stays while pinned */
 	uint32_t end;       /* lock; next free byte */
 	uint32_t alloc_end; /* lock; journal: preallocated up to here */
+	uint32_t ahead_end; /* journal; zeros were written up to here */
 	unsigned pins;      /* lock */
 	unsigned writers;   /* lock */
 	int64_t dirty;      /* lock */
@@ -103,6 +105,8 @@ struct df_segs {
 	bool scanned;      /* journal: last_seq is known */
 	uint32_t last_no;  /* journal: newest journal segment; 0 = none */
 	bool no_falloc;    /* journal */
+	_Atomic bool
+		ahead; /* frames are synced one by one: write zeros first */
 
 	uint32_t first_no; /* of this process; set by open */
 	uint32_t next_no;  /* make */

@@ -239,7 +239,7 @@ def measure(box, server, rounds, files):
     rows = {key: Row(name if name[0] == "-" else f"{files:,} {name}"
                      if key == "unpack" else name, "shown", unit=unit)
             for key, name, unit in WORK}
-    repo = material.repository(300)
+    repo = material.repository(200)
     made = []
     for kind, make in (("rclone", lambda: Rclone(box, "rclone")),
                        ("sshfs", lambda: Sshfs(box, "sshfs")),
