@@ -121,14 +121,18 @@ static void move_into(struct node *nd, const struct flat *f, const char *dir,
 		      const char *into)
 {
 	char *to = df_strf("%s/ring", into), *in = df_strf("%s/ring/in", into);
+	char *old = df_strf("%s/in", dir);
+	const struct ent *e = flat_find(f, old);
 
-	if (!flat_find(f, to)) {
+	/* others may have moved anything to that name */
+	if (!flat_find(f, to) && (!e || e->kind == 'f')) {
 		do_rename(nd, dir, to, 0);
 		leave_token(nd, in);
 		nd->w->n_apart++;
 	}
 	free(to);
 	free(in);
+	free(old);
 }
 
 /* Each moves one of two directories into the other. */

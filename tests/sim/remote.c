@@ -138,6 +138,14 @@ size_t table_pack_bytes(const struct table *t)
 	return sum;
 }
 
+static struct wpack *pack_find(const struct table *t, const struct df_id *id)
+{
+	for (size_t i = 0; i < t->n_packs; i++)
+		if (!df_id_cmp(&t->pack[i].id, id))
+			return &t->pack[i];
+	return NULL;
+}
+
 /* ---- log rows */
 static void log_add(struct table *t, size_t row, uint64_t sent)
 {
@@ -208,6 +216,21 @@ static void row_again(struct sim_remote *s, const struct df_row *row)
 		cutrec_free(c);
 }
 
+/* A row is put when the packs with its registers are there. */
+static void check_packs(struct world *w, const struct df_row *row)
+{
+	struct df_body body;
+
+	if (row->kind != DF_ROW_COMMIT || w->table.faults.packs_lost ||
+	    df_body_read(row->body, row->body_len, &body))
+		return;
+	for (size_t i = 0; i < body.n_pieces; i++)
+		if (!pack_find(&w->table, &body.pieces[i].pack))
+			fail(w, "row_put: a pack with its registers is "
+				"missing");
+	df_body_release(&body);
+}
+
 static int sim_row_put(struct df_remote *r, const struct df_row *row,
 		       uint64_t sent, int64_t timeout_ms, struct df_ack *ack)
 {
@@ -228,6 +251,7 @@ static int sim_row_put(struct df_remote *r, const struct df_row *row,
 		     row->n_deps);
 	if (s->only || t->offline || rng_chance(&w->rng, t->faults.not_applied))
 		return DF_EOFFLINE;
+	check_packs(w, row);
 	if (first)
 		at = (ssize_t)row_first(s, row);
 	else
@@ -393,14 +417,6 @@ static int sim_rows_delete(struct df_remote *r, const struct df_id *ids,
 }
 
 /* ---- packs */
-static struct wpack *pack_find(const struct table *t, const struct df_id *id)
-{
-	for (size_t i = 0; i < t->n_packs; i++)
-		if (!df_id_cmp(&t->pack[i].id, id))
-			return &t->pack[i];
-	return NULL;
-}
-
 static int sim_pack_put(struct df_remote *r, const struct df_id *id,
 			const void *data, size_t len, int64_t timeout_ms)
 {

@@ -19,6 +19,7 @@ sim: $(O)/sim                    ## simulated volumes: SEEDS=n FIRST=s
 
 check-sim: $(O)/sim              ## named scenarios and 200 random seeds
 	$(Q)$< --named --jobs $(SIM_JOBS)
+	$(Q)$< --only one-dir --seeds 20 --jobs $(SIM_JOBS)
 	$(Q)$< --seeds 200 --jobs $(SIM_JOBS)
 
 sim-rules: $(O)/sim              ## each merge rule off in turn must be noticed

@@ -29,6 +29,7 @@
 #define NAMED_CPU_S 300
 #define HANG_CPU_S 60 /* a run takes a third of a second */
 #define MAX_JOBS 8
+#define SEEDS 200
 #define SHORT_TRACE 30 /* lines */
 
 static const char *const rule_names[] = {
@@ -37,12 +38,13 @@ static const char *const rule_names[] = {
 };
 
 static struct {
-	unsigned seeds, steps, jobs, apart;
+	unsigned seeds; /* 0: as many as is usual */
+	unsigned steps, jobs, apart;
 	uint64_t first;
 	bool trace, log, dump, named, rules;
 	const char *only, *rule;
 	char tmp[64];
-} opt = { .seeds = 200, .steps = 150, .jobs = 2 };
+} opt = { .steps = 150, .jobs = 2 };
 
 struct job {
 	pid_t pid; /* 0: free */
@@ -181,9 +183,9 @@ static void remove_dir(const char *dir)
 static void start(struct job *job)
 {
 	fflush(NULL);
-	job->dir = job->named ? df_strf("%s/%s", opt.tmp, job->named->name)
-			      : df_strf("%s/%llu", opt.tmp,
-					(unsigned long long)job->seed);
+	job->dir = df_strf("%s/%s.%llu", opt.tmp,
+			   job->named ? job->named->name : "random",
+			   (unsigned long long)job->seed);
 	if (df_mkdir_p(job->dir, 0700)) {
 		fprintf(stderr, "sim: cannot make %s\n", job->dir);
 		exit(DF_EXIT_FAILED);
@@ -245,7 +247,8 @@ static void finish(struct job *job, int status, struct tally *t, bool quiet)
 	if (!quiet && (!ok || opt.log))
 		show_report(job, status);
 	if (job->named && !quiet)
-		printf("%s %s\n", ok ? "ok  " : "FAIL", job->named->name);
+		printf("%s %s %llu\n", ok ? "ok  " : "FAIL", job->named->name,
+		       (unsigned long long)job->seed);
 	remove_dir(job->dir);
 	free(job->dir);
 	*job = (struct job){ 0 };
@@ -300,14 +303,17 @@ static void run_named(struct tally *t, const struct named *list)
 	struct job jobs[MAX_JOBS] = { 0 };
 
 	for (; list->name; list++) {
-		struct job *job;
+		unsigned n = opt.seeds ? opt.seeds : 1;
 
 		if (opt.only && strcmp(opt.only, list->name))
 			continue;
-		job = free_job(jobs, t, false);
-		job->named = list;
-		job->seed = opt.first;
-		start(job);
+		for (unsigned i = 0; i < n; i++) {
+			struct job *job = free_job(jobs, t, false);
+
+			job->named = list;
+			job->seed = opt.first + i;
+			start(job);
+		}
 	}
 	drain(jobs, t, false);
 }
@@ -417,6 +423,8 @@ int main(int argc, char **argv)
 	if (!parse(argc, argv))
 		return usage();
 	snprintf(opt.tmp, sizeof(opt.tmp), "%s/sim.%d", shm, (int)getpid());
+	if (!opt.seeds && !opt.named)
+		opt.seeds = SEEDS;
 	if (opt.rules) {
 		status = run_rules();
 		remove_dir(opt.tmp);
@@ -425,6 +433,7 @@ int main(int argc, char **argv)
 	if (opt.named) {
 		run_named(&t, named_tree);
 		run_named(&t, named_bytes);
+		run_named(&t, named_many);
 	} else {
 		run_seeds(&t, false);
 		for (size_t i = 0; i < DF_ARRAY_LEN(stat_names); i++)

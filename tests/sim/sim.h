@@ -313,6 +313,6 @@ struct named {
 	const char *name;
 	void (*run)(struct world *w);
 };
-extern const struct named named_tree[], named_bytes[];
+extern const struct named named_tree[], named_bytes[], named_many[];
 
 #endif
