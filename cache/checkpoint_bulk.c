@@ -147,24 +147,36 @@ static void note_rival(struct df_bulk *b, df_nid parent, const char *name)
 }
 
 /* ---- objects */
+static struct df_id id_of(void *arg, df_nid index1)
+{
+	const struct df_bulk *b = arg;
+
+	return b->dirs[index1 - 1].id;
+}
+
+/* o's parents are indexes, and node numbers afterwards (which are in the same
+ * order). */
 static int put_names(struct df_bulk *b, struct df_obj *o)
 {
+	struct df_dirids ids = { id_of, b };
 	struct df_eff e;
+	df_nid parent;
+	const char *name;
 	int err = 0;
 
+	if (o->heads.n > 1 && df_tree_newest(o, ids, &parent, &name))
+		note_rival(b, b->dirs[parent - 1].nid, name);
+	df_obj_eff(o, ids, &e);
+	for (uint32_t i = 0; i < e.n; i++)
+		b->dirs[o->links[e.i[i]].parent - 1].n_live++;
 	for (uint32_t i = 0; i < o->n_links; i++) {
 		uint32_t at = (uint32_t)o->links[i].parent - 1;
 		o->links[i].parent = b->dirs[at].nid;
 	}
-	df_obj_eff(o, &e);
 	for (uint32_t i = 0; i < e.n && !err; i++) {
 		const struct df_link *l = &o->links[e.i[i]];
 		err = put_ent(b, l->parent, l->name, o->nid);
 	}
-	df_nid parent;
-	const char *name;
-	if (o->heads.n > 1 && df_tree_newest(o, &parent, &name))
-		note_rival(b, parent, name);
 	if (e.n) {
 		b->n_files++;
 		b->n_bytes += df_ver_bytes(o->heads.v[0]);
@@ -176,23 +188,11 @@ static int put_names(struct df_bulk *b, struct df_obj *o)
 	return err;
 }
 
-/* Before put_names, while parents are indexes. */
-static void count_names(struct df_bulk *b, const struct df_obj *o)
-{
-	struct df_eff e;
-
-	df_obj_eff(o, &e);
-	for (uint32_t i = 0; i < e.n; i++)
-		b->dirs[o->links[e.i[i]].parent - 1].n_live++;
-	df_eff_release(&e);
-}
-
 static int put_file(struct df_bulk *b, struct df_obj *o)
 {
 	if (*slot_of(b, &o->id))
 		return -EEXIST; /* something lies in it */
 	o->nid = b->next_nid++;
-	count_names(b, o);
 	int err = put_names(b, o);
 	return err ? err : put_obj(b, o);
 }

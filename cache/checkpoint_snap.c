@@ -167,8 +167,9 @@ struct df_id df_snap_dir_id(void *snap, df_nid nid)
 
 /* ---- objects */
 /* The directory that shows o, or that would if o came back. */
-static df_nid home(const struct df_obj *o)
+static df_nid home(struct df_snap *s, const struct df_obj *o)
 {
+	struct df_dirids ids = { df_snap_dir_id, s };
 	const char *name;
 	df_nid parent = DF_ROOT_NID;
 
@@ -176,11 +177,11 @@ static df_nid home(const struct df_obj *o)
 		return DF_ROOT_NID;
 	if (df_obj_is_dir(o))
 		return df_tree_parent(o, &name);
-	if (df_tree_newest(o, &parent, &name))
+	if (df_tree_newest(o, ids, &parent, &name))
 		return parent;
 	const struct df_link *best = NULL;
 	for (uint32_t i = 0; i < o->n_links; i++)
-		if (!best || df_stamp_cmp(o->links[i].st, best->st) > 0)
+		if (!best || df_link_cmp(&o->links[i], best, ids) > 0)
 			best = &o->links[i];
 	return best ? best->parent : DF_ROOT_NID;
 }
@@ -202,7 +203,7 @@ static void note(struct df_snap *s, const struct df_obj *o)
 	DF_GROW(s->ents, s->n, s->size);
 	struct ent *e = &s->ents[s->n++];
 	e->nid = o->nid;
-	e->rank = rank_of(s, home(o));
+	e->rank = rank_of(s, home(s, o));
 	if (e->rank == NOWHERE)
 		e->rank = 0; /* the root's id is the least */
 	e->head = 0;

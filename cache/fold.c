@@ -224,6 +224,13 @@ struct df_obj *df_fold_get(struct df_fold *f, df_nid nid)
 	return o;
 }
 
+struct df_id df_fold_dir_id(void *fold, df_nid nid)
+{
+	const struct df_obj *o = df_fold_get(fold, nid);
+
+	return o ? o->id : (struct df_id){ 0 };
+}
+
 struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id)
 {
 	for (struct df_obj *o = f->by_id[id_slot(f, id)]; o; o = o->next_id)

@@ -50,6 +50,8 @@ int df_fold_error(const struct df_fold *f);
 /* ---- objects */
 struct df_obj *df_fold_get(struct df_fold *f, df_nid nid);
 struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id);
+/* The id behind a number (fold: a struct df_fold), the root's if unknown. */
+struct df_id df_fold_dir_id(void *fold, df_nid nid);
 /* A new object (its id must not be there yet). */
 struct df_obj *df_fold_make(struct df_fold *f, const struct df_id *id);
 /* Put an object with a nid of the caller's into the cache (the root). */

@@ -352,20 +352,30 @@ bool df_obj_revived(const struct df_obj *o)
 	return false;
 }
 
-static uint32_t newest_link(const struct df_obj *o)
+int df_link_cmp(const struct df_link *a, const struct df_link *b,
+		struct df_dirids ids)
+{
+	int c = df_stamp_cmp(a->st, b->st);
+
+	if (!c && a->parent != b->parent) { /* numbers are local */
+		struct df_id x = ids.id_of(ids.arg, a->parent);
+		struct df_id y = ids.id_of(ids.arg, b->parent);
+		c = df_id_cmp(&x, &y);
+	}
+	return c ? c : strcmp(a->name, b->name);
+}
+
+static uint32_t newest_link(const struct df_obj *o, struct df_dirids ids)
 {
 	uint32_t best = 0;
 
-	for (uint32_t i = 1; i < o->n_links; i++) {
-		const struct df_link *l = &o->links[i], *b = &o->links[best];
-		int c = df_stamp_cmp(l->st, b->st);
-		if (c > 0 || (c == 0 && strcmp(l->name, b->name) > 0))
+	for (uint32_t i = 1; i < o->n_links; i++)
+		if (df_link_cmp(&o->links[i], &o->links[best], ids) > 0)
 			best = i;
-	}
 	return best;
 }
 
-void df_obj_eff(const struct df_obj *o, struct df_eff *e)
+void df_obj_eff(const struct df_obj *o, struct df_dirids ids, struct df_eff *e)
 {
 	uint32_t n = 0;
 
@@ -378,7 +388,7 @@ void df_obj_eff(const struct df_obj *o, struct df_eff *e)
 			n++;
 		}
 	if (n == 0 && o->n_links && df_obj_revived(o)) {
-		e->one = newest_link(o);
+		e->one = newest_link(o, ids);
 		e->revived = true;
 		n = 1;
 	}

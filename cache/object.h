@@ -143,6 +143,16 @@ struct df_xattr *df_obj_xattr(const struct df_obj *o, const char *name);
 
 /* Is a head not covered by gone? */
 bool df_obj_revived(const struct df_obj *o);
+/* Who knows the ids of parents. */
+struct df_dirids {
+	struct df_id (*id_of)(void *arg, df_nid nid);
+	void *arg;
+};
+/* The newer of two links of one object, the same everywhere: by stamp, then by
+ * the parent's id, then by name.  (One operation can write several with one
+ * stamp.) */
+int df_link_cmp(const struct df_link *a, const struct df_link *b,
+		struct df_dirids ids);
 /* The names that count: those that are there; if none and a head is not
  * covered by gone, the one removed last (revived).  Indexes into links; n. */
 struct df_eff {
@@ -151,14 +161,12 @@ struct df_eff {
 	uint32_t *i; /* owned if n > 1, else points to one */
 	uint32_t one;
 };
-void df_obj_eff(const struct df_obj *o, struct df_eff *e);
+void df_obj_eff(const struct df_obj *o, struct df_dirids ids, struct df_eff *e);
 void df_eff_release(struct df_eff *e);
-/* The newest effective link (by stamp, parent id unknown here: by nid's id is
- * the caller's business when stamps tie), or NULL. */
 
-/* Anything to send? */
 /* Somebody names o as a directory; give it a place if it has none. */
 void df_obj_be_dir(struct df_obj *o);
+/* Anything to send? */
 bool df_obj_dirty(const struct df_obj *o);
 /* Was any register in a cut? */
 bool df_obj_published(const struct df_obj *o);

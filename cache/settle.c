@@ -174,12 +174,13 @@ static bool add_entangled(struct df_vol *v, struct closure *c, size_t at)
 	return more;
 }
 
-static bool add_names_of(struct closure *c, const struct df_obj *o)
+static bool add_names_of(struct df_vol *v, struct closure *c,
+			 const struct df_obj *o)
 {
 	struct df_eff e;
 	bool more = false;
 
-	df_obj_eff(o, &e);
+	df_obj_eff(o, df_vol_dirids(v), &e);
 	for (uint32_t i = 0; i < e.n; i++)
 		more |= add_spot(c, o->links[e.i[i]].parent,
 				 o->links[e.i[i]].name);
@@ -197,7 +198,7 @@ static void close_over(struct df_vol *v, struct closure *c)
 			const struct df_obj *o =
 				df_fold_get(v->fold, c->objs.v[i]);
 			if (o && (o->nid == c->first || o->heads.n > 1))
-				more |= add_names_of(c, o);
+				more |= add_names_of(v, c, o);
 		}
 		for (size_t i = 0; i < c->n_at; i++) {
 			add_files_at(v, c, c->at[i].parent, c->at[i].name);
@@ -284,7 +285,8 @@ static void split_copies(struct df_vol *v, struct views *s, df_nid nid)
 	df_nid parent;
 	const char *name;
 
-	if (!o || o->heads.n < 2 || !df_tree_newest(o, &parent, &name))
+	if (!o || o->heads.n < 2 ||
+	    !df_tree_newest(o, df_vol_dirids(v), &parent, &name))
 		return;
 	const struct df_dirview *d = view_of(v, s, parent);
 	for (size_t i = 0; i < d->n; i++)
@@ -437,7 +439,7 @@ static const struct df_link *shown_at(struct df_vol *v, const struct df_obj *o)
 	const struct df_link *found = NULL;
 	struct df_eff e;
 
-	df_obj_eff(o, &e);
+	df_obj_eff(o, df_vol_dirids(v), &e);
 	for (uint32_t i = 0; i < e.n && !found; i++)
 		if (!hidden_at(v, o->nid, &o->links[e.i[i]]))
 			found = &o->links[e.i[i]];

@@ -17,18 +17,18 @@ bool df_tree_dir_live(const struct df_obj *o)
 	       (o->n_live && !df_rule_off(DF_RULE_REVIVE_DIR));
 }
 
-bool df_tree_newest(const struct df_obj *o, df_nid *parent, const char **name)
+bool df_tree_newest(const struct df_obj *o, struct df_dirids ids,
+		    df_nid *parent, const char **name)
 {
 	struct df_eff e;
 
-	df_obj_eff(o, &e);
+	df_obj_eff(o, ids, &e);
 	if (!e.n)
 		return false;
 	const struct df_link *best = &o->links[e.i[0]];
 	for (uint32_t k = 1; k < e.n; k++) {
 		const struct df_link *l = &o->links[e.i[k]];
-		int c = df_stamp_cmp(l->st, best->st);
-		if (c > 0 || (c == 0 && strcmp(l->name, best->name) > 0))
+		if (df_link_cmp(l, best, ids) > 0)
 			best = l;
 	}
 	*parent = best->parent;
@@ -47,7 +47,7 @@ static void update_rival(struct df_vol *v, struct df_name *n)
 		df_nid parent;
 		const char *name;
 		rival = o && o->heads.n > 1 &&
-			df_tree_newest(o, &parent, &name) &&
+			df_tree_newest(o, df_vol_dirids(v), &parent, &name) &&
 			parent == n->parent && !strcmp(name, n->name);
 	}
 	df_fold_set_rival(v->fold, n->parent, n->name, rival);
@@ -99,7 +99,6 @@ static uint64_t shown_bytes(const struct df_obj *o)
 
 void df_tree_before(struct df_vol *v, struct df_obj *o, struct df_was *w)
 {
-	(void)v;
 	*w = (struct df_was){ .dir = df_obj_is_dir(o) };
 	w->more = &w->one;
 	w->n_heads = o->heads.n;
@@ -115,7 +114,7 @@ void df_tree_before(struct df_vol *v, struct df_obj *o, struct df_was *w)
 		return;
 	}
 	struct df_eff e;
-	df_obj_eff(o, &e);
+	df_obj_eff(o, df_vol_dirids(v), &e);
 	w->n = e.n;
 	w->revived = e.revived;
 	w->bytes = e.n ? shown_bytes(o) : 0;
@@ -161,7 +160,7 @@ static void file_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 {
 	struct df_eff e;
 
-	df_obj_eff(o, &e);
+	df_obj_eff(o, df_vol_dirids(v), &e);
 	for (uint32_t i = 0; i < w->n; i++) {
 		const struct df_link *l =
 			df_obj_link(o, w->more[i].parent, w->more[i].name);
@@ -372,14 +371,15 @@ static struct df_loser *add_loser(struct df_dirview *d, size_t *size)
 
 /* Texts of o beyond the first that differ from it, if (parent, name) is where
  * they are shown. */
-static void add_copies(struct df_dirview *d, size_t *size,
+static void add_copies(struct df_vol *v, struct df_dirview *d, size_t *size,
 		       const struct df_obj *o, df_nid parent, const char *name)
 {
 	df_nid at;
 	const char *newest;
 	struct df_texts t;
 
-	if (o->heads.n < 2 || !df_tree_newest(o, &at, &newest) ||
+	if (o->heads.n < 2 ||
+	    !df_tree_newest(o, df_vol_dirids(v), &at, &newest) ||
 	    at != parent || strcmp(newest, name))
 		return;
 	df_texts_init(&t, &o->heads, NULL);
@@ -422,11 +422,12 @@ static void add_name(struct df_vol *v, struct df_dirview *d, size_t *size,
 			l->id = c[i].id;
 		}
 		if (!c[i].dir)
-			add_copies(d, size, o, parent, name);
+			add_copies(v, d, size, o, parent, name);
 	}
 	free(c);
 }
 
+/* One object may lose as a whole and with a text, by one operation. */
 static int loser_cmp(const void *a, const void *b)
 {
 	const struct df_loser *x = a, *y = b;
@@ -434,38 +435,65 @@ static int loser_cmp(const void *a, const void *b)
 
 	if (!c)
 		c = df_stamp_cmp(x->st, y->st);
-	return c ? c : df_id_cmp(&x->id, &y->id);
+	if (!c)
+		c = df_id_cmp(&x->id, &y->id);
+	return c ? c : (int)x->kind - (int)y->kind;
 }
 
-static bool taken(struct df_vol *v, df_nid parent, const struct df_dirview *d,
-		  size_t before, const char *name)
+/* Names given to losers: indexes + 1 into d->v, open addressing. */
+struct given {
+	const struct df_dirview *d;
+	uint32_t *slot; /* owned */
+	size_t n_slots; /* a power of two */
+};
+
+static uint32_t *given_slot(const struct given *g, const char *name)
 {
-	/* Losers are few where people work; a hostile table with a million of
-	 * them differs by stamp, so the probe below ends the search early. */
-	if (df_fold_name(v->fold, parent, name)->n)
-		return true;
-	size_t lo = before > 4096 ? before - 4096 : 0;
-	for (size_t i = lo; i < before; i++)
-		if (d->v[i].shown && !strcmp(d->v[i].shown, name))
-			return true;
-	return false;
+	size_t at = df_name_cookie(name) & (g->n_slots - 1);
+
+	while (g->slot[at] && strcmp(g->d->v[g->slot[at] - 1].shown, name))
+		at = (at + 1) & (g->n_slots - 1);
+	return &g->slot[at];
+}
+
+/* The k-th name to try for l.  From the fourth on only somebody who has seen
+ * and settled this very text can have taken it. */
+static char *nth_cname(const struct df_loser *l, unsigned k)
+{
+	struct df_id id = k < 3 ? l->id : df_copy_id(&l->id, l->st);
+	char hex[33], tail[48] = "";
+
+	df_id_hex(&id, hex);
+	if (k == 1)
+		hex[8] = 0;
+	if (k > 3)
+		snprintf(tail, sizeof(tail), "%s-%u", hex, k - 2);
+	else if (k)
+		snprintf(tail, sizeof(tail), "%s", hex);
+	return df_cname(l->name, l->st, tail);
 }
 
 static void give_names(struct df_vol *v, df_nid parent, struct df_dirview *d)
 {
+	struct given g = { .d = d, .n_slots = 4 };
+
+	while (g.n_slots < 2 * d->n)
+		g.n_slots *= 2;
+	g.slot = df_xalloc(g.n_slots * sizeof(*g.slot));
 	for (size_t i = 0; i < d->n; i++) {
 		struct df_loser *l = &d->v[i];
-		char hex[33], head[9];
-		df_id_hex(&l->id, hex);
-		snprintf(head, sizeof(head), "%.8s", hex);
-		const char *tails[] = { "", head, hex };
-		for (int k = 0; k < 3; k++) {
-			free(l->shown);
-			l->shown = df_cname(l->name, l->st, tails[k]);
-			if (!taken(v, parent, d, i, l->shown))
+		for (unsigned k = 0;; k++) {
+			char *name = nth_cname(l, k);
+			uint32_t *slot = given_slot(&g, name);
+			if (!*slot && !df_fold_name(v->fold, parent, name)->n) {
+				*slot = (uint32_t)i + 1;
+				l->shown = name;
 				break;
+			}
+			free(name);
 		}
 	}
+	free(g.slot);
 }
 
 void df_dirview_init(struct df_vol *v, df_nid parent, struct df_dirview *d)

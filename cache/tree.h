@@ -82,6 +82,7 @@ char *df_cname(const char *name, struct df_stamp st, const char *tail);
 /* The id that a conflict copy has once it is settled. */
 struct df_id df_copy_id(const struct df_id *id, struct df_stamp dot);
 /* The newest effective link of a file; false: none. */
-bool df_tree_newest(const struct df_obj *o, df_nid *parent, const char **name);
+bool df_tree_newest(const struct df_obj *o, struct df_dirids ids,
+		    df_nid *parent, const char **name);
 
 #endif

@@ -16,12 +16,9 @@
 static struct df_id id_of(void *arg, df_nid nid)
 {
 	struct df_vol *v = arg;
-	struct df_id id = df_root_id();
 
 	df_lock(&v->lock);
-	const struct df_obj *o = df_fold_get(v->fold, nid);
-	if (o)
-		id = o->id;
+	struct df_id id = df_fold_dir_id(v->fold, nid);
 	df_unlock(&v->lock);
 	return id;
 }

@@ -192,7 +192,7 @@ static char *any_path(struct df_vol *v, struct df_obj *o)
 		free(path);
 		if (o->nid == DF_ROOT_NID)
 			return df_strf("/");
-	} else if (df_tree_newest(o, &parent, &name)) {
+	} else if (df_tree_newest(o, df_vol_dirids(v), &parent, &name)) {
 		DF_FREE char *dir = view_dir_path(v, parent);
 		if (dir)
 			return df_strf("%s/%s", dir, name);
@@ -241,7 +241,7 @@ static const char *file_problem(struct df_vol *v, struct df_obj *o)
 	const char *problem = NULL;
 	struct df_eff e;
 
-	df_obj_eff(o, &e);
+	df_obj_eff(o, df_vol_dirids(v), &e);
 	for (uint32_t i = 0; i < e.n && !problem; i++) {
 		const struct df_link *l = &o->links[e.i[i]];
 		DF_FREE char *dir = view_dir_path(v, l->parent);

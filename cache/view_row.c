@@ -194,7 +194,7 @@ static void want_copies(struct df_vol *v, const struct df_obj *o,
 	const char *name;
 	df_nid parent;
 
-	if (t->n < 2 || !df_tree_newest(o, &parent, &name))
+	if (t->n < 2 || !df_tree_newest(o, df_vol_dirids(v), &parent, &name))
 		return;
 	df_dirview_init(v, parent, &d);
 	for (size_t i = 0; i < d.n; i++) {
@@ -230,9 +230,9 @@ static void want_names(struct df_vol *v, const struct df_obj *o,
 	df_nid at;
 	struct df_eff e;
 
-	if (!df_tree_newest(o, &at, &newest))
+	if (!df_tree_newest(o, df_vol_dirids(v), &at, &newest))
 		return;
-	df_obj_eff(o, &e);
+	df_obj_eff(o, df_vol_dirids(v), &e);
 	for (uint32_t i = 0; i < e.n; i++) {
 		const struct df_link *l = &o->links[e.i[i]];
 		const struct df_obj *p = df_fold_get(v->fold, l->parent);

@@ -207,7 +207,7 @@ void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a)
 		a->blocks = 8;
 	} else {
 		struct df_eff e;
-		df_obj_eff(o, &e);
+		df_obj_eff(o, df_vol_dirids(v), &e);
 		a->nlink = e.n ? e.n : df_copy_owner(v, o) != 0;
 		df_eff_release(&e);
 		text_attr(o, a, &mtime, &dot);

@@ -203,6 +203,12 @@ void df_vol_fail(struct df_vol *v, const char *fmt, ...)
 void df_vol_say(struct df_vol *v, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* The ids of the volume's directories.  Locked. */
+static inline struct df_dirids df_vol_dirids(const struct df_vol *v)
+{
+	return (struct df_dirids){ df_fold_dir_id, v->fold };
+}
+
 /* fuse number -> object; NULL: not known.  Locked. */
 struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid);
 /* object -> fuse number */

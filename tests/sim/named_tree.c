@@ -278,6 +278,38 @@ static void run_conflict_names(struct world *w)
 	free(text);
 }
 
+/* Somebody who has heard of nothing takes every name that a copy gets. */
+static void run_copy_names_taken(struct world *w)
+{
+	struct flat f;
+	char *at;
+
+	node_new(w);
+	node_new(w);
+	node_new(w);
+	two(w);
+	do_create(A, "/f", "t0000001");
+	w->now_ms += 1000;
+	do_create(B, "/f", "t0000002");
+	node_push(B);
+	node_poll(A, true);
+	for (unsigned i = 0; i < 6; i++) {
+		at = NULL;
+		flat_read(w, A, &f);
+		for (size_t k = 0; k < f.n; k++)
+			if (f.e[k].path[2] && strcmp(f.e[k].text, "t0000003"))
+				at = df_strf("%s", f.e[k].path);
+		flat_release(&f);
+		must(w, at); /* the copy: /f has the shortest name */
+		do_create(w->nodes[2], at, "t0000003");
+		node_push(w->nodes[2]);
+		node_poll(A, true);
+		free(at);
+	}
+	agree(w);
+	must(w, names(B, "/f", NULL) == 2 + 6);
+}
+
 static void run_edit_unseen(struct world *w)
 {
 	two(w);
@@ -435,6 +467,119 @@ static void run_unlinked_apart(struct world *w)
 	flat_release(&f);
 }
 
+/* The names of one file that an operation settles together have one stamp, and
+ * may have one name: which directory comes first is the ids' business, for
+ * numbers differ from node to node. */
+#define PAIRS 8
+
+static void make_pairs(struct world *w)
+{
+	char p[16], q[16];
+
+	two(w);
+	for (int i = 0; i < PAIRS; i++) { /* numbered the other way round */
+		snprintf(p, sizeof(p), "/p%d", i);
+		snprintf(q, sizeof(q), "/q%d", i);
+		do_mkdir(A, p);
+		do_mkdir(B, q);
+	}
+	agree(w);
+}
+
+/* The path that begins so; the caller frees. */
+static char *whole_name(struct node *nd, const char *prefix)
+{
+	struct flat f;
+	char *found = NULL;
+
+	flat_read(nd->w, nd, &f);
+	for (size_t i = 0; i < f.n && !found; i++)
+		if (!strncmp(f.e[i].path, prefix, strlen(prefix)))
+			found = df_strf("%s", f.e[i].path);
+	flat_release(&f);
+	must(nd->w, found);
+	return found;
+}
+
+static void write_fd(struct node *nd, df_nid nid, const char *text)
+{
+	node_as(nd);
+	must_be(nd->w,
+		df_vol_write(nd->v, nid, 0, text, TOK, DF_WRITE_APPEND, NULL,
+			     NULL),
+		0, "write");
+}
+
+/* From the newest checkpoint as from the log. */
+static void agree_again(struct world *w)
+{
+	agree(w);
+	node_as(A);
+	must_be(w, df_step_checkpoint(A->v), 0, "checkpoint");
+	agree(w);
+	node_restart(A);
+	agree(w);
+}
+
+static void run_copy_in_two_dirs(struct world *w)
+{
+	char p[64], q[64], *copy;
+
+	make_pairs(w);
+	for (int i = 0; i < PAIRS; i++) {
+		snprintf(p, sizeof(p), "/p%d/x", i);
+		snprintf(q, sizeof(q), "/q%d/x", i);
+		do_create(A, p, "t0000001");
+		do_link(A, p, q);
+		w->now_ms += 1000;
+		do_create(B, p, "t0000002");
+		do_create(B, q, "t0000003");
+	}
+	agree(w);
+	for (int i = 0; i < PAIRS; i++) {
+		snprintf(p, sizeof(p), "/p%d/x.conflict-", i);
+		copy = whole_name(A, p);
+		snprintf(p, sizeof(p), "/p%d/%s", (i + 1) % PAIRS, copy + 4);
+		/* all that settles, and its other name, get one stamp */
+		do_rename(A, copy, p, 0);
+		free(copy);
+		meet(w);
+		do_append(A, p, "t0000004");
+		do_replace(B, p, "t0000005");
+		agree(w);
+	}
+	agree_again(w);
+}
+
+static void run_revived_in_two_dirs(struct world *w)
+{
+	char p[64], q[64];
+	df_nid nid[PAIRS];
+
+	make_pairs(w);
+	for (int i = 0; i < PAIRS; i++) {
+		snprintf(p, sizeof(p), "/p%d/x", i);
+		snprintf(q, sizeof(q), "/q%d/x", i);
+		do_create(B, p, "");
+		do_link(B, p, q);
+		nid[i] = at_path(B, p);
+		w->now_ms += 1000;
+		do_create(A, p, "");
+		do_link(A, p, q);
+	}
+	agree(w); /* B's are hidden equals */
+	for (int i = 0; i < PAIRS; i++) {
+		snprintf(p, sizeof(p), "/p%d/x", i);
+		snprintf(q, sizeof(q), "/q%d/x", i);
+		do_unlink(A, p); /* and both hidden names go at once */
+		do_unlink(A, q);
+		write_fd(B, nid[i], "t0000006");
+		let_go(B, nid[i]);
+	}
+	agree_again(w);
+	must(w, names(A, "/p", NULL) + names(A, "/q", NULL) >= 3 * PAIRS);
+}
+
 /* A node id falls back at a fork: both hold the same, nothing is twice. */
 static void run_fork(struct world *w)
 {
@@ -464,6 +609,7 @@ const struct named named_tree[] = {
 	{ "xattrs", run_xattrs },
 	{ "made-and-removed", run_made_and_removed },
 	{ "conflict-names", run_conflict_names },
+	{ "copy-names-taken", run_copy_names_taken },
 	{ "edit-unseen", run_edit_unseen },
 	{ "unlinked-open", run_unlinked_open },
 	{ "removed-while-open", run_removed_while_open },
@@ -471,6 +617,8 @@ const struct named named_tree[] = {
 	{ "moved-into-each-other", run_moved_into_each_other },
 	{ "hard-links", run_hard_links },
 	{ "unlinked-apart", run_unlinked_apart },
+	{ "copy-in-two-dirs", run_copy_in_two_dirs },
+	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
 	{ NULL, NULL },
 };
