@@ -5,6 +5,7 @@ A script that calls main() runs in a mount namespace of its own, in which
 names the build directory.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 DEEPLAKE = os.path.join(BUILD, "deeplake")
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "mount"))
+import cases  # noqa: E402
 import harness  # noqa: E402
 import sbin  # noqa: E402
 
@@ -142,19 +144,18 @@ class LiveCase(unittest.TestCase):
         shutil.rmtree(self.top + "/elsewhere")
 
 
-def main():
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        print("needs root and /dev/fuse")
-        print("0 passed, 0 failed, 1 skipped")
-        return 0
+@contextlib.contextmanager
+def own_system():
     harness.own_namespace()
     with sbin.helpers(DEEPLAKE), tempfile.NamedTemporaryFile() as fstab:
         subprocess.run(["mount", "--bind", fstab.name, "/etc/fstab"],
                        check=True)
-        result = unittest.main(exit=False, verbosity=2).result
+        yield
         subprocess.run(["umount", "/etc/fstab"], check=True)
-    bad = len(result.failures) + len(result.errors)
-    print(f"{result.testsRun - bad - len(result.skipped)} passed, "
-          f"{bad} failed, {len(result.skipped)} skipped")
-    return 1 if bad else 0
 
+
+def main():
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        print("skip all: needs root and /dev/fuse")
+        return 77
+    return cases.main(inside=own_system)

@@ -1,8 +1,6 @@
 .PHONY: check-cli
 check-cli: all                   ## the commands, with and without a server; help and man pages
-	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_cli.py
-	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_live.py
-	$(Q)BUILD=$(abspath $(O)) python3 tests/cli/test_commands.py
+	$(Q)BUILD=$(abspath $(O)) tests/mount/run.py $(sort $(wildcard tests/cli/test_*.py))
 
 # The main job on real input, for a stranger: needs apt and /dev/fuse.
 .PHONY: demo

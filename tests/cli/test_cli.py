@@ -10,9 +10,15 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "mount"))
+import cases  # noqa: E402
+import harness  # noqa: E402
 
 BUILD = os.environ.get("BUILD", "build")
 DEEPLAKE = os.path.join(BUILD, "deeplake")
@@ -175,6 +181,7 @@ class Credentials(Case):
                       env={"DEEPLAKE_TOKEN": "x.y.z"})
         self.assertEqual(r.returncode, CREDENTIALS)
 
+    @harness.waits
     def test_unreachable(self):
         """Nothing cached and nobody there: status 4, soon, nothing mounted."""
         self.credentials(apiUrl="http://127.0.0.1:1")
@@ -194,6 +201,7 @@ class Credentials(Case):
         self.assertIn("/none: No such file", r.stderr)
         self.assertNotIn("killed", r.stderr)
 
+    @harness.waits
     def test_silent_server(self):
         """One that takes the connection and says nothing is no better."""
         with socket.create_server(("127.0.0.1", 0)) as s:
@@ -332,16 +340,5 @@ class Completion(Case):
                          ["ro,cache_size="])
 
 
-class Summary(unittest.TextTestResult):
-    def stopTestRun(self):
-        super().stopTestRun()
-        failed = len(self.failures) + len(self.errors)
-        skipped = len(self.skipped)
-        self.summary = (self.testsRun - failed - skipped, failed, skipped)
-
-
 if __name__ == "__main__":
-    program = unittest.main(exit=False, testRunner=unittest.TextTestRunner(
-        resultclass=Summary, verbosity=1))
-    print("%d passed, %d failed, %d skipped" % program.result.summary)
-    raise SystemExit(0 if program.result.wasSuccessful() else 1)
+    sys.exit(cases.main())

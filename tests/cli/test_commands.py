@@ -17,7 +17,7 @@ import threading
 import time
 import unittest
 
-from livecase import DEEPLAKE, LiveCase, main
+from livecase import DEEPLAKE, LiveCase, harness, main
 
 NOBODY = 65534
 
@@ -432,6 +432,7 @@ class Slow(LiveCase):
         self.assertEqual(p.returncode, 0, text)
         return text.decode()
 
+    @harness.waits
     def test_progress(self):
         for terminal in (True, False):
             self.init()

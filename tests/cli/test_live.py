@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from livecase import DEEPLAKE, LiveCase, main
+from livecase import DEEPLAKE, LiveCase, harness, main
 
 
 class Live(LiveCase):
@@ -110,6 +110,7 @@ class Live(LiveCase):
         self.good("umount", self.p)
         self.found_elsewhere("a")
 
+    @harness.waits
     def test_other_ways_to_unmount(self):
         for i, how in enumerate((["umount", "-i", self.p],
                                  ["umount", "-l", self.p],
@@ -124,6 +125,7 @@ class Live(LiveCase):
             self.good(DEEPLAKE, "umount", self.p)
             self.found_elsewhere(f"f{i}")
 
+    @harness.waits
     def test_offline(self):
         """A cache that knows the table mounts; one that does not says 4."""
         self.init()

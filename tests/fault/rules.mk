@@ -5,7 +5,7 @@ check-faultproxy:                ## the proxy that the fault tests rely on
 	$(Q)$(PYTHON) tests/fault/test_faultproxy.py
 
 check-backend: $(O)/tests/fault/table_live $(O)/deeplake-serve ## the table client against a live server, through faults
-	$(Q)$(PYTHON) tests/fault/test_table_live.py $(O)
+	$(Q)BUILD=$(abspath $(O)) tests/mount/run.py tests/fault/test_table_live.py
 
 check-hostile: all               ## an attacker's table, promises by name, damaged caches, secrets
 	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py \

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """The table client against deeplake-serve, directly and through faults.
 
-    test_table_live.py BUILD
-
-Every run checks that what was acknowledged is there, byte for byte, and that
-the faults it was meant to meet really happened."""
+BUILD names the build directory.  Every run checks that what was acknowledged is
+there, byte for byte, and that the faults it was meant to meet really happened.
+"""
 
 import json
 import os
@@ -19,7 +18,11 @@ import unittest
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-BUILD = pathlib.Path(sys.argv.pop(1) if len(sys.argv) > 1 else "build")
+sys.path.insert(0, str(HERE.parent / "mount"))
+import cases  # noqa: E402
+import harness  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("BUILD", "build"))
 
 
 class Process:
@@ -188,7 +191,8 @@ class TableLiveTest(unittest.TestCase):
             [BUILD / "tests/fault/table_live", self.creds, proxy.url, "vol",
              "hammer", "4", "40", "1000"], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(0.15)
+        harness.wait_for("the first request",
+                         lambda: self.stats(proxy)["requests"])
         self.control.write_text('{"down": true}')
         time.sleep(1.5)
         self.control.write_text("{}")
@@ -237,4 +241,4 @@ class TableLiveTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    sys.exit(cases.main(all_wait=True))

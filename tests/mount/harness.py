@@ -16,7 +16,6 @@ Everything started here carries DF_TEST_BOX in its environment, so that only
 that is ever killed; daemons come back to us as children (subreaper), so that
 their exit status is known.
 """
-import concurrent.futures
 import contextlib
 import ctypes
 import json
@@ -646,6 +645,12 @@ def takes_minutes(test):
     return test
 
 
+def waits(test):
+    """It mostly waits: run.py has it beside others that do."""
+    test.waits = True
+    return test
+
+
 def own_namespace():
     """A mount namespace for this script, as far as it may have one.
 
@@ -663,11 +668,11 @@ def own_namespace():
                            stderr=subprocess.DEVNULL)
 
 
-def main(names, jobs=1, inside=contextlib.nullcontext):
+def main(names, all_wait=False, inside=contextlib.nullcontext):
     """Run the test_* functions of a file; exits.
 
-    jobs: so many at a time, each in a process of its own; for tests that
-    mostly wait.  inside(): what surrounds the tests in their process.
+    all_wait: each test here is one that waits().  inside(): what surrounds the
+    tests in their process.  --list says what would run, for run.py.
     """
     sys.stdout.reconfigure(errors="backslashreplace")
     args = sys.argv[1:]
@@ -685,33 +690,16 @@ def main(names, jobs=1, inside=contextlib.nullcontext):
                                   LONG or not hasattr(f, "takes_minutes"))]
     if not tests:
         sys.exit("no such test: " + " ".join(wanted))
+    if "--list" in args:
+        for n in tests:
+            print("waits" if all_wait or hasattr(names[n], "waits")
+                  else "alone", n)
+        sys.exit(0)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     own_namespace()
-    if jobs > 1 and len(tests) > 1:
-        words_said = side_by_side(tests, jobs)
-    else:
-        with inside():
-            words_said = [run_and_say(n, names[n], target, keep)
-                          for n in tests]
+    with inside():
+        words_said = [run_and_say(n, names[n], target, keep) for n in tests]
     sys.exit(1 if "FAIL" in words_said else 0 if "ok" in words_said else 77)
-
-
-def side_by_side(tests, jobs):
-    """Each test by this script called with its name; what each one said."""
-    def one(name):
-        r = subprocess.run([sys.executable, *sys.argv[:1], name,
-                            *(a for a in sys.argv[1:] if a not in tests)],
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           text=True, errors="replace", check=False)
-        said = r.stdout
-        word = {0: "ok", 77: "skip"}.get(r.returncode, "FAIL")
-        if not re.search(rf"^{word} {name} ", said, re.M):
-            said += f"FAIL {name}: ended with status {r.returncode}\n"
-            word = "FAIL"
-        print(said, end="", flush=True)
-        return word
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(one, tests))
 
 
 def run_and_say(name, func, target, keep):

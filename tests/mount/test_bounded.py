@@ -66,6 +66,7 @@ def test_cache_smaller_than_the_data(box):
             assert f.read() == b""
 
 
+@harness.waits
 def test_slow_uplink_slows(box):
     """10 Mbit/s: twice the cache goes through it; no write fails."""
     harness.need(box.target == "deeplake", "needs a table")
@@ -237,6 +238,7 @@ def fill(path):
     raise AssertionError("64 MiB went into a cache of 16 without a server")
 
 
+@harness.waits
 def test_offline_until_full(box):
     """Without a server: ENOSPC at the limit; removing works; nothing lost."""
     harness.need(box.target == "deeplake", "needs a table")
@@ -273,6 +275,7 @@ def test_offline_until_full(box):
             assert f.read() == block(i), name
 
 
+@harness.waits
 def test_blocked_read_is_interrupted(box):
     """A read that waits for a dead network ends with the signal."""
     harness.need(box.target == "deeplake", "needs a table")

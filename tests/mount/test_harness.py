@@ -126,12 +126,19 @@ def test_tree_differences(box):
 
 
 def test_runner_counts(box):
-    """run.py: a script that dies is a failure, a silent one too."""
+    """run.py: a script that dies is a failure, a silent one too; each listed
+    test runs once."""
     run = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
     scripts = {"good": "print('ok a'); print('skip b: c')",
                "dies": "import os; print('ok a', flush=True); os._exit(9)",
                "silent": "pass",
-               "fails": "print('FAIL a: why'); raise SystemExit(1)"}
+               "fails": "print('FAIL a: why'); raise SystemExit(1)",
+               "lists": "import os, sys\n"
+                        "if '--list' in sys.argv:\n"
+                        "    print('waits a\\nalone b\\nwaits c\\nalone d')\n"
+                        "elif 'c' in sys.argv: os._exit(9)\n"
+                        "else: print('\\n'.join('ok ' + a "
+                        "for a in sys.argv[1:]))"}
     for name, text in scripts.items():
         path = f"{box.dir}/{name}.py"
         with open(path, "w") as f:
@@ -141,7 +148,8 @@ def test_runner_counts(box):
         want = {"good": (0, "1 passed, 0 failed, 1 skipped"),
                 "dies": (1, "1 passed, 1 failed, 0 skipped"),
                 "silent": (1, "0 passed, 1 failed, 0 skipped"),
-                "fails": (1, "0 passed, 1 failed, 0 skipped")}[name]
+                "fails": (1, "0 passed, 1 failed, 0 skipped"),
+                "lists": (1, "3 passed, 1 failed, 0 skipped")}[name]
         assert (r.returncode, last) == want, (name, r.returncode, last)
 
 

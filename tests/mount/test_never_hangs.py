@@ -191,7 +191,8 @@ def waiting_writer(t, path):
     p = subprocess.Popen([sys.executable, "-c", WRITER, path],
                          stdout=subprocess.PIPE, text=True,
                          stderr=subprocess.DEVNULL, env=t.mount.box.env())
-    said, at = 0, time.monotonic()
+    assert p.stdout.readline(), "the writer did not start"
+    said, at = 1, time.monotonic()
     os.set_blocking(p.stdout.fileno(), False)
     while time.monotonic() - at < 2:
         if p.stdout.readline():
@@ -356,4 +357,4 @@ def test_far_map_survives_a_kill(box):
 
 
 if __name__ == "__main__":
-    harness.main(globals())
+    harness.main(globals(), all_wait=True)

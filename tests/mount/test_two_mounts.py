@@ -109,6 +109,7 @@ def test_guide(box):
     guide(box, False)
 
 
+@harness.waits
 def test_guide_killed(box):
     guide(box, True)
 
@@ -249,6 +250,7 @@ def test_removed_here_edited_there(box):
              lambda m=m: get(m.path + "/d/filled") == "x", 20)
 
 
+@harness.waits
 def test_offline_start(box):
     """A mount whose cache knows the volume comes up without a server."""
     harness.need(box.target == "deeplake", "needs a table")
@@ -274,6 +276,7 @@ def test_offline_start(box):
     assert get(m.path + "/g") == "offline"
 
 
+@harness.waits
 def test_no_server_no_cache(box):
     harness.need(box.target == "deeplake", "needs a table")
     server = box.serve()

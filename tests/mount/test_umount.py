@@ -330,5 +330,5 @@ def test_while_written(box):
 
 
 if __name__ == "__main__":
-    harness.main(globals(), 8, lambda: sbin.helpers(
+    harness.main(globals(), True, lambda: sbin.helpers(
         os.path.join(harness.BUILD, "deeplake")))

@@ -226,6 +226,7 @@ def confirm(box, server, how, answer):
     return p.returncode, out, err
 
 
+@harness.waits
 def test_login(box):
     harness.need(box.target == "deeplake", "needs a table")
     server = box.serve()

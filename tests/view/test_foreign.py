@@ -55,6 +55,7 @@ WANT = {
 }
 
 
+@harness.waits
 def test_rows_are_files(box):
     server, m = events(box)
     before = changes(server)

@@ -29,6 +29,7 @@ def use_token(home, token):
     os.rename(path + ".new", path)
 
 
+@harness.waits
 def test_read_only_token(box):
     """It mounts read-only; nothing that is tried changes the table."""
     server = box.serve()
@@ -62,6 +63,7 @@ def test_read_only_token(box):
     table_is(box, {"/d/x": "text", "/d/z": "new"})
 
 
+@harness.waits
 def test_expired_token(box):
     """Sending stops, the journal stays, status says why; a new token goes on
     without a new mount."""
@@ -116,6 +118,7 @@ def test_soon(box):
 
 
 @harness.takes_minutes
+@harness.waits
 def test_idle(box):
     """A mount that nobody uses costs a request in 30 s."""
     server = box.serve()
@@ -208,6 +211,7 @@ def of_view(what, value=None, **more):
             **({} if value is None else {"value": value}), **more}
 
 
+@harness.waits
 def test_doubled_rows(box):
     """An INSERT of the view without an answer is not blindly sent again; one
     that the server runs after its repetition is noticed and healed."""

@@ -189,6 +189,7 @@ def test_conflict(box):
         30)
 
 
+@harness.waits
 def test_rows_of_others(box):
     """SQL's rows become files, change, and go away as such."""
     m = mounted(box)
