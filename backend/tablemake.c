@@ -6,6 +6,7 @@
  * row is the same row whoever writes it.
  */
 #include <jansson.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -458,6 +459,26 @@ static int write_and_read_format(struct make *m)
 
 /* ---- create and destroy */
 
+/* It would be asked a round trip later. */
+static void *ask_ready(void *arg)
+{
+	struct make *m = arg;
+
+	(void)df_table_ready(m->t, m->deadline_ns);
+	return NULL;
+}
+
+static int check_known_view(struct make *m)
+{
+	pthread_t aside;
+	bool asking = !pthread_create(&aside, NULL, ask_ready, m);
+	int err = check_view(m);
+
+	if (asking)
+		pthread_join(aside, NULL);
+	return err;
+}
+
 /* What is there; -ENOENT: no volume yet, and what the server claims is known;
  * -ENOTDIR: no such workspace. */
 static int look(struct make *m)
@@ -465,7 +486,7 @@ static int look(struct make *m)
 	/* A volume that is there takes two questions; the others are for
 	 * making one. */
 	int found = df_table_read_formats(m->t, m->deadline_ns);
-	int err = found == 0 ? check_view(m) : found;
+	int err = found == 0 ? check_known_view(m) : found;
 
 	m->has_view = !err;
 	if (!err || err != -ENOENT)

@@ -393,6 +393,7 @@ static void publish(struct df_bulk *b)
 	struct df_obj *root = df_fold_get(v->fold, DF_ROOT_NID);
 
 	b->f->next_nid = b->next_nid;
+	b->f->bare = false;
 	v->hlc = DF_MAX(v->hlc, b->max_time);
 	v->n_files += b->n_files;
 	v->n_bytes += b->n_bytes;
@@ -411,21 +412,9 @@ static void publish(struct df_bulk *b)
 }
 
 /* ---- begin and end */
-static bool is_empty(struct df_fold *f)
+static bool is_empty(const struct df_fold *f)
 {
-	sqlite3_stmt *st;
-	bool empty = false;
-
-	if (f->n_objs > 1 || f->n_names || f->n_rivals)
-		return false;
-	if (sqlite3_prepare_v2(f->rd,
-			       "SELECT (SELECT count(*) FROM obj WHERE "
-			       "nid <> 1) + (SELECT count(*) FROM ent)",
-			       -1, &st, NULL) == SQLITE_OK)
-		empty = sqlite3_step(st) == SQLITE_ROW &&
-			!sqlite3_column_int64(st, 0);
-	sqlite3_finalize(st);
-	return empty;
+	return f->bare && f->n_objs <= 1 && !f->n_names && !f->n_rivals;
 }
 
 static void bulk_free(struct df_bulk *b)

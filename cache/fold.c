@@ -217,6 +217,8 @@ struct df_obj *df_fold_get(struct df_fold *f, df_nid nid)
 			}
 			return o;
 		}
+	if (f->bare && nid != DF_ROOT_NID)
+		return NULL;
 	sqlite3_bind_int64(f->st[ST_OBJ_GET], 1, (sqlite3_int64)nid);
 	struct df_obj *o = load(f, f->st[ST_OBJ_GET]);
 	if (o)
@@ -236,6 +238,9 @@ struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id)
 	for (struct df_obj *o = f->by_id[id_slot(f, id)]; o; o = o->next_id)
 		if (!df_id_cmp(&o->id, id))
 			return o;
+	static const struct df_id root;
+	if (f->bare && df_id_cmp(id, &root))
+		return NULL;
 	sqlite3_bind_blob(f->st[ST_OBJ_FIND], 1, id->b, DF_ID_LEN,
 			  SQLITE_STATIC);
 	struct df_obj *o = load(f, f->st[ST_OBJ_FIND]);

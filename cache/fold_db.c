@@ -238,7 +238,14 @@ int df_fold_load_start(struct df_fold *f)
 {
 	int64_t max = 0;
 
+	int64_t any = 1;
+
 	one_int(f->rd, "SELECT ifnull(max(nid), 0) FROM obj", &max);
+	one_int(f->rd,
+		"SELECT EXISTS(SELECT 1 FROM obj WHERE nid <> 1)"
+		" + EXISTS(SELECT 1 FROM ent)",
+		&any);
+	f->bare = !any;
 	f->next_nid = (df_nid)DF_MAX(max, 1) + 1;
 	int err = load_meta(f);
 	if (!err)

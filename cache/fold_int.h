@@ -50,6 +50,7 @@ struct df_fold {
 	pthread_mutex_t writer; /* after the volume's lock; from begin to the
 				 * end of write: batches land in order */
 	uint64_t memory, used;
+	bool bare; /* SQLite has no object but the root, and no name */
 	df_nid next_nid;
 	/* objects */
 	struct df_obj **by_nid, **by_id; /* chained; size n_buckets */

@@ -58,6 +58,8 @@ static void load_cands(struct df_fold *f, struct df_name *n)
 	sqlite3_stmt *st = f->st[ST_ENT_GET];
 	int rc;
 
+	if (f->bare)
+		return;
 	sqlite3_bind_int64(st, 1, (sqlite3_int64)n->parent);
 	sqlite3_bind_int64(st, 2, (sqlite3_int64)n->cookie);
 	sqlite3_bind_blob(st, 3, n->name, (int)strlen(n->name), SQLITE_STATIC);

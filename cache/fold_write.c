@@ -70,6 +70,7 @@ static void take_objects(struct df_fold *f, struct df_flush *b)
 			.o = o, .nid = o->nid, .id = o->id, .off = b->blobs.len
 		};
 		t->dead = o->flags & DF_OBJ_DEAD;
+		f->bare &= o->nid == DF_ROOT_NID;
 		t->flagged = (df_obj_dirty(o) || (o->flags & DF_OBJ_ORPHAN)) |
 			     df_obj_is_dir(o) << 1;
 		if (!t->dead) {
@@ -89,6 +90,7 @@ static void take_objects(struct df_fold *f, struct df_flush *b)
 static void take_names(struct df_fold *f, struct df_flush *b)
 {
 	b->names = df_xalloc(f->n_dirty_names * sizeof(*b->names));
+	f->bare &= !f->n_dirty_names;
 	for (size_t i = 0; i < f->n_dirty_names; i++) {
 		struct df_name *n = f->dirty_names[i];
 		b->names[b->n_names++] = (struct flush_name){

@@ -12,6 +12,8 @@
 #include "cache/vol_data.h"
 
 #define SLICE 256 /* objects for which the lock is held in one go */
+/* Dirty entries of a cache that is being filled, before they are written. */
+#define FILL_MOST 32768
 
 /* ---- bringing registers here */
 int df_merge_local(struct df_vol *v, const struct df_body *body,
@@ -31,6 +33,21 @@ int df_merge_local(struct df_vol *v, const struct df_body *body,
 	return err;
 }
 
+int df_merge_keep_piece(struct df_vol *v, const struct df_id *pack,
+			uint32_t off, const void *raw, size_t len)
+{
+	struct df_loc loc;
+
+	if (df_seg_find_piece(v->segs, pack, off, &loc))
+		return 0;
+	int err = df_seg_put_piece(v->segs, pack, off, raw, len, &loc);
+	if (err == -ENOSPC) {
+		df_segs_evict(v->segs, len);
+		err = df_seg_put_piece(v->segs, pack, off, raw, len, &loc);
+	}
+	return err;
+}
+
 /* A pack that travelled in the row is in no table: its pieces are kept. */
 int df_merge_keep(struct df_vol *v, const struct df_body *body)
 {
@@ -40,20 +57,13 @@ int df_merge_keep(struct df_vol *v, const struct df_body *body)
 
 	df_buf_init(&raw, DF_PIECE_RAW_MAX);
 	while (at < body->pack_len && !err) {
-		struct df_loc loc;
 		df_buf_reset(&raw);
 		err = df_piece_decode(body->pack + at, body->pack_len - at,
 				      NULL, &raw, &used);
 		if (err)
 			break;
-		if (!df_seg_find_piece(v->segs, &body->pack_id, (uint32_t)at,
-				       &loc) &&
-		    df_seg_put_piece(v->segs, &body->pack_id, (uint32_t)at,
-				     raw.data, raw.len, &loc) == -ENOSPC) {
-			df_segs_evict(v->segs, raw.len);
-			df_seg_put_piece(v->segs, &body->pack_id, (uint32_t)at,
-					 raw.data, raw.len, &loc);
-		}
+		df_merge_keep_piece(v, &body->pack_id, (uint32_t)at, raw.data,
+				    raw.len);
 		at += used;
 	}
 	df_buf_release(&raw);
@@ -192,7 +202,11 @@ int df_merge_registers(struct df_vol *v, const void *regs, size_t len,
 		/* Local patches will build on this: it must not be lost when
 		 * the journal is replayed, nor how late it was. */
 		df_journal_folded(v);
-		err = r.bad ? DF_ECORRUPT : df_fold_flush(v->fold);
+		err = r.bad ? DF_ECORRUPT : 0;
+		/* If it is lost while nothing builds on it yet, the next start
+		 * begins anew. */
+		if (!err && (!v->filling || df_fold_dirty(v->fold) > FILL_MOST))
+			err = df_fold_flush(v->fold);
 		df_unlock(&v->lock);
 		(void)df_fault("merge.slice");
 	}

@@ -21,8 +21,12 @@ int df_merge_fetch(struct df_vol *v, const struct df_body *body,
 int df_merge_local(struct df_vol *v, const struct df_body *body,
 		   struct df_buf *regs);
 int df_merge_keep(struct df_vol *v, const struct df_body *body);
+/* Keep a fetched piece locally, if there is room.  Not locked. */
+int df_merge_keep_piece(struct df_vol *v, const struct df_id *pack,
+			uint32_t off, const void *raw, size_t len);
 /* Join checked registers; tells the kernel what it must forget; in slices,
- * each made durable in the fold before its lock is let go.  row, if not NULL,
+ * each made durable in the fold before its lock is let go (while v->filling:
+ * now and then).  row, if not NULL,
  * is noted as folded and as a cause of our next row together with the last
  * slice: an effect that survives a crash must still name its cause.  Not
  * locked. */

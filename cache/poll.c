@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "cache/checkpoint.h"
+#include "cache/checkpoint_io.h"
 #include "cache/identity.h"
 #include "cache/journal.h"
 #include "cache/merge.h"
@@ -13,7 +14,8 @@
 #include "cache/view.h"
 
 #define PAGE_ROWS 200
-#define PAGES_MAX 64 /* of one poll; the rest comes with the next */
+#define FIRST_ROWS 40 /* more than a small log has */
+#define PAGES_MAX 64  /* of one poll; the rest comes with the next */
 #define POLL_TIMEOUT_MS 30000
 #define WAITING_MAX 10000
 
@@ -338,10 +340,50 @@ static bool retry_waiting(struct df_vol *v)
 	return any;
 }
 
+/* ---- registers too many for a row, of all rows of a page at once */
+struct ahead {
+	struct df_vol *v;
+	struct df_piece *p; /* owned */
+	size_t n, size;
+};
+
+static int keep_ahead(void *arg, size_t i, const void *raw, size_t len)
+{
+	struct ahead *a = arg;
+
+	df_merge_keep_piece(a->v, &a->p[i].pack, a->p[i].off, raw, len);
+	return 0;
+}
+
+/* One round trip after the other is most of what opening a small volume takes.
+ * What fails here is asked for again by who needs it. */
+static void fetch_ahead(struct df_vol *v, const struct df_rows *rows)
+{
+	struct ahead a = { .v = v };
+
+	for (size_t i = 0; i < rows->n; i++) {
+		const struct df_row *row = &rows->row[i];
+		struct df_body body;
+		if (row->kind != DF_ROW_COMMIT ||
+		    df_body_read(row->body, row->body_len, &body))
+			continue;
+		for (size_t k = 0; k < body.n_pieces; k++) {
+			DF_GROW(a.p, a.n, a.size);
+			a.p[a.n++] = body.pieces[k];
+		}
+		df_body_release(&body);
+	}
+	if (a.n > 1)
+		(void)df_ck_fetch(v, a.p, a.n, keep_ahead, &a);
+	free(a.p);
+}
+
 static int take_rows(struct df_vol *v, struct df_rows *rows)
 {
 	int err = 0;
 
+	if (v->filling)
+		fetch_ahead(v, rows);
 	for (size_t i = 0; i < rows->n && !err; i++) {
 		int rc = fold_row(v, &rows->row[i], false, false);
 		if (rc == 1)
@@ -385,6 +427,23 @@ static int poll_pages(struct df_vol *v)
 	return err;
 }
 
+/* The page is folded: go on behind it. */
+static int take_feed(struct df_vol *v, struct df_rows *rows)
+{
+	int err = take_rows(v, rows);
+
+	if (rows->others)
+		df_view_others(v->view);
+	v->more_rows = rows->more;
+	if (!err && rows->last_n > v->feed_n) {
+		df_lock(&v->lock);
+		v->feed_n = rows->last_n;
+		df_fold_set_meta(v->fold, "feed_n", v->feed_n);
+		df_unlock(&v->lock);
+	}
+	return err;
+}
+
 static int poll_feed(struct df_vol *v, int64_t wait_ms)
 {
 	const struct df_remote_ops *ops = v->remote->ops;
@@ -397,21 +456,34 @@ static int poll_feed(struct df_vol *v, int64_t wait_ms)
 				     page ? 0 : wait_ms, &rows, &date);
 		if (!err) {
 			note_date(v, date);
-			err = take_rows(v, &rows);
-		}
-		if (rows.others)
-			df_view_others(v->view);
-		bool more = v->more_rows = rows.more;
-		if (!err && rows.last_n > v->feed_n) {
-			df_lock(&v->lock);
-			v->feed_n = rows.last_n;
-			df_fold_set_meta(v->fold, "feed_n", v->feed_n);
-			df_unlock(&v->lock);
+			err = take_feed(v, &rows);
 		}
 		df_rows_release(&rows);
-		if (!more)
+		if (!v->more_rows)
 			break;
 	}
+	return err;
+}
+
+int df_poll_small(struct df_vol *v)
+{
+	struct df_rows rows = { 0 };
+	int64_t date = 0;
+	bool small = true;
+
+	if (!v->remote->caps.feed)
+		return 1;
+	int err = v->remote->ops->rows_feed(v->remote, 0, FIRST_ROWS, 0, &rows,
+					    &date);
+	for (size_t i = 0; i < rows.n; i++)
+		small &= rows.row[i].kind != DF_ROW_CHECKPOINT;
+	if (!err)
+		note_date(v, date);
+	if (!err && small && !rows.more)
+		err = take_feed(v, &rows);
+	else if (!err)
+		err = 1;
+	df_rows_release(&rows);
 	return err;
 }
 

@@ -10,6 +10,9 @@
 /* One look at the log; full also lists all ids and fetches what is unknown.
  * wait_ms: with a feed, wait that long for the first new row. */
 int df_poll(struct df_vol *v, bool full, int64_t wait_ms);
+/* A cache that knows nothing: fold the log if it is short and without a
+ * checkpoint, which is one request.  1: it is not, nothing was folded. */
+int df_poll_small(struct df_vol *v);
 /* When the next look is due, from now. */
 int64_t df_poll_interval_ms(struct df_vol *v);
 /* How long a feed is asked to wait: an idle mount costs a request in 30 s, and

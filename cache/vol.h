@@ -104,6 +104,7 @@ struct df_vol {
 	bool must_rename; /* a fork or resume was noticed */
 	bool replaying;
 	bool fresh;     /* the cache knows nothing of the volume */
+	bool filling;   /* and is being opened: nothing can be changed yet */
 	bool more_rows; /* the last poll left some */
 	int64_t seen_real_ns, seen_mono_ns; /* identity.c */
 	uint64_t sandbox_id_hash;

@@ -251,9 +251,13 @@ static int first_sync(struct df_vol *v, int64_t timeout_ms)
 				       : DF_MIN(timeout_ms, CATCH_UP_MS);
 
 	v->open_until_ns = df_deadline_ms(patience_ms);
+	v->filling = v->fresh;
+	int err = v->fresh ? df_poll_small(v) : 1;
+	bool whole = !err;
 	/* The newest checkpoint first: what it covers need not be read. */
-	int err = v->fresh ? df_checkpoint_cold(v) : 0;
-	if (!err)
+	if (err == 1)
+		err = v->fresh ? df_checkpoint_cold(v) : 0;
+	if (!err && !whole)
 		err = df_poll(v, true, 0);
 	v->open_until_ns = 0;
 	while (!err && v->remote->caps.feed && v->more_rows &&
@@ -262,6 +266,7 @@ static int first_sync(struct df_vol *v, int64_t timeout_ms)
 	if (err && v->fresh)
 		return err;
 	df_lock(&v->lock);
+	v->filling = false;
 	if (!err) {
 		df_fold_set_meta(v->fold, "synced", 1);
 		v->fresh = false;
