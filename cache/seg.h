@@ -102,6 +102,8 @@ int df_seg_pin_read(struct df_segs *s, struct df_loc loc, size_t len);
 /* pread with verification; 0 or -errno */
 int df_seg_read(struct df_segs *s, struct df_loc loc, void *out, size_t len);
 
+/* Was seg there before this process, or is it no segment at all? */
+bool df_seg_earlier(const struct df_segs *s, uint32_t seg);
 /* Bytes in seg that exist nowhere else, added or (delta < 0) taken away. */
 void df_seg_dirty(struct df_segs *s, uint32_t seg, int64_t delta);
 /* Would eviction spare seg for the sake of this many dirty bytes?  (Also true

@@ -233,6 +233,11 @@ void df_seg_dirty(struct df_segs *s, uint32_t no, int64_t delta)
 			     no);
 }
 
+bool df_seg_earlier(const struct df_segs *s, uint32_t no)
+{
+	return no < s->first_no || no == UINT32_MAX;
+}
+
 bool df_seg_counts(struct df_segs *s, uint32_t no, int64_t bytes)
 {
 	df_lock(&s->lock);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/lost.h"
 #include "cache/upload.h"
 
 #define PAGE_EXTENT_MOST 128 /* bytes of a page for each extent, at most */
@@ -88,30 +89,6 @@ static int end_run(struct df_upload *u)
 	return err;
 }
 
-/* Bytes that are lost are said to be in a pack that nobody has: whoever reads
- * them gets EIO, and never zeros. */
-static void mark_lost(struct df_upload *u, struct df_obj *o, struct df_ext *e,
-		      int err)
-{
-	struct df_vol *v = u->v;
-	char hex[33];
-
-	df_seg_dirty(u->v->segs, e->loc.seg, -(int64_t)e->len);
-	e->piece =
-		(struct df_piece){ .clen = DF_PIECE_HEAD + 1, .rlen = e->len };
-	e->skip = 0;
-	df_id_hex(&o->id, hex);
-	df_lock(&v->lock);
-	struct df_obj *live = df_fold_get(v->fold, o->nid);
-	if (live) {
-		live->flags |= DF_OBJ_LOST;
-		df_fold_touch(v->fold, live);
-	}
-	df_vol_say(v, "%u bytes at %llu of object %s are lost: %s", e->len,
-		   (unsigned long long)e->off, hex, df_strerror(err));
-	df_unlock(&v->lock);
-}
-
 /* A part of an extent too long for one piece goes alone: split it first. */
 static void split_long(struct df_extmap *m, struct df_segs *segs)
 {
@@ -151,7 +128,7 @@ static int pack_version(struct df_upload *u, struct df_obj *o, struct df_ver *h)
 				: df_seg_read(u->v->segs, e->loc, room, e->len);
 		if (bad) {
 			u->raw.len = before;
-			mark_lost(u, o, e, bad);
+			df_lost_mark(u->v, o, e, bad);
 			at = UINT64_MAX;
 			err = end_run(u);
 			continue;

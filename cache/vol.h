@@ -141,6 +141,8 @@ struct df_vol {
 	struct df_wish *wishes;       /* vol_data.h */
 	struct parked_write *writers; /* wait for room, in order: vol_write.c */
 	bool sync_asked;
+	bool inherited; /* some bytes may be an earlier life's and nowhere
+			 * else: lost.h */
 
 	/* --- from the log */
 	uint64_t epoch;     /* newest checkpoint folded */
@@ -241,8 +243,6 @@ void df_hold_with(struct df_vol *v, struct df_obj *o, struct df_obj *big);
 /* A new stamp time (never the same twice). */
 uint64_t df_vol_stamp_time(struct df_vol *v);
 void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o);
-/* -EIO, once, when the file lost bytes with the local disk.  Locked. */
-int df_vol_lost_once(struct df_vol *v, df_nid nid);
 /* Complete these, outside the lock, with err; 0: each with its own. */
 void df_waiters_run(struct df_waiter *ready, int err);
 

@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "cache/lost.h"
 #include "cache/vol_data.h"
 
 #define HINT_PIECES 32
@@ -57,7 +58,7 @@ static void add_ext(struct gather *g, struct df_ext *e, uint64_t from,
 
 	if (e->loc.seg && add_local(g, e->loc, in, len))
 		return;
-	if (!df_ext_remote(e)) {
+	if (!df_ext_remote(e) || df_ext_lost(e)) {
 		g->lost = true;
 		return;
 	}

@@ -17,6 +17,7 @@
 #include "cache/identity.h"
 #include "cache/inlinepack.h"
 #include "cache/journal.h"
+#include "cache/lost.h"
 #include "cache/poll.h"
 #include "cache/rowfiles.h"
 #include "cache/step.h"
@@ -235,6 +236,7 @@ static int open_local(struct df_vol *v, bool keep_node)
 		df_identity_renew(v);
 	df_identity_note(v);
 	v->last_request_ns = df_clock_mono_ns();
+	v->inherited = v->dirty.n;
 	if (v->dirty.n)
 		v->first_dirty_ns = df_clock_mono_ns();
 	df_fold_set_meta(v->fold, "node", v->node);
@@ -456,17 +458,6 @@ void df_vol_free(struct df_vol *v)
 }
 
 /* ---- durability */
-int df_vol_lost_once(struct df_vol *v, df_nid nid)
-{
-	struct df_obj *o = nid ? df_vol_obj(v, nid) : NULL;
-
-	if (!o || !(o->flags & DF_OBJ_LOST))
-		return 0;
-	o->flags &= ~(uint32_t)DF_OBJ_LOST;
-	df_fold_touch(v->fold, o);
-	return -EIO;
-}
-
 static bool nothing_to_wait_for(const struct df_vol *v)
 {
 	return all_remote(v) && !v->cut && !v->uploading;
@@ -480,10 +471,13 @@ int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
 
 	df_lock(&v->lock);
 	v->last_request_ns = df_clock_mono_ns();
-	int err = df_vol_lost_once(v, nid);
+	int err = df_lost_once(v, nid);
 	if (!err && v->failsafe)
 		err = -EIO;
-	bool idle = !local && nothing_to_wait_for(v);
+	bool idle = nothing_to_wait_for(v);
+	if (idle)
+		v->inherited = false;
+	idle &= !local;
 	if (!err && !idle && v->stopped)
 		err = -EIO; /* nobody sends it any more */
 	if (err || idle) {

@@ -12,6 +12,7 @@
 #include "cache/checkpoint.h"
 #include "cache/identity.h"
 #include "cache/journal.h"
+#include "cache/lost.h"
 #include "cache/poll.h"
 #include "cache/rowfiles.h"
 #include "cache/upload.h"
@@ -75,7 +76,7 @@ void df_work_wake(struct df_vol *v)
 		w->next = NULL;
 		if (done) {
 			/* found only when they were packed */
-			w->err = df_vol_lost_once(v, w->nid);
+			w->err = df_lost_once(v, w->nid);
 			*tail = w;
 			tail = &w->next;
 		} else {
@@ -352,6 +353,8 @@ static void *sync_main(void *arg)
 			break;
 		df_unlock(&v->lock);
 		int err = df_segs_sync(v->segs);
+		for (struct df_waiter *at = err ? NULL : w; at; at = at->next)
+			at->err = df_lost_look(v, at->nid);
 		df_waiters_run(w, err ? -EIO : 0);
 		df_lock(&v->lock);
 	}

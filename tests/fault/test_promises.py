@@ -101,6 +101,49 @@ def test_lost_bytes_fail_fsync_once(box):
     assert get(m.path + "/before") == b"in the table"
 
 
+def test_lost_bytes_fail_a_local_fsync_once(box):
+    """The same with fsync=local, before anything is packed: no server."""
+    server = box.serve()
+    m = box.mount(server=server, options={"fsync": "local"})
+    m.allowed.append(NOISE)
+    put(m.path + "/before", b"in the table")
+    m.flush()
+    server.stop()
+    mark = os.urandom(48)
+    # in a segment of its own, and one in the journal
+    hurt = {"big": os.urandom(MIB) + mark + os.urandom(230000),
+            "small": b"a" * 3000 + mark}
+    whole = os.urandom(200000)
+    for name, data in (*hurt.items(), ("whole", whole)):
+        put(f"{m.path}/{name}", data)
+    m.kill()
+    assert damage(m, mark) == len(hurt), "the bytes are not in the cache"
+    m.up(init=False)
+    for name in hurt:
+        said = [sync(f"{m.path}/{name}") for _ in range(3)]
+        assert said == [5, 0, 0], (name, said)
+        assert any("lost" in e for e in m.status()["errors"]), m.status()
+        try:
+            got = get(f"{m.path}/{name}")
+            raise AssertionError(f"{len(got)} bytes were read")
+        except OSError as e:
+            assert e.errno == 5, e
+    for name in ("whole", "before"):
+        assert sync(f"{m.path}/{name}") == 0
+    assert get(m.path + "/whole") == whole
+    with open(m.path + "/big", "rb") as f:      # what is whole of it stays
+        assert f.read(MIB // 2) == hurt["big"][:MIB // 2]
+    server.start(server.port)
+    m.flush()           # told once: not again when they are packed
+    assert [sync(f"{m.path}/{name}") for name in hurt] == [0, 0]
+    for name in hurt:
+        put(f"{m.path}/{name}", whole)
+        assert sync(f"{m.path}/{name}") == 0
+    m.remount(empty_cache=True)
+    for name in hurt:
+        assert get(f"{m.path}/{name}") == whole
+
+
 # ---- promise 6
 def sql(box, text):
     r = box.run([harness.built("deeplake"), "query", "data", text, "--json"])
