@@ -438,6 +438,52 @@ static int64_t give_up_ns(struct df_api *api, int64_t deadline_ns)
 	return deadline_ns;
 }
 
+/* Is this a command whose server has not answered anything yet? */
+static bool impatient(struct df_api *api)
+{
+	df_lock(&api->lock);
+	bool yes = api->patience_ms && !api->last_ok_ms;
+	df_unlock(&api->lock);
+	return yes;
+}
+
+/* Some servers accept connections and are silent: a statement that takes long
+ * is told from them by a request that nobody needs to think about. */
+static bool anybody_there(struct df_api *api, struct df_http_answer *a)
+{
+	struct df_http_req req = { .method = "GET",
+				   .path = "/",
+				   .what = "look for the server",
+				   .class = DF_HTTP_URGENT,
+				   .timeout_ms = api->patience_ms };
+
+	df_http_answer_release(a);
+	df_http_do(api->http, &req, a);
+	return !a->fault;
+}
+
+/* The first attempt of a command.  What takes longer than its patience is
+ * asked again with all the time there is, once somebody was seen there; what
+ * may not be done twice waits for that first.  false: nobody answers. */
+static bool first_attempt(struct df_api *api, struct df_http_req *req,
+			  const struct df_call *call, struct df_http_answer *a)
+{
+	int64_t most_ms = req->timeout_ms;
+
+	if (!call->once) {
+		req->timeout_ms = DF_MIN(most_ms, api->patience_ms);
+		df_http_do(api->http, req, a);
+		if (a->fault != DF_NET_TIMEOUT || req->timeout_ms == most_ms)
+			return true;
+	}
+	if (!anybody_there(api, a))
+		return a->fault != DF_NET_TIMEOUT;
+	df_http_answer_release(a);
+	req->timeout_ms = most_ms;
+	df_http_do(api->http, req, a);
+	return true;
+}
+
 static int call_http(struct df_api *api, struct df_http_req *req,
 		     const struct df_call *call, struct df_http_answer *a,
 		     unsigned *attempts)
@@ -449,7 +495,11 @@ static int call_http(struct df_api *api, struct df_http_req *req,
 	for (unsigned n = 1; !err; n++) {
 		df_http_answer_release(a);
 		req->timeout_ms = attempt_ms(req, call->deadline_ns);
-		df_http_do(api->http, req, a);
+		bool silent = false;
+		if (n == 1 && impatient(api))
+			silent = !first_attempt(api, req, call, a);
+		else
+			df_http_do(api->http, req, a);
 		note_presence(api, a);
 		*attempts = n;
 		struct df_verdict v = df_verdict(a);
@@ -457,12 +507,17 @@ static int call_http(struct df_api *api, struct df_http_req *req,
 			note_ok(api);
 			return 0;
 		}
-		note_trouble(api, call, &v, a, n);
+		note_trouble(api, call, &v, a, silent ? 2 : n);
+		if (silent)
+			return call->once ? DF_EOFFLINE : late_error(call, true);
 		if (!v.again)
 			return v.err;
 		unknown |= v.fate == DF_FATE_UNKNOWN;
 		err = df_retry_wait(&api->retry, n, a,
 				    give_up_ns(api, call->deadline_ns));
+		/* No time for the second, which would say so. */
+		if (err == -ETIMEDOUT && n < 2 && impatient(api))
+			note_trouble(api, call, &v, a, 2);
 		if (!err && call->once && v.fate == DF_FATE_UNKNOWN)
 			return -EAGAIN;
 		if (!err) {

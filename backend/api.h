@@ -28,7 +28,8 @@ struct df_api_conf {
 	const char *user_agent;
 	uint64_t bwlimit; /* bytes/s; 0 = none */
 	/* For commands: while nobody has ever answered, a call gives up after
-	 * nobody was there for so long, whatever its deadline; 0 = never. */
+	 * nobody was there for so long, or after twice that at a server that
+	 * accepts and is silent, whatever its deadline; 0 = never. */
 	int64_t patience_ms;
 };
 

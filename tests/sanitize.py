@@ -19,9 +19,11 @@ import sys
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FLAVOURS = {
     "asan": ("address,undefined", ("address", "undefined", "leak"),
-             ("check-unit", "check-posix", "check-mount", "check-cli")),
+             ("check-unit", "check-points", "check-kill", "check-hostile",
+              "check-sim", "check-posix", "check-mount", "check-cli")),
     "tsan": ("thread", ("thread",),
-             ("check-unit", "check-posix", "check-mount")),
+             ("check-unit", "check-points", "check-kill", "check-hostile",
+              "check-sim", "check-posix", "check-mount")),
 }
 LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 SHOWN = 60      # lines of a report
@@ -32,7 +34,9 @@ class Flavour:
         self.name = name
         self.sanitize, self.planted, self.suites = FLAVOURS[name]
         self.build = os.path.abspath(build + "-" + name)
-        self.reports = self.build + "/reports"
+        # the fault points are in a build of their own below this one
+        self.reports = [self.build + "/reports",
+                        self.build + "/points/reports"]
         self.env = dict(os.environ, SANITIZE=self.sanitize)
         for var in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
             self.env.pop(var, None)     # they would move the reports
@@ -45,8 +49,13 @@ class Flavour:
         return good
 
     def forget_reports(self):
-        shutil.rmtree(self.reports, ignore_errors=True)
-        os.makedirs(self.reports)
+        for path in self.reports:
+            shutil.rmtree(path, ignore_errors=True)
+            os.makedirs(path)
+
+    def found(self):
+        return [f"{path}/{name}" for path in self.reports
+                for name in sorted(os.listdir(path))]
 
     def compile(self):
         cmd = ["make", "-s", "--no-print-directory", "O=" + self.build, "all",
@@ -63,10 +72,10 @@ class Flavour:
             subprocess.run([self.build + "/tests/planted", kind], check=False,
                            env={}, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
-            found = os.listdir(self.reports)
+            found = self.found()
             good &= self.count(bool(found), f"a planted fault ({kind}) is "
                                + ("reported" if found else
-                                  f"not reported in {self.reports}"))
+                                  f"not reported in {self.reports[0]}"))
         self.forget_reports()
         return good
 
@@ -89,10 +98,10 @@ class Flavour:
         self.show_reports()
 
     def show_reports(self):
-        names = sorted(os.listdir(self.reports))
+        names = self.found()
         for name in names:
-            with open(f"{self.reports}/{name}", errors="replace") as f:
-                print(f"--- {self.reports}/{name}")
+            with open(name, errors="replace") as f:
+                print(f"--- {name}")
                 print("".join(f.readlines()[:SHOWN]), flush=True)
         self.count(not names, f"{len(names)} reports")
 

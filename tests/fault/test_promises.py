@@ -110,6 +110,8 @@ def test_lost_bytes_fail_a_local_fsync_once(box):
     m.flush()
     server.stop()
     mark = os.urandom(48)
+    for i in range(20):     # more than the packer can put anywhere
+        put(f"{m.path}/first-{i}", os.urandom(4 * MIB))
     # in a segment of its own, and one in the journal
     hurt = {"big": os.urandom(MIB) + mark + os.urandom(230000),
             "small": b"a" * 3000 + mark}
