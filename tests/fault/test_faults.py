@@ -150,7 +150,10 @@ def test_hanging_requests(box):
 MODES = {
     "latency_ms": [5, 200], "visible_after_ms": 1500, "lose_answer": 0.2,
     "ack_not_kept": {"probability": 1, "count": 2, "table": "log",
-                     "kind": "insert"}, "double_rows": 0.3,
+                     "kind": "insert"},
+    "pack_not_kept": {"what": "ack_not_kept", "probability": 1, "count": 2,
+                      "table": "pack", "kind": "insert"},
+    "double_rows": 0.3,
     "empty_select": 0.2, "status_429": 0.1, "status_500": 0.1,
     "status_502": 0.1, "status_503": 0.1, "status_504": 0.1,
     "html_403": 0.1, "drop": 0.1,
@@ -164,10 +167,13 @@ def simulated(server):
             if k.startswith("deeplake_simulated_total")}
 
 
-def same(m, plain):
+def same(m, plain, eio=False):
     try:
         return not harness.same_tree(m.path + "/1", plain, False)
     except FileNotFoundError:       # it comes while we look
+        return False
+    except OSError as e:
+        assert eio and e.errno == 5, e
         return False
 
 
@@ -182,7 +188,7 @@ def mode_test(mode):
         a, b = (box.mount(n, home=box.new_home(n), server=server)
                 for n in "ab")
         value = MODES[mode]
-        rule = dict(value, what=mode) if isinstance(value, dict) else \
+        rule = dict({"what": mode}, **value) if isinstance(value, dict) else \
             {"what": mode, "value": value} if mode.endswith("_ms") else \
             {"what": mode, "probability": value}
         with open(path + ".new", "w") as f:
@@ -194,12 +200,15 @@ def mode_test(mode):
                 "credentials" in e for e in a.status()["errors"])
                 or simulated(server).get(mode, 0) >= 4, 30)
         a.flush(300)
-        if mode == "ack_not_kept":      # until it is seen, it is kept here
-            harness.wait_for("sent again", lambda: same(b, plain), 120, 1)
+        if mode == "pack_not_kept":     # the rows are there, and not all bytes
+            assert not same(b, plain, True), "the server kept the packs"
+        if rule["what"] == "ack_not_kept":  # until seen, it is kept here
+            harness.wait_for("sent again", lambda: same(b, plain, True), 120,
+                             1)
         harness.wait_for("the same in b", lambda: same(b, plain), 120, 1)
         counts = simulated(server)
         say(mode, counts)
-        assert counts.get(mode), f"{mode} never happened"
+        assert counts.get(rule["what"]), f"{mode} never happened"
         os.replace(path, path + ".old")
         with open(path + ".new", "w") as f:
             json.dump(calm, f)
