@@ -509,7 +509,8 @@ static int call_http(struct df_api *api, struct df_http_req *req,
 		}
 		note_trouble(api, call, &v, a, silent ? 2 : n);
 		if (silent)
-			return call->once ? DF_EOFFLINE : late_error(call, true);
+			return call->once ? DF_EOFFLINE
+					  : late_error(call, true);
 		if (!v.again)
 			return v.err;
 		unknown |= v.fate == DF_FATE_UNKNOWN;

@@ -13,5 +13,6 @@ void df_put_parent(struct df_coder *c, struct df_buf *b, df_nid nid);
 df_nid df_get_parent(struct df_coder *c, struct df_rd *r);
 void df_put_name(struct df_buf *b, const char *name);
 char *df_get_name(struct df_rd *r); /* clean; NULL when r is bad */
+bool df_type_known(uint32_t type);  /* S_IFMT part of a mode */
 
 #endif

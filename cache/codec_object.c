@@ -148,7 +148,7 @@ static void decode_target(struct df_rd *r, struct df_attrs *a)
 	memcpy(a->target, at, len);
 }
 
-static bool known_type(uint32_t type)
+bool df_type_known(uint32_t type)
 {
 	return type == S_IFREG || type == S_IFDIR || type == S_IFLNK ||
 	       type == S_IFIFO || type == S_IFSOCK || type == S_IFCHR ||
@@ -162,7 +162,7 @@ static void decode_attr(struct df_coder *c, struct df_rd *r, struct df_attrs *a,
 	case DF_A_TYPE:
 		a->type = (uint32_t)df_rd_var_max(r, 15) << 12;
 		a->rdev = (uint32_t)df_rd_var_max(r, UINT32_MAX);
-		if (!known_type(a->type))
+		if (!df_type_known(a->type))
 			r->bad = true;
 		break;
 	case DF_A_MODE:

@@ -156,7 +156,7 @@ static struct df_outrow *read_row(const void *rec, size_t len, uint64_t seq)
 	for (; row->n_deps < n; row->n_deps++)
 		get_dep(&r, &row->deps[row->n_deps]);
 	const uint8_t *body = df_rd_bytes(&r, DF_BODY_MAX, &n);
-	if (r.bad) {
+	if (r.bad || out->time >> 63) {
 		df_row_release(row);
 		free(out);
 		return NULL;
@@ -262,12 +262,15 @@ static int replay_row(struct df_vol *v, const void *rec, size_t len,
 	return err;
 }
 
-static void replay_cut(struct df_vol *v, const void *rec, size_t len)
+static int replay_cut(struct df_vol *v, const void *rec, size_t len)
 {
 	struct df_rd r = df_rd(rec, len);
 
 	uint64_t time = df_rd_u64(&r);
+	if (time >> 63)
+		return DF_ECORRUPT;
 	v->cut_time = DF_MAX(v->cut_time, time);
+	return 0;
 }
 
 static void replay_seen(struct df_vol *v, const void *rec, size_t len)
@@ -286,13 +289,17 @@ static void replay_seen(struct df_vol *v, const void *rec, size_t len)
 		}
 }
 
-static void replay_life(struct df_vol *v, const void *rec, size_t len)
+static int replay_life(struct df_vol *v, const void *rec, size_t len)
 {
 	struct df_rd r = df_rd(rec, len);
 
-	v->node = df_rd_u64(&r);
-	uint64_t hlc = df_rd_u64(&r); /* DF_MAX would read twice */
+	uint64_t node = df_rd_u64(&r);
+	uint64_t hlc = df_rd_u64(&r);
+	if (!node || hlc >> 63)
+		return DF_ECORRUPT;
+	v->node = node;
 	v->hlc = DF_MAX(v->hlc, hlc);
+	return 0;
 }
 
 static int replay(void *arg, uint8_t type, uint64_t seq, const void *rec,
@@ -308,13 +315,13 @@ static int replay(void *arg, uint8_t type, uint64_t seq, const void *rec,
 			      "disk: operations in it are gone");
 		break;
 	case DF_J_LIFE:
-		replay_life(v, rec, len);
+		err = replay_life(v, rec, len);
 		break;
 	case DF_J_OP:
 		err = df_op_replay(v, seq, rec, len, data, data_len);
 		break;
 	case DF_J_CUT:
-		replay_cut(v, rec, len);
+		err = replay_cut(v, rec, len);
 		break;
 	case DF_J_ROW:
 		err = replay_row(v, rec, len, seq);

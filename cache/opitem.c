@@ -220,14 +220,17 @@ static void again_attrs(struct replay *p, struct df_obj *o)
 	size_t len;
 	unsigned mask = df_rd_u8(&p->r);
 
-	a.type = (uint32_t)df_rd_var(&p->r);
-	a.rdev = (uint32_t)df_rd_var(&p->r);
-	a.mode = (uint32_t)df_rd_var(&p->r);
-	a.uid = (uint32_t)df_rd_var(&p->r);
-	a.gid = (uint32_t)df_rd_var(&p->r);
+	a.type = (uint32_t)df_rd_var_max(&p->r, S_IFMT);
+	a.rdev = (uint32_t)df_rd_var_max(&p->r, UINT32_MAX);
+	a.mode = (uint32_t)df_rd_var_max(&p->r, 07777);
+	a.uid = (uint32_t)df_rd_var_max(&p->r, UINT32_MAX);
+	a.gid = (uint32_t)df_rd_var_max(&p->r, UINT32_MAX);
 	a.btime_ns = df_rd_svar(&p->r);
 	a.mtime_ns = df_rd_svar(&p->r);
 	const uint8_t *at = df_rd_bytes(&p->r, DF_SYMLINK_MAX, &len);
+	if (mask >> DF_A_FIELDS ||
+	    (mask & 1u << DF_A_TYPE && !df_type_known(a.type)))
+		p->r.bad = true;
 	if (p->r.bad || o->jseq >= p->seq)
 		return;
 	char *target = df_xalloc(len + 1);
@@ -248,6 +251,8 @@ static void again_xattr(struct replay *p, struct df_obj *o)
 	if (!p->r.bad)
 		memcpy(text, name, name_len);
 	const uint8_t *value = df_rd_bytes(&p->r, DF_XATTR_VALUE_MAX, &len);
+	if (!name_len || strlen(text) != name_len)
+		p->r.bad = true;
 	if (!p->r.bad && o->jseq < p->seq)
 		df_op_xattr(p->v, o, text, there, value, (uint32_t)len);
 }
@@ -293,9 +298,9 @@ static void again_write(struct replay *p, struct df_obj *o)
 	struct df_ext inlined = { 0 };
 	struct df_ext *list = NULL;
 
-	w.off = df_rd_var(&p->r);
-	w.len = df_rd_var(&p->r);
-	w.size = df_rd_var(&p->r);
+	w.off = df_rd_var_max(&p->r, DF_FILE_SIZE_MAX);
+	w.len = df_rd_var_max(&p->r, DF_FILE_SIZE_MAX - w.off);
+	w.size = df_rd_var_max(&p->r, DF_FILE_SIZE_MAX);
 	if (w.append)
 		w.ident = df_rd_u64(&p->r);
 	if (flags & WRITE_INLINED) {
@@ -306,6 +311,8 @@ static void again_write(struct replay *p, struct df_obj *o)
 		w.n_ext = 1;
 		if (!p->data.seg) /* the frame's data is damaged */
 			inlined.loc.seg = UINT32_MAX;
+		if (w.len != p->data_len)
+			p->r.bad = true;
 	} else {
 		struct df_coder c;
 		uint64_t at = 0;
@@ -317,6 +324,10 @@ static void again_write(struct replay *p, struct df_obj *o)
 		df_coder_release(&c);
 		w.ext = list;
 	}
+	for (uint32_t i = 0; i < w.n_ext && !p->r.bad; i++)
+		if (!w.ext[i].len || w.ext[i].off < w.off ||
+		    w.ext[i].off + w.ext[i].len > DF_MIN(w.off + w.len, w.size))
+			p->r.bad = true;
 	/* Patches, other than joins, must not be done twice. */
 	bool twice = o->jseq >= p->seq;
 	bool fits = !w.append || w.new_piece ||
@@ -386,6 +397,8 @@ int df_op_replay(struct df_vol *v, uint64_t seq, const void *rec, size_t len,
 	op->now_ns = (int64_t)df_rd_u64(&p.r);
 	op->n_touched = 0;
 	op->seq = seq;
+	if (!op->st.time || op->st.time >> 63)
+		return DF_ECORRUPT;
 	v->hlc = DF_MAX(v->hlc, op->st.time);
 	while (!p.r.bad && df_rd_left(&p.r)) {
 		enum df_item kind = df_rd_u8(&p.r);
