@@ -101,14 +101,14 @@ $(O)/tests/unit/test_cache_%: $(O)/tests/unit/test_cache_%.o $(call obj,$(CACHE_
 SUITES ?= lint check-unit check-cli check-install check-mount check-posix \
           check-table-lite check-view check-backend check-faultproxy \
           check-points check-kill check-hostile check-fuzz check-sandbox \
-          check-sim $(if $(LONG),$(LONG_SUITES))
+          check-sim check-bench $(if $(LONG),$(LONG_SUITES))
 # With LONG=1: they take long, or fetch much (check-e2b, check-chroot).
 LONG_SUITES := check-table check-e2b check-chroot check-crash check-faults \
                bench-quick
 # They hold deadlines against the clock: a failure is tried once more and named.
 # Never what looks for lost or wrong bytes at random moments.
 TIMED := check-cli check-mount check-posix check-view check-faultproxy \
-         check-sandbox check-table-lite bench-quick
+         check-sandbox check-table-lite check-bench bench-quick
 .PHONY: check-deps
 check: check-deps                ## every test that can run here
 	$(Q)tests/run.py -O $(O) --timed "$(TIMED)" $(SUITES)

@@ -236,10 +236,12 @@ static bool slot_free_locked(struct df_http *h, const struct job *j)
 
 	df_lock_assert(&h->lock);
 	if (j->x.req->class == DF_HTTP_FEED)
-		return h->n_feed < PARALLEL_FEED;
+		return h->n_feed < PARALLEL_FEED && n < PARALLEL;
 	if (j->x.req->class == DF_HTTP_URGENT && n >= PARALLEL &&
 	    n < PARALLEL_ALL)
 		return df_deadline_ms(-URGENT_MS) >= j->queued_ns;
+	if (j->x.req->class == DF_HTTP_BULK)
+		n += h->n_feed; /* 3 connections while nothing hurries */
 	return n < PARALLEL;
 }
 

@@ -9,7 +9,7 @@
  * In parallel: 3 requests.  A DF_HTTP_URGENT one (a commit, a poll, a read that
  * somebody waits for) goes before others and, after it has waited 300 ms, may
  * be the 4th, so that slow uploads do not delay it.  One DF_HTTP_FEED (long
- * poll) runs beside them: 5 at most, ever.
+ * poll) has the place of a bulk one, and runs beside the urgent: 5 at most, ever.
  *
  * Never: redirects followed, unverified TLS, answers over the ceiling, secrets
  * in logs.  Proxies come from the usual variables (libcurl).
@@ -32,7 +32,7 @@ enum df_http_class {
 	DF_HTTP_UNKNOWN = 0,
 	DF_HTTP_BULK,   /* packs, the files view */
 	DF_HTTP_URGENT, /* goes before bulk; see above */
-	DF_HTTP_FEED,   /* a long poll: one, counted apart */
+	DF_HTTP_FEED,   /* a long poll: one */
 };
 
 struct df_http_conf {

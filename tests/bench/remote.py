@@ -1,6 +1,8 @@
 """Remote work behind a link with a round trip of 20 ms."""
+import itertools
 import json
 import os
+import re
 import shutil
 import statistics
 import time
@@ -11,6 +13,7 @@ from table import Row
 
 RTT_S = 0.020
 MIB = 1 << 20
+VOLUME = itertools.count()      # what is measured once more begins anew
 
 
 class Remote:
@@ -182,15 +185,18 @@ def fsyncs(r, rows, count):
     took = r.work("fsyncs", d, count=count * 8, threads=8, name="eight")
     rows.add("fsync, 8 writers together", count * 8 / took, 200, "/s",
              least=True)
-    r.link.count()
-    r.work("fsyncs", d, count=count, name="log")
-    first = r.link.count()
-    r.work("fsyncs", d, count=count, name="log")
-    last = r.link.count()
-    rows.add("a line and an fsync: sent for each, first",
-             first["up_bytes"] / count, 4096, "B")
-    rows.add("a line and an fsync: sent for each, last",
-             last["up_bytes"] / count, 4096, "B")
+
+
+def appended_log(box, rows):
+    """An hour of a line and an fsync a second, in the simulation's time."""
+    said = box.run([harness.built("sim"), "--only", "hour-of-log", "--log"],
+                   timeout=600)
+    most = re.search(r"an hour: a commit is at most (\d+) bytes",
+                     said.stdout + said.stderr)
+    assert most, "the simulation did not say how large its commits were"
+    row = rows.add("a line and an fsync a second for an hour: largest body",
+                   int(most[1]) * 4 / 3, 2000, "B")
+    row.note = "simulated; lines of 80 bytes; in base64, as it is sent"
 
 
 def sqlite(r, rows, count):
@@ -309,11 +315,12 @@ def measure(box, server, rounds, quick, parts=()):
                     (sqlite, 50 if quick else 200), (sparse, 1000)]
     if not quick:
         on_one_mount.append((big_rename, 100000))
-    own = [(first_listing, lambda i: first_listing_round(
-                box, server, rows, files, i)),
+    own = [(first_listing, lambda _: first_listing_round(
+                box, server, rows, files)),
+           (appended_log, lambda _: appended_log(box, rows)),
            (seen, lambda i: seen_round(rows, i, 5 if quick else 20)),
-           (big_file, lambda i: big_round(box, server, rows, i, mib))]
-    once = {sparse, big_rename, big_file}
+           (big_file, lambda _: big_round(box, server, rows, mib))]
+    once = {sparse, big_rename, appended_log, big_file}
 
     def wanted(part, i):
         return (not parts or part.__name__ in parts) and \
@@ -322,7 +329,7 @@ def measure(box, server, rounds, quick, parts=()):
         r = None
         for part, size in on_one_mount:
             if wanted(part, i):
-                r = r or Remote(box, server, f"remote_{i}")
+                r = r or Remote(box, server, f"remote_{next(VOLUME)}")
                 rows.run(part.__name__, part, r, rows, size)
         if r:
             r.stop()
@@ -332,8 +339,8 @@ def measure(box, server, rounds, quick, parts=()):
     return rows.list()
 
 
-def first_listing_round(box, server, rows, files, i):
-    r = Remote(box, server, f"listing_{i}")
+def first_listing_round(box, server, rows, files):
+    r = Remote(box, server, f"listing_{next(VOLUME)}")
     first_listing(r, rows, files, 0.3)
     r.stop()
 
@@ -350,9 +357,9 @@ def seen_round(rows, i, times):
         seen(a, b, rows, times)
 
 
-def big_round(box, server, rows, i, mib):
+def big_round(box, server, rows, mib):
     for mbit, name in ((400, "400 Mbit/s"), (0, "unlimited")):
-        r = Remote(box, server, f"big_{mbit}_{i}", mbit=mbit)
+        r = Remote(box, server, f"big_{mbit}_{next(VOLUME)}", mbit=mbit)
         up, down = big_file(r, rows, mib, mbit, name)
         if not mbit:
             post, fetch = plain_curl(box, r.link.url, r.home, mib)

@@ -16,12 +16,15 @@ class Row:
     kind "shown": no bar.
     """
 
+    made = []                   # all rows since whoever asks cleared it
+
     def __init__(self, name, kind, n=None, limit=None, unit="", note=""):
         self.name, self.kind, self.n = name, kind, n
         self.limit, self.unit, self.note = limit, unit, note
         self.values = {}
         self.limits = []        # a limit measured in the same run
         self.failed = ""        # why there is no figure, or not all
+        Row.made.append(self)
 
     def add(self, target, value):
         self.values.setdefault(target, []).append(value)
