@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/tablei.h"
+#include "backend/viewsql.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -13,7 +14,6 @@
 /* One statement: bytes of its parameters, about, and rows. */
 #define BATCH_BYTES ((size_t)1 << 20)
 #define BATCH_ROWS 400
-#define PARAMS_A_ROW 7
 #define TRIES 8 /* of a batch whose fate is unknown */
 
 static size_t row_cost(const struct df_view_row *row)
@@ -36,78 +36,14 @@ static size_t batch_len(const struct df_view_row *rows, size_t n, size_t most)
 	return k;
 }
 
-static int delete_batch(struct df_table *t, const struct df_view_row *rows,
+static int delete_batch(struct df_remote *r, const struct df_view_row *rows,
 			size_t n, int64_t deadline_ns)
 {
-	struct df_call call = df_call_make("clear rows of the files view",
-					   DF_HTTP_BULK, true, deadline_ns);
-	struct df_answer a;
-	struct df_stmt s;
+	const char *ids[BATCH_ROWS];
 
-	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "DELETE FROM \"%s\" WHERE _id IN (", t->name);
-	df_table_put_marks(&s, 1, n);
-	df_stmt_sql(&s, ")");
 	for (size_t i = 0; i < n; i++)
-		df_stmt_text(&s, rows[i].id, strlen(rows[i].id));
-	int err = df_api_sql(t->api, &s, &call, &a);
-	df_stmt_release(&s);
-	df_answer_release(&a);
-	return err;
-}
-
-static void put_str(struct df_stmt *s, const char *text, const char *fallback)
-{
-	text = text ? text : fallback;
-	df_stmt_text(s, text, strlen(text));
-}
-
-static void put_row(struct df_stmt *s, const struct df_view_row *row, bool bare)
-{
-	put_str(s, row->id, "");
-	df_stmt_b64(s, bare ? NULL : row->content,
-		    bare || !row->content ? 0 : row->content_len);
-	df_stmt_text(s, bare ? "" : row->content_text,
-		     bare || !row->content_text ? 0 : row->content_text_len);
-	put_str(s, row->filename, "");
-	put_str(s, row->mime_type, "application/octet-stream");
-	put_str(s, row->path, "");
-	df_stmt_u64(s, row->size_bytes);
-}
-
-static int insert_batch(struct df_table *t, const struct df_view_row *rows,
-			size_t n, bool bare, int64_t deadline_ns)
-{
-	struct df_call call = df_call_make("write the files view", DF_HTTP_BULK,
-					   true, deadline_ns);
-	struct df_answer a;
-	struct df_stmt s;
-	size_t p = 0;
-
-	call.once = true; /* repeated it would be two rows */
-	df_stmt_init(&s, 0);
-	df_stmt_sql(&s,
-		    "INSERT INTO \"%s\" (_id,content,content_text,filename,"
-		    "mime_type,path,size_bytes) VALUES ",
-		    t->name);
-	for (size_t i = 0; i < n; i++) {
-		if (rows[i].removed)
-			continue;
-		df_stmt_sql(&s,
-			    "%s($%zu,decode($%zu,'base64'),$%zu,$%zu,$%zu,"
-			    "$%zu,$%zu)",
-			    p ? "," : "", p + 1, p + 2, p + 3, p + 4, p + 5,
-			    p + 6, p + 7);
-		p += PARAMS_A_ROW;
-	}
-	for (size_t i = 0; i < n; i++)
-		if (!rows[i].removed)
-			put_row(&s, &rows[i], bare);
-	int err = p ? df_api_sql(t->api, &s, &call, &a) : 0;
-	df_stmt_release(&s);
-	if (p)
-		df_answer_release(&a);
-	return err;
+		ids[i] = rows[i].id;
+	return df_viewsql_delete(r, ids, n, deadline_ns);
 }
 
 int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
@@ -121,9 +57,10 @@ int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
 
 	for (size_t i = 0; !err && i < n;) {
 		size_t k = batch_len(rows + i, n - i, most);
-		err = delete_batch(t, rows + i, k, deadline);
+		err = delete_batch(r, rows + i, k, deadline);
 		if (!err)
-			err = insert_batch(t, rows + i, k, false, deadline);
+			err = df_viewsql_insert(r, rows + i, k, false,
+						deadline);
 		if (err == -EAGAIN && ++tries < TRIES) {
 			err = 0;
 			continue;
@@ -134,7 +71,7 @@ int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
 			continue;
 		}
 		if (err == -EFBIG)
-			err = insert_batch(t, rows + i, 1, true, deadline);
+			err = df_viewsql_insert(r, rows + i, 1, true, deadline);
 		i += k;
 	}
 	return err;

@@ -19,6 +19,7 @@
 #include "backend/remote.h"
 
 #define DF_VIEW_ID_PREFIX "df-"
+#define DF_VIEW_ID_LEN 36 /* the prefix, 32 hex digits, NUL */
 
 /* All pointers are the caller's.  removed: only id counts. */
 struct df_view_row {
@@ -60,7 +61,7 @@ void df_view_page_release(struct df_view_page *p);
 /* Remove the rows of all ids, insert those not removed.  Statements are kept
  * small; a row that the server refuses as too large loses its content.  After
  * an answer that was lost both are done again; an INSERT that the server runs
- * later still makes the row twice. */
+ * later still makes the row twice (but not on a server of ours: viewsql.h). */
 int df_filesview_apply(struct df_remote *r, const struct df_view_row *rows,
 		       size_t n, int64_t timeout_ms);
 int df_filesview_foreign(struct df_remote *r, const char *after, unsigned limit,

@@ -70,6 +70,10 @@ int df_table_make(struct df_remote *r, int64_t timeout_ms,
 /* The same with a connection of its own. */
 int df_table_create(const struct df_table_conf *conf, int64_t timeout_ms,
 		    struct df_table_made *made);
+/* Give T of a server of ours the unique index on _id that older programs did
+ * not make (viewsql.h); rows of others with one _id prevent it, without error.
+ */
+int df_table_unique_ids(struct df_remote *r, int64_t timeout_ms);
 /* Drop the three tables.  -ENOENT: there is no volume T. */
 int df_table_destroy(const struct df_table_conf *conf, int64_t timeout_ms);
 

@@ -184,7 +184,7 @@ static int run_sql(struct make *m, const char *what, const char *sql)
 	int err = df_api_sql(m->t->api, &s, &call, &a);
 	df_stmt_release(&s);
 	df_answer_release(&a);
-	return err == -EEXIST ? 0 : err;
+	return err;
 }
 
 static int post_table(struct make *m, const char *name,
@@ -226,7 +226,7 @@ static int make_table(struct make *m, const char *name,
 	df_buf_put_str(&sql, ") USING deeplake");
 	err = run_sql(m, "create a table", df_buf_cstr(&sql));
 	df_buf_release(&sql);
-	return err;
+	return err == -EEXIST ? 0 : err;
 }
 
 /* Takes sql, which df_strf made. */
@@ -235,7 +235,32 @@ static int make_sql(struct make *m, char *sql)
 	int err = sql ? run_sql(m, "create a table", sql) : -ENOMEM;
 
 	free(sql);
-	return err;
+	return err == -EEXIST ? 0 : err;
+}
+
+/* A table that somebody else made may have rows of one _id (its writers send
+ * them again): then the index is one for finding only. */
+static int make_unique(struct make *m)
+{
+	const char *t = m->t->name;
+	DF_FREE char *sql = df_strf("CREATE UNIQUE INDEX IF NOT EXISTS "
+				    "\"%s_one_id\" ON \"%s\" (_id)",
+				    t, t);
+	int err = sql ? run_sql(m, "make _id unique", sql) : -ENOMEM;
+
+	if (err != -EEXIST)
+		return err;
+	return make_sql(m, df_strf("CREATE INDEX IF NOT EXISTS \"%s_by_id\" "
+				   "ON \"%s\" (_id)",
+				   t, t));
+}
+
+int df_table_unique_ids(struct df_remote *r, int64_t timeout_ms)
+{
+	struct make m = { .t = df_table_of(r),
+			  .deadline_ns = df_deadline_ms(timeout_ms) };
+
+	return r->caps.ours ? make_unique(&m) : 0;
 }
 
 /* On our own server: unique ids, the commit order, and indexes. */
@@ -266,10 +291,7 @@ static int make_own(struct make *m)
 					  "(sent)",
 					  log, log));
 	if (!err)
-		err = make_sql(m, df_strf("CREATE INDEX IF NOT EXISTS "
-					  "\"%s_by_id\" ON \"%s\" "
-					  "(_id)",
-					  t, t));
+		err = make_unique(m);
 	if (!err)
 		err = make_sql(m, df_strf("CREATE INDEX IF NOT EXISTS "
 					  "\"%s_by_path\" ON \"%s\" "

@@ -24,14 +24,10 @@
 
 #define REC_LEN 72
 #define ROUND_RECS 2000
-#define ROUND_SEEN 500
-#define SEEN_MAX 100000
 #define GATHER_MS 200 /* after a cut, for those that follow it */
 #define TICK_MS 100   /* while an acknowledgement is waited for */
 #define IDLE_MS 5000
-#define SETTLE_MS 3000 /* a conflict: until the others have seen it, too */
-#define RECENT_MS (10 * 60 * 1000) /* older commits had their time */
-#define HOT_BYTES_S 32768          /* what one file may cost */
+#define HOT_BYTES_S 32768 /* what one file may cost */
 #define BACKOFF_MAX_MS 30000
 #define BUSY_MS 20     /* a request so long ago: more may follow */
 #define YIELD_MS 10000 /* so long the view lets requests go first */
@@ -181,53 +177,6 @@ void df_view_note(struct df_view *w, const struct df_cut *c)
 	}
 	df_unlock(&w->lock);
 	df_buf_release(&b);
-}
-
-/* Is o shown together with something that it has to share a name with? */
-static bool in_conflict(struct df_vol *v, const struct df_obj *o)
-{
-	if (o->heads.n > 1)
-		return true;
-	for (uint32_t i = 0; i < o->n_links; i++)
-		if (o->links[i].there &&
-		    df_fold_has_rivals(v->fold, o->links[i].parent))
-			return true;
-	return false;
-}
-
-static uint64_t newest(const struct df_obj *delta)
-{
-	uint64_t t = 0;
-
-	for (uint32_t i = 0; i < delta->heads.n; i++)
-		t = DF_MAX(t, delta->heads.v[i]->dot.time);
-	for (uint32_t i = 0; i < delta->n_links; i++)
-		t = DF_MAX(t, delta->links[i].st.time);
-	return t;
-}
-
-void df_view_merged(struct df_view *w, const struct df_obj *o,
-		    const struct df_obj *delta)
-{
-	if (!w || w->dead || df_obj_is_dir(o))
-		return;
-	view_foreign_merged(w, o);
-	struct df_vol *v = w->v;
-	int64_t now_ms = df_clock_real_ns() / DF_NS_PER_MS + v->server_skew_ms;
-	if (DF_STAMP_MS(newest(delta)) + RECENT_MS < now_ms)
-		return;
-	if (w->n_seen >= SEEN_MAX) {
-		w->seen_lost++;
-		return;
-	}
-	bool rewrite = in_conflict(v, o);
-	int64_t wait = rewrite ? SETTLE_MS : DF_VIEW_ADOPT_MS;
-	DF_GROW(w->seen, w->n_seen, w->seen_size);
-	w->seen[w->n_seen++] = (struct view_seen){
-		.nid = o->nid,
-		.due_ns = df_clock_mono_ns() + wait * DF_NS_PER_MS,
-		.rewrite = rewrite,
-	};
 }
 
 void df_view_others(struct df_view *w)
@@ -403,8 +352,7 @@ static int add_rec(struct df_view *w, const struct view_rec *r,
 	return err;
 }
 
-/* Send and start anew when the batch is large. */
-static int flush_if(struct df_view *w, struct view_batch *b, bool all)
+int view_flush_if(struct df_view *w, struct view_batch *b, bool all)
 {
 	if (!all && b->bytes < VIEW_BATCH_BYTES)
 		return 0;
@@ -451,10 +399,10 @@ static int queue_round(struct df_view *w, uint64_t ready)
 		give_way(w);
 		err = add_rec(w, &recs[i], &b);
 		if (!err)
-			err = flush_if(w, &b, false);
+			err = view_flush_if(w, &b, false);
 	}
 	if (!err)
-		err = flush_if(w, &b, true);
+		err = view_flush_if(w, &b, true);
 	view_batch_release(&b);
 	free(recs);
 	w->again = err != 0;
@@ -476,7 +424,7 @@ static int held_round(struct df_view *w)
 			h->rec.flags &= ~(uint32_t)VIEW_NEW_DOT;
 			err = add_rec(w, &h->rec, &b);
 			if (!err)
-				err = flush_if(w, &b, true);
+				err = view_flush_if(w, &b, true);
 			if (!err)
 				continue;
 		}
@@ -485,86 +433,6 @@ static int held_round(struct df_view *w)
 	w->n_held = keep;
 	view_batch_release(&b);
 	return err;
-}
-
-/* Objects of others whose time has come; the array is the caller's. */
-static size_t due_seen(struct df_view *w, struct view_seen *out)
-{
-	int64_t now = df_clock_mono_ns();
-	size_t n = 0, keep = 0;
-
-	df_lock(&w->v->lock);
-	for (size_t i = 0; i < w->n_seen; i++) {
-		if (n < ROUND_SEEN && w->seen[i].due_ns <= now)
-			out[n++] = w->seen[i];
-		else
-			w->seen[keep++] = w->seen[i];
-	}
-	w->n_seen = keep;
-	df_unlock(&w->v->lock);
-	return n;
-}
-
-/* Of seen, which do not have their row once? */
-static int find_missing(struct df_view *w, struct view_seen *seen, size_t n)
-{
-	char(*ids)[DF_VIEW_ID_LEN] = NULL;
-	size_t n_ids = 0, size = 0;
-	size_t *whose = df_xalloc((n + 1) * sizeof(*whose));
-
-	for (size_t i = 0; i < n; i++) {
-		size_t k = 0;
-		df_lock(&w->v->lock);
-		struct df_obj *o = df_fold_get(w->v->fold, seen[i].nid);
-		struct df_view_want *want = o ? view_wants(w->v, o, &k) : NULL;
-		df_unlock(&w->v->lock);
-		if (k) { /* the first stands for all */
-			DF_GROW(ids, n_ids, size);
-			whose[n_ids] = i;
-			memcpy(ids[n_ids++], want[0].id, DF_VIEW_ID_LEN);
-		}
-		for (size_t j = 0; j < k; j++)
-			free(want[j].path);
-		free(want);
-	}
-	unsigned *count = df_xalloc((n_ids + 1) * sizeof(*count));
-	int err = view_has_sql(w->v) ? view_count(w->v, ids, n_ids, count)
-				     : -EOPNOTSUPP;
-	for (size_t i = 0; i < n_ids && !err; i++)
-		seen[whose[i]].rewrite |= count[i] != 1;
-	free(count);
-	free(whose);
-	free(ids);
-	return err;
-}
-
-static int seen_round(struct df_view *w)
-{
-	struct view_seen *seen = df_xalloc(ROUND_SEEN * sizeof(*seen));
-	struct view_batch b = { 0 };
-	size_t n = due_seen(w, seen);
-	int err = n ? find_missing(w, seen, n) : 0;
-
-	if (err == -EOPNOTSUPP)
-		err = 0;
-	for (size_t i = 0; i < n && !err; i++) {
-		if (seen[i].rewrite)
-			err = view_rows_of(w, seen[i].nid, NULL, &b);
-		if (!err)
-			err = flush_if(w, &b, false);
-	}
-	if (!err)
-		err = flush_if(w, &b, true);
-	view_batch_release(&b);
-	df_lock(&w->v->lock);
-	for (size_t i = 0; i < n && err; i++) { /* another time */
-		DF_GROW(w->seen, w->n_seen, w->seen_size);
-		w->seen[w->n_seen++] = seen[i];
-	}
-	bool more = n == ROUND_SEEN;
-	df_unlock(&w->v->lock);
-	free(seen);
-	return err ? err : more;
 }
 
 /* Will trying again help? */
@@ -614,7 +482,7 @@ int df_view_step(struct df_view *w)
 		more |= w->walks != NULL;
 	}
 	if (err >= 0)
-		err = seen_round(w);
+		err = view_heal_step(w);
 	if (err > 0)
 		more = 1;
 	if (err >= 0)

@@ -13,7 +13,8 @@
  *   moved    a moved directory's rows follow by UPDATE of their paths on a
  *            server of ours, elsewhere by writing them again, slowly.
  *   adopted  what other nodes committed is asked for after 60 s, and what is
- *            missing is added: its writer is dead.
+ *            wrong is written anew: its writer is dead.  Mounts that are in use
+ *            take turns, by node, so that one heals and the rest find it done.
  *
  * What it does not do: rows of files that changed while nobody mounted the
  * volume with a view; `deeplake fsck --view` compares and rebuilds.
@@ -24,6 +25,7 @@
 #ifndef DF_CACHE_VIEW_H
 #define DF_CACHE_VIEW_H
 
+#include "backend/filesview.h"
 #include "cache/cut.h"
 
 struct df_view;
@@ -53,9 +55,7 @@ void df_view_stop(struct df_view *w);
  * nothing is due, or -errno. */
 int df_view_step(struct df_view *w);
 
-/* ---- for fsck: what the rows of an object are.  Each id is "df-" and 32 hex
- * digits. */
-#define DF_VIEW_ID_LEN 36
+/* ---- for fsck: what the rows of an object are */
 struct df_view_want {
 	char id[DF_VIEW_ID_LEN];
 	char *path; /* owned */

@@ -1,16 +1,16 @@
 /*
  * view_doubt.c - rows of the view whose INSERT may run twice, late or never.
  *
- * No server need keep _id unique, and an INSERT without an answer may still be
- * queued there when the batch was sent again: then the row is there twice, or
- * comes back after it was deleted.  So the ids of such rows are remembered and
- * read back, twice: soon, and when what was queued has run or is lost.  A row
- * that is not there exactly as often as it should be is written anew,
- * deletions first.  On a server that did not prove itself ours every row is in
+ * An INSERT without an answer may still be queued at the server when the batch
+ * was sent again: then the row comes back after it was deleted, or, where _id
+ * is not unique (viewsql.h), is there twice.  So the ids of such rows are
+ * remembered and read back, twice: soon, and when what was queued has run or is
+ * lost.  A row that is not there exactly as often as it should be is written
+ * anew, deletions first.  On a server that did not prove itself ours every row is in
  * doubt (it doubles rows that it acknowledged), and one look is enough.
  *
  * What it does not do: outlive the process.  What is left of a killed one is
- * found by another mount (view.c counts the rows of what it saw) or by fsck.
+ * found by another mount (view_heal.c) or by fsck.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -138,22 +138,20 @@ static bool is_wanted(struct df_view *w, const struct view_doubt *x)
 static int look(struct df_view *w, const struct view_doubt *x, size_t n,
 		struct view_batch *b)
 {
-	char(*ids)[DF_VIEW_ID_LEN] = df_xalloc(n * sizeof(*ids));
-	unsigned *count = df_xalloc(n * sizeof(*count));
+	struct df_view_place *places = df_xalloc((n + 1) * sizeof(*places));
 
 	for (size_t i = 0; i < n; i++)
-		memcpy(ids[i], x[i].id, sizeof(*ids));
-	int err = view_count(w->v, ids, n, count);
+		places[i] = (struct df_view_place){ .id = x[i].id };
+	int err = df_viewsql_look(view_table(w->v), places, n, view_deadline());
 	for (size_t i = 0; i < n && !err; i++) {
 		bool wanted = is_wanted(w, &x[i]);
-		if (count[i] == wanted)
+		if (places[i].rows == wanted)
 			continue;
 		view_batch_gone(b, x[i].id);
 		if (wanted)
 			err = view_rows_of(w, x[i].nid, NULL, b);
 	}
-	free(count);
-	free(ids);
+	free(places);
 	return err;
 }
 

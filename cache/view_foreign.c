@@ -150,7 +150,7 @@ static int ask(struct df_view *w, struct df_stmt *s, struct df_answer *a)
 		.deadline_ns = df_deadline_ms(VIEW_TIMEOUT_MS),
 		.answer_max = DF_HTTP_ANSWER_CEILING,
 	};
-	int err = df_api_sql(view_api(w->v), s, &call, a);
+	int err = df_api_sql(view_table(w->v)->api, s, &call, a);
 
 	df_stmt_release(s);
 	return err;
@@ -501,7 +501,8 @@ static int act(struct df_view *w, struct frow *r)
 		df_unlock(&v->lock);
 	}
 	if (!err && drop) {
-		err = view_drop_foreign(v, r->path, r->id);
+		err = df_viewsql_drop(view_table(v), r->path, r->id,
+				      view_deadline());
 		r->dropped = !err;
 	}
 	df_buf_release(&raw);
@@ -647,7 +648,7 @@ int view_foreign_step(struct df_view *w)
 	f->listed_ns = df_clock_mono_ns();
 	w->others = false;
 	f->open = false;
-	if (!view_has_sql(w->v) || w->v->root != DF_ROOT_NID)
+	if (w->v->root != DF_ROOT_NID)
 		return 0;
 	int err = list_rows(w, &now, &n);
 	f->took_ns = df_clock_mono_ns() - f->listed_ns;

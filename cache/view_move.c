@@ -104,10 +104,15 @@ static int set_paths(struct df_view *w, const df_nid *nids, size_t n)
 		}
 		free(want);
 	}
-	int err = used ? view_set_paths(w->v, all, used) : 0;
+	struct df_view_place *to = df_xalloc((used + 1) * sizeof(*to));
+	for (size_t i = 0; i < used; i++)
+		to[i] = (struct df_view_place){ .id = all[i].id,
+						.path = all[i].path };
+	int err = df_viewsql_move(view_table(w->v), to, used, view_deadline());
 	for (size_t i = 0; i < used; i++)
 		free(all[i].path);
 	free(all);
+	free(to);
 	return err;
 }
 
@@ -127,7 +132,7 @@ static int write_again(struct df_view *w, const df_nid *nids, size_t n)
 int view_walk_step(struct df_view *w)
 {
 	struct view_walk *k = w->walks;
-	bool ours = view_has_sql(w->v) && w->v->remote->caps.ours;
+	bool ours = w->v->remote->caps.ours;
 	df_nid nids[WALK_ROWS];
 	size_t n = 0;
 

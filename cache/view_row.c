@@ -607,15 +607,12 @@ static bool has_rows_of(const struct view_batch *b, df_nid nid)
 	return false;
 }
 
-int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
-		 struct view_batch *b)
+/* Its wants, and all ids that its rows may have had.  rec NULL: of all. */
+static void gather(struct df_view *w, df_nid nid, const struct view_rec *rec,
+		   struct wants *wants, struct view_batch *b)
 {
 	struct df_vol *v = w->v;
-	struct wants wants = { 0 };
-	int err = 0;
 
-	if (!rec && has_rows_of(b, nid))
-		return 0;
 	df_lock(&v->lock);
 	df_fold_trim(v->fold);
 	struct df_obj *o = df_fold_get(v->fold, nid);
@@ -626,16 +623,48 @@ int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
 			    (o->flags & DF_OBJ_CONTENT_DIRTY) &&
 			    !(o->flags & DF_OBJ_ORPHAN);
 		if (!skip)
-			all_wants(v, o, rec, &wants);
+			all_wants(v, o, rec, wants);
 		if (!skip)
-			add_replaced(v, o, rec, &wants, b);
+			add_replaced(v, o, rec, wants, b);
 	}
 	df_unlock(&v->lock);
+}
+
+static void wants_release(struct wants *w)
+{
+	for (size_t i = 0; i < w->n; i++)
+		free(w->v[i].path);
+	free(w->v);
+	free(w->path);
+}
+
+void view_outline(struct df_view *w, df_nid nid, struct view_batch *b)
+{
+	struct wants wants = { 0 };
+
+	df_lock(&w->v->lock);
+	const struct df_obj *o = df_fold_get(w->v->fold, nid);
+	bool dirty = o && o->flags & DF_OBJ_CONTENT_DIRTY;
+	df_unlock(&w->v->lock);
+	if (dirty)
+		return;
+	gather(w, nid, NULL, &wants, b);
+	for (size_t i = 0; i < wants.n; i++)
+		new_row(b, nid, &wants.v[i]);
+	wants_release(&wants);
+}
+
+int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
+		 struct view_batch *b)
+{
+	struct wants wants = { 0 };
+	int err = 0;
+
+	if (!rec && has_rows_of(b, nid))
+		return 0;
+	gather(w, nid, rec, &wants, b);
 	if (wants.n)
 		err = fill_rows(w, nid, &wants, b);
-	for (size_t i = 0; i < wants.n; i++)
-		free(wants.v[i].path);
-	free(wants.v);
-	free(wants.path);
+	wants_release(&wants);
 	return err;
 }

@@ -3,7 +3,8 @@
  *
  *   view.c         queue, thread, what is done when
  *   view_row.c     an object -> its rows (path, text, type)
- *   view_sql.c     rows -> statements
+ *   view_send.c    rows -> statements (backend/viewsql.h)
+ *   view_heal.c    rows that others did not write
  *   view_doubt.c   rows that may be there twice
  *   view_move.c    rows below a moved directory
  *   view_foreign.c rows that somebody else put there -> files
@@ -14,7 +15,7 @@
 #include <magic.h>
 #include <stdatomic.h>
 
-#include "backend/filesview.h"
+#include "backend/viewsql.h"
 #include "cache/view.h"
 
 /* A batch is sent at the first figure; a statement is split at the second. */
@@ -64,7 +65,6 @@ struct view_walk {
 struct view_seen {
 	df_nid nid;
 	int64_t due_ns;
-	bool rewrite; /* not only if it is missing */
 };
 
 struct view_foreign;
@@ -126,11 +126,22 @@ struct df_view {
 	uint64_t seen_lost;
 };
 
+/* view.c */
+/* Send, and start anew, when the batch is large, or all. */
+int view_flush_if(struct df_view *w, struct view_batch *b, bool all);
+
+/* view_heal.c */
+/* One round: 1 more, 0 nothing is due, -errno. */
+int view_heal_step(struct df_view *w);
+
 /* view_row.c */
 /* Add the rows of o (nid) and the ids that they replace.  rec NULL: all rows
  * as the registers are now, replacing all. */
 int view_rows_of(struct df_view *w, df_nid nid, const struct view_rec *rec,
 		 struct view_batch *b);
+/* The same without contents, to be compared with what is there.  Nothing of an
+ * object with a text under way: that one brings its own record. */
+void view_outline(struct df_view *w, df_nid nid, struct view_batch *b);
 /* Ids and paths only.  Locked; caller frees the paths and the array. */
 struct df_view_want *view_wants(struct df_vol *v, struct df_obj *o, size_t *n);
 /* The path at which dir is shown, "" for the root; NULL: nowhere.  Locked. */
@@ -141,19 +152,12 @@ const char *view_mime(struct df_view *w, const char *name, const void *data,
 		      size_t len, bool text);
 bool view_is_text(const void *data, size_t len);
 
-/* view_sql.c */
+/* view_send.c */
 /* Remove, then insert.  sure: none of the rows to be inserted can be there. */
 int view_send(struct df_view *w, const struct view_batch *b, bool sure);
-/* How many rows each of ids has. */
-int view_count(struct df_vol *v, char (*ids)[DF_VIEW_ID_LEN], size_t n,
-	       unsigned *count);
-/* Set the paths of rows that are there. */
-int view_set_paths(struct df_vol *v, const struct df_view_want *want, size_t n);
-/* Remove somebody else's row.  id NULL: rows of this path without one. */
-int view_drop_foreign(struct df_vol *v, const char *path, const char *id);
-/* For SQL beside remote.h's operations; NULL in tests/sim. */
-struct df_api *view_api(const struct df_vol *v);
-bool view_has_sql(const struct df_vol *v);
+/* The table itself, for viewsql.h; whoever has a view has one. */
+struct df_remote *view_table(const struct df_vol *v);
+int64_t view_deadline(void); /* of one statement */
 
 /* view_doubt.c */
 /* Nobody knows whether, when or how often these rows are inserted. */

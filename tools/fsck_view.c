@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/table.h"
+#include "backend/viewsql.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,6 +14,7 @@
 
 #define PAGE_ROWS 5000
 #define REPAIR_ROWS 2000
+#define REPAIR_MS 120000
 
 struct want {
 	char id[DF_VIEW_ID_LEN];
@@ -58,22 +61,6 @@ static void remove_row(struct view *x, const char *id)
 	snprintf(x->stale[x->n_stale++], DF_VIEW_ID_LEN, "%s", id);
 }
 
-/* What the table shows of a path: bytes that are no UTF-8 as U+FFFD. */
-static bool same_path(const struct want *w, const struct df_cell *c)
-{
-	struct df_buf b;
-
-	df_buf_init(&b, 0);
-	df_json_escape(&b, w->path, strlen(w->path));
-	struct df_buf got;
-	df_buf_init(&got, 0);
-	df_json_escape(&got, c->s, c->len);
-	bool same = b.len == got.len && !memcmp(b.data, got.data, b.len);
-	df_buf_release(&b);
-	df_buf_release(&got);
-	return same;
-}
-
 static void look_at_row(struct view *x, const struct df_answer *a, size_t r)
 {
 	const struct df_cell *id = df_answer_cell(a, r, 0);
@@ -99,7 +86,7 @@ static void look_at_row(struct view *x, const struct df_answer *a, size_t r)
 		remove_row(x, key.id);
 		return;
 	}
-	bool moved = !same_path(w, path);
+	bool moved = !df_viewsql_same_path(w->path, path->s, path->len);
 	const char *what = w->seen++ ? "its row is there twice"
 			   : df_cell_u64(df_answer_cell(a, r, 2), &size) ||
 					   size != w->size
@@ -112,6 +99,22 @@ static void look_at_row(struct view *x, const struct df_answer *a, size_t r)
 		fsck_say(x->f, x->f->repair_view, "view", w->path, "%s", what);
 	else
 		fsck_say_behind(x->f, w->path, "its row has an old path");
+}
+
+/* Rows of a full page, the last id's excepted, whose other rows may be on the
+ * next one.  0: the page is all one id. */
+static size_t page_rows(const struct df_answer *a)
+{
+	const struct df_cell *last = df_answer_cell(a, a->n_rows - 1, 0);
+	size_t n = a->n_rows;
+
+	while (n) {
+		const struct df_cell *c = df_answer_cell(a, n - 1, 0);
+		if (c->len != last->len || memcmp(c->s, last->s, c->len))
+			break;
+		n--;
+	}
+	return n;
 }
 
 /* 1: there is more, 0, or -errno. */
@@ -134,12 +137,12 @@ static int page(struct view *x, char after[DF_VIEW_ID_LEN])
 	df_stmt_release(&s);
 	if (err)
 		return err;
-	for (size_t r = 0; r < a.n_rows && a.n_cols == 3; r++)
-		look_at_row(x, &a, r);
 	int more = a.n_rows == PAGE_ROWS;
-	const struct df_cell *last = more ? df_answer_cell(&a, a.n_rows - 1, 0)
-					  : NULL;
-	/* Doubled rows that a page cuts in two are seen next time. */
+	size_t n = more ? page_rows(&a) : a.n_rows;
+	n = n ? n : a.n_rows;
+	for (size_t r = 0; r < n && a.n_cols == 3; r++)
+		look_at_row(x, &a, r);
+	const struct df_cell *last = more ? df_answer_cell(&a, n - 1, 0) : NULL;
 	if (more && last->len < DF_VIEW_ID_LEN)
 		snprintf(after, DF_VIEW_ID_LEN, "%.*s", (int)last->len,
 			 last->s);
@@ -174,7 +177,8 @@ static int repair(struct view *x)
 		err = df_view_rewrite(
 			x->f->side.vol, x->again + i,
 			DF_MIN(x->n_again - i, (size_t)REPAIR_ROWS), NULL, 0);
-	return err;
+	/* Tables of older programs: now their rows are there once. */
+	return err ? err : df_table_unique_ids(x->f->a->remote, REPAIR_MS);
 }
 
 int fsck_view(struct fsck *f)

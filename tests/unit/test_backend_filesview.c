@@ -207,7 +207,7 @@ static void shrinks_its_pages(void **state)
 	struct df_remote *r = start(&f);
 	fake_exec(&f, "WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i+1 "
 		      "FROM k WHERE i < 40) INSERT INTO vol (_id, path, "
-		      "content_text) SELECT 'o', printf('/%03d', i), "
+		      "content_text) SELECT 'o' || i, printf('/%03d', i), "
 		      "replace(hex(zeroblob(200000)), '0', 'x') FROM k");
 	fake_exec(&f, "UPDATE vol SET content_text = "
 		      "replace(hex(zeroblob(20000000)), '0', 'x') WHERE path "
