@@ -115,6 +115,42 @@ def across(a, b):
           % sorted(delays)[10])
 
 
+def login(a, b):
+    """A login whose questions go to one server and the other in turn; each of
+    them dies between."""
+    ask = b"{}"
+    c = a.request("POST", "/auth/device/code", ask).json
+    refused = b.request("POST", "/auth/device/code", ask).json
+    body = {"device_code": c["device_code"]}
+    assert b.request("POST", "/auth/device/token",
+                     body).json["error"] == "authorization_pending"
+    a.kill()
+    restart_on(a, a.port)
+    assert a.request("POST", "/auth/device/token",
+                     body).json["error"] == "slow_down"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for code, answer, s in ((c, "yes", b), (refused, "no", a)):
+        page = s.request("POST", "/device", f"user_code={code['user_code']}"
+                         f"&token={s.token}&answer={answer}", headers=form)
+        assert page.status == 200, page.body
+    assert b.request("POST", "/auth/device/token", {
+        "device_code": refused["device_code"]}).json["error"] == "access_denied"
+    # both at once: one gets it
+    got = [None, None]
+
+    def take(i, s):
+        got[i] = s.request("POST", "/auth/device/token", body)
+    both = [threading.Thread(target=take, args=x) for x in enumerate((a, b))]
+    for t in both:
+        t.start()
+    for t in both:
+        t.join()
+    good = [g for g in got if g.status == 200]
+    assert len(good) == 1, [g.body for g in got]
+    token = good[0].json["access_token"]
+    assert all(s.query("SELECT 1", token=token).status == 200 for s in (a, b))
+
+
 def put_until(s, conn_of, ident, deadline):
     """As a client does it: the same row again until it is acknowledged."""
     while time.monotonic() < deadline:
@@ -328,6 +364,7 @@ def main():
         # both take the other's tokens
         assert b.query("SELECT 1", token=a.token).status == 200
         across(a, b)
+        login(a, b)
         load(a, b)
         if ng is None:
             print("  no nginx here: TLS and restarts behind it skipped")

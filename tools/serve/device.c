@@ -7,7 +7,8 @@
  *	POST /auth/device/token           the machine asks: pending, or a token
  *
  * Who confirms proves it with a token of this server; the machine gets a new
- * one with the same rights.  Codes live 15 minutes, in memory.
+ * one with the same rights.  Codes live 15 minutes, in the store, so that any
+ * server on it can be asked; of the machine's there is only the hash.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -17,80 +18,30 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "tools/serve/meta.h"
 #include "tools/serve/server.h"
 
-#define DEVICE_MAX 256
 #define DEVICE_LIFE_S 900
 #define DEVICE_INTERVAL_S 5
 #define DEVICE_TOKEN_S (INT64_C(30) * 86400)
-#define DEVICE_TRIES 10 /* wrong tokens for one code */
 
-enum device_state {
-	DEVICE_FREE = 0,
-	DEVICE_PENDING,
-	DEVICE_GRANTED,
-	DEVICE_DENIED,
-};
-
-struct device {
-	enum device_state state;
-	char code[72]; /* the machine's */
-	char user[12]; /* ABCD-EFGH */
-	int64_t until_ns, asked_ns;
-	int tries;
-	struct df_token_row row; /* of who confirmed */
-	char sub[128];
-};
-
-struct df_devices {
-	struct df_lock lock;
-	struct device d[DEVICE_MAX]; /* lock */
-};
-
-struct df_devices *df_devices_new(void)
+static int64_t now_ms(void)
 {
-	struct df_devices *d = calloc(1, sizeof(*d));
-
-	if (d != NULL)
-		df_lock_init(&d->lock);
-	return d;
+	return df_clock_real_ns() / DF_NS_PER_MS;
 }
 
-void df_devices_free(struct df_devices *d)
+static void code_hash(const char *code, char out[72])
 {
-	if (d == NULL)
-		return;
-	df_lock_release(&d->lock);
-	free(d);
+	uint8_t sha[DF_SHA_LEN];
+
+	df_sha256(code, strlen(code), sha);
+	df_hex(sha, sizeof(sha), out);
 }
 
-static struct device *find_locked(struct df_devices *all, const char *code,
-				  bool user)
+static void store_trouble(struct df_req *r)
 {
-	int64_t now = df_clock_mono_ns();
-	size_t i;
-
-	for (i = 0; i < DEVICE_MAX; i++) {
-		struct device *d = &all->d[i];
-
-		if (d->state != DEVICE_FREE && d->until_ns < now)
-			d->state = DEVICE_FREE;
-		if (d->state != DEVICE_FREE &&
-		    strcmp(user ? d->user : d->code, code) == 0)
-			return d;
-	}
-	return NULL;
-}
-
-static struct device *free_locked(struct df_devices *all)
-{
-	struct device *d;
-
-	(void)find_locked(all, "", false); /* drops what has expired */
-	for (d = all->d; d < all->d + DEVICE_MAX; d++)
-		if (d->state == DEVICE_FREE)
-			return d;
-	return NULL;
+	df_req_error(r, 503, "INTERNAL",
+		     "the store does not answer: try again");
 }
 
 /* Without letters that look like others or make words. */
@@ -111,29 +62,29 @@ static void user_code(char out[12])
 
 static void device_code(struct df_req *r)
 {
-	struct df_devices *all = r->server->devices;
 	const char *url = r->server->conf.public_url != NULL
 				  ? r->server->conf.public_url
 				  : r->server->url;
-	struct device *d, copy;
+	int64_t now_s = now_ms() / 1000;
+	struct df_login l = { .until_s = now_s + DEVICE_LIFE_S };
+	char code[65];
 	uint8_t raw[32];
+	int err;
 
-	df_lock(&all->lock);
-	d = free_locked(all);
-	if (d != NULL) {
-		*d = (struct device){ .state = DEVICE_PENDING };
-		df_random(raw, sizeof(raw));
-		df_hex(raw, sizeof(raw), d->code);
-		user_code(d->user);
-		d->until_ns = df_clock_mono_ns() + DEVICE_LIFE_S * DF_NS_PER_S;
-		copy = *d;
-	}
-	df_unlock(&all->lock);
-	if (d == NULL) {
+	df_random(raw, sizeof(raw));
+	df_hex(raw, sizeof(raw), code);
+	code_hash(code, l.code);
+	user_code(l.user_code);
+	err = df_meta_login_put(r->server->store, &l, now_s);
+	if (err == -EBUSY) {
 		r->retry_after_s = 60;
 		df_req_error(r, 429, "RATE_LIMITED",
-			     "too many logins wait for "
-			     "confirmation");
+			     "too many logins wait for confirmation: try "
+			     "again in a minute");
+		return;
+	}
+	if (err < 0) {
+		store_trouble(r);
 		return;
 	}
 	r->status = 200;
@@ -142,7 +93,7 @@ static void device_code(struct df_req *r)
 		      "\"verification_uri\":\"%s/device\","
 		      "\"verification_uri_complete\":\"%s/device?user_code=%s\""
 		      ",\"expires_in\":%d,\"interval\":%d}",
-		      copy.code, copy.user, url, url, copy.user, DEVICE_LIFE_S,
+		      code, l.user_code, url, url, l.user_code, DEVICE_LIFE_S,
 		      DEVICE_INTERVAL_S);
 }
 
@@ -152,61 +103,38 @@ static void oauth_error(struct df_req *r, const char *code)
 	df_buf_printf(&r->out, "{\"error\":\"%s\"}", code);
 }
 
-/* The state of a code; a granted one is given out once. */
-static const char *token_state(struct df_devices *all, const char *code,
-			       struct device *out)
+/* NULL: *row is the token that confirmed, or *err.  A revoked one grants
+ * nothing. */
+static const char *login_state(struct df_store *store, const char *code,
+			       struct df_login *l, struct df_token_row *row,
+			       int *err)
 {
-	int64_t now = df_clock_mono_ns();
-	const char *error = NULL;
-	struct device *d;
+	int64_t now = now_ms();
+	char hash[72];
 
-	df_lock(&all->lock);
-	d = find_locked(all, code, false);
-	if (d == NULL) {
-		error = "expired_token";
-	} else if (d->state == DEVICE_DENIED) {
-		error = "access_denied";
-		d->state = DEVICE_FREE;
-	} else if (d->state == DEVICE_PENDING) {
+	code_hash(code, hash);
+	*err = df_meta_login_ask(store, hash, now, l);
+	if (*err < 0)
+		return *err == -ENOENT ? "expired_token" : NULL;
+	if (l->token[0] == '\0')
 		/* half the interval: clocks and networks are not exact */
-		error = d->asked_ns != 0 && now - d->asked_ns <
-						    DEVICE_INTERVAL_S *
-							    DF_NS_PER_S / 2
-				? "slow_down"
-				: "authorization_pending";
-		d->asked_ns = now;
-	} else {
-		*out = *d;
-		d->state = DEVICE_FREE;
-	}
-	df_unlock(&all->lock);
-	return error;
+		return now - l->asked_ms < DEVICE_INTERVAL_S * 1000 / 2
+			       ? "slow_down"
+			       : "authorization_pending";
+	if (strcmp(l->token, DF_LOGIN_REFUSED) == 0 ||
+	    store->ops->token_get(store, l->token, row) < 0 || row->revoked)
+		return "access_denied";
+	return NULL;
 }
 
-static void device_token(struct df_req *r)
+static void device_grant(struct df_req *r, const struct df_login *l,
+			 struct df_token_row *row)
 {
-	struct df_json root, code;
-	struct device d;
 	struct df_buf token;
-	struct df_arena a;
-	const char *text = NULL, *error;
 
-	df_arena_init(&a, (size_t)1 << 16);
-	if (r->body.data != NULL &&
-	    df_json_valid((char *)r->body.data, r->body.len, &root)) {
-		code = df_json_member(&root, "device_code");
-		text = df_json_cstr(&code, &a);
-	}
-	error = text == NULL ? "invalid_request"
-			     : token_state(r->server->devices, text, &d);
-	df_arena_release(&a);
-	if (error != NULL) {
-		oauth_error(r, error);
-		return;
-	}
 	df_buf_init(&token, DF_JWT_MAX);
-	(void)snprintf(d.row.name, sizeof(d.row.name), "device %s", d.user);
-	if (df_auth_issue(r->server->auth, &d.row, d.sub, DEVICE_TOKEN_S,
+	(void)snprintf(row->name, sizeof(row->name), "device %s", l->user_code);
+	if (df_auth_issue(r->server->auth, row, l->user, DEVICE_TOKEN_S,
 			  &token) < 0) {
 		df_req_error(r, 500, "INTERNAL", "token creation failed");
 	} else {
@@ -219,6 +147,33 @@ static void device_token(struct df_req *r)
 			      (long long)DEVICE_TOKEN_S);
 	}
 	df_buf_release(&token);
+}
+
+static void device_token(struct df_req *r)
+{
+	struct df_json root, code;
+	struct df_login l;
+	struct df_token_row row;
+	struct df_arena a;
+	const char *text = NULL, *error;
+	int err = 0;
+
+	df_arena_init(&a, (size_t)1 << 16);
+	if (r->body.data != NULL &&
+	    df_json_valid((char *)r->body.data, r->body.len, &root)) {
+		code = df_json_member(&root, "device_code");
+		text = df_json_cstr(&code, &a);
+	}
+	error = text == NULL
+			? "invalid_request"
+			: login_state(r->server->store, text, &l, &row, &err);
+	df_arena_release(&a);
+	if (error != NULL)
+		oauth_error(r, error);
+	else if (err < 0)
+		store_trouble(r);
+	else
+		device_grant(r, &l, &row);
 }
 
 /* ---- the page */
@@ -315,60 +270,40 @@ static void code_normal(char *code)
 	(void)snprintf(to, 12, "%.4s-%.4s", out, out + 4);
 }
 
-static bool confirm_try(struct df_devices *all, const char *code)
-{
-	struct device *d;
-	bool ok;
-
-	df_lock(&all->lock);
-	d = find_locked(all, code, true);
-	ok = d != NULL && d->state == DEVICE_PENDING &&
-	     ++d->tries <= DEVICE_TRIES;
-	df_unlock(&all->lock);
-	return ok;
-}
-
-static void confirm_set(struct df_devices *all, const char *code,
-			const struct df_caller *who)
-{
-	struct device *d;
-
-	df_lock(&all->lock);
-	d = find_locked(all, code, true);
-	if (d != NULL && who == NULL) {
-		d->state = DEVICE_DENIED;
-	} else if (d != NULL) {
-		d->state = DEVICE_GRANTED;
-		d->row = who->row;
-		(void)snprintf(d->sub, sizeof(d->sub), "%s", who->jwt.user);
-	}
-	df_unlock(&all->lock);
-}
-
 static void device_confirm(struct df_req *r)
 {
 	char code[64], answer[8], token[DF_JWT_MAX];
-	struct df_devices *all = r->server->devices;
+	struct df_store *store = r->server->store;
+	bool yes;
+	int err;
 
 	form_get(r, "user_code", code, sizeof(code));
 	form_get(r, "answer", answer, sizeof(answer));
 	form_get(r, "token", token, sizeof(token));
 	code_normal(code);
-	if (!confirm_try(all, code)) {
-		page(r, 400, "This code is unknown or has expired.", "");
-	} else if (df_auth_token(r, token) < 0) {
+	yes = strcmp(answer, "yes") == 0;
+	err = df_meta_login_try(store, code, now_ms() / 1000);
+	if (err == 0 && df_auth_token(r, token) < 0) {
+		explicit_bzero(token, sizeof(token));
 		page(r, 401, "That is not a token of this server.", code);
-	} else if (strcmp(answer, "yes") != 0) {
-		confirm_set(all, code, NULL);
-		page(r, 200, "Refused.", NULL);
-	} else {
-		confirm_set(all, code, &r->caller);
-		page(r, 200,
-		     "Confirmed: the other machine is logged in within "
-		     "seconds. You can close this page.",
-		     NULL);
+		return;
 	}
 	explicit_bzero(token, sizeof(token));
+	if (err == 0)
+		err = df_meta_login_end(
+			store, code, yes ? r->caller.row.id : DF_LOGIN_REFUSED,
+			r->caller.jwt.user);
+	if (err == -ENOENT)
+		page(r, 400, "This code is unknown or has expired.", "");
+	else if (err < 0)
+		page(r, 503, "The server's store does not answer: try again.",
+		     code);
+	else
+		page(r, 200,
+		     yes ? "Confirmed: the other machine is logged in within "
+			   "seconds. You can close this page."
+			 : "Refused.",
+		     NULL);
 }
 
 static bool at(const struct df_req *r, const char *method, int n,

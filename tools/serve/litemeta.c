@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "tools/serve/lite.h"
+#include "tools/serve/meta.h"
 
 static const char meta_schema[] =
 	"BEGIN IMMEDIATE;"
@@ -22,6 +23,10 @@ static const char meta_schema[] =
 	"NULL, org TEXT NOT NULL, workspace TEXT NOT NULL, tbl TEXT NOT NULL, "
 	"read_only INTEGER NOT NULL, created_s INTEGER NOT NULL, expires_s "
 	"INTEGER NOT NULL, revoked INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE IF NOT EXISTS logins (code TEXT PRIMARY KEY, user_code "
+	"TEXT NOT NULL UNIQUE, until_s INTEGER NOT NULL, asked_ms INTEGER NOT "
+	"NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, token TEXT NOT NULL "
+	"DEFAULT '', person TEXT NOT NULL DEFAULT '') STRICT;"
 	"INSERT OR IGNORE INTO kv VALUES ('schema', '1');"
 	"COMMIT";
 
@@ -91,106 +96,46 @@ int lite_meta_open(struct lite_store *s)
 	return lite_exec(s->meta, meta_schema) == SQLITE_OK ? 0 : -EIO;
 }
 
-static int meta_get(struct df_store *store, const char *key, struct df_buf *out)
+static int own_run(struct df_store *store, const char *sql,
+		   const char *const *arg, int n)
+{
+	char *text = df_meta_sql(sql, "");
+	int changed = text == NULL ? -ENOMEM
+				   : meta_run((struct lite_store *)store, text,
+					      arg, n);
+
+	free(text);
+	return changed;
+}
+
+static int own_rows(struct df_store *store, const char *sql,
+		    const char *const *arg, int n,
+		    void (*each)(void *arg, const char *const *value),
+		    void *each_arg)
 {
 	struct lite_store *s = (struct lite_store *)store;
+	char *text = df_meta_sql(sql, "");
 	sqlite3_stmt *st;
-	int err = -ENOENT;
+	int i, rc = SQLITE_NOMEM;
 
+	if (text == NULL)
+		return -ENOMEM;
 	meta_lock(s);
-	st = meta_prepare(s, "SELECT v FROM kv WHERE k = ?1", &key, 1);
-	if (st == NULL) {
-		err = -EIO;
-	} else if (sqlite3_step(st) == SQLITE_ROW) {
-		df_buf_put(out, sqlite3_column_text(st, 0),
-			   (size_t)sqlite3_column_bytes(st, 0));
-		err = out->err;
+	st = meta_prepare(s, text, arg, n);
+	while (st != NULL && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		const char *value[DF_STORE_OWN_COLS];
+
+		for (i = 0; i < sqlite3_column_count(st); i++)
+			value[i] = (const char *)sqlite3_column_text(st, i);
+		each(each_arg, value);
 	}
+	if (st != NULL && rc != SQLITE_DONE)
+		df_log_error("%s/server.db: %s", s->dir,
+			     sqlite3_errmsg(s->meta->db));
 	(void)sqlite3_finalize(st);
 	meta_unlock(s);
-	return err;
-}
-
-static int meta_put(struct df_store *store, const char *key, const char *value,
-		    bool once)
-{
-	const char *arg[] = { key, value };
-	int err = meta_run((struct lite_store *)store,
-			   once ? "INSERT OR IGNORE INTO kv VALUES (?1, ?2)"
-				: "INSERT OR REPLACE INTO kv VALUES (?1, ?2)",
-			   arg, 2);
-
-	return err < 0 ? err : 0;
-}
-
-static int org_put(struct df_store *store, const char *id, const char *name)
-{
-	const char *arg[] = { id, name };
-	int err = meta_run((struct lite_store *)store,
-			   "INSERT OR REPLACE INTO "
-			   "orgs VALUES (?1, ?2)",
-			   arg, 2);
-
-	return err < 0 ? err : 0;
-}
-
-static int org_list(struct df_store *store, struct df_buf *out)
-{
-	struct lite_store *s = (struct lite_store *)store;
-	sqlite3_stmt *st;
-	int n = 0;
-
-	meta_lock(s);
-	st = meta_prepare(s, "SELECT id, name FROM orgs ORDER BY id", NULL, 0);
-	df_buf_put_u8(out, '[');
-	while (st != NULL && sqlite3_step(st) == SQLITE_ROW) {
-		df_buf_put_str(out, n++ > 0 ? ",{\"id\":" : "{\"id\":");
-		df_json_puts(out, (const char *)sqlite3_column_text(st, 0));
-		df_buf_put_str(out, ",\"name\":");
-		df_json_puts(out, (const char *)sqlite3_column_text(st, 1));
-		df_buf_put_u8(out, '}');
-	}
-	df_buf_put_u8(out, ']');
-	(void)sqlite3_finalize(st);
-	meta_unlock(s);
-	return st == NULL ? -EIO : out->err;
-}
-
-static void ws_put_json(struct df_buf *out, const char *org, const char *id,
-			const char *name, int64_t created_s)
-{
-	df_buf_put_str(out, "{\"id\":");
-	df_json_puts(out, id);
-	df_buf_put_str(out, ",\"org_id\":");
-	df_json_puts(out, org);
-	df_buf_put_str(out, ",\"name\":");
-	df_json_puts(out, name);
-	df_buf_printf(out, ",\"type\":\"default\",\"created_at\":%lld}",
-		      (long long)created_s);
-}
-
-static int ws_list(struct df_store *store, const char *org, struct df_buf *out)
-{
-	struct lite_store *s = (struct lite_store *)store;
-	sqlite3_stmt *st;
-
-	meta_lock(s);
-	st = meta_prepare(s,
-			  "SELECT id, name, created_s FROM workspaces WHERE "
-			  "org = ?1 AND id <> 'default' ORDER BY id",
-			  &org, 1);
-	df_buf_put_u8(out, '[');
-	ws_put_json(out, org, "default", "default", 0);
-	while (st != NULL && sqlite3_step(st) == SQLITE_ROW) {
-		df_buf_put_u8(out, ',');
-		ws_put_json(out, org, (const char *)sqlite3_column_text(st, 0),
-			    (const char *)sqlite3_column_text(st, 1),
-			    sqlite3_column_int64(st, 2));
-	}
-	df_buf_put_u8(out, ']');
-	(void)sqlite3_finalize(st);
-	meta_unlock(s);
-	return st == NULL ? -EIO : out->err;
+	free(text);
+	return rc == SQLITE_DONE ? 0 : -EIO;
 }
 
 static int ws_create(struct df_store *store, const char *org, const char *id,
@@ -229,101 +174,6 @@ static int ws_exists(struct df_store *store, const char *org, const char *id)
 	(void)sqlite3_finalize(st);
 	meta_unlock(s);
 	return found;
-}
-
-/* ---- tokens */
-
-static int token_put(struct df_store *store, const struct df_token_row *r)
-{
-	char created[32], expires[32];
-	const char *arg[] = { r->id,        r->name,  r->org,
-			      r->workspace, r->table, r->read_only ? "1" : "0",
-			      created,      expires,  r->revoked ? "1" : "0" };
-	int n;
-
-	(void)snprintf(created, sizeof(created), "%lld",
-		       (long long)r->created_s);
-	(void)snprintf(expires, sizeof(expires), "%lld",
-		       (long long)r->expires_s);
-	n = meta_run((struct lite_store *)store,
-		     "INSERT INTO tokens VALUES "
-		     "(?1, ?2, ?3, ?4, ?5, CAST(?6 AS INTEGER), CAST(?7 AS "
-		     "INTEGER), CAST(?8 AS INTEGER), CAST(?9 AS INTEGER))",
-		     arg, 9);
-	return n < 0 ? n : 0;
-}
-
-static void token_fill(sqlite3_stmt *st, struct df_token_row *r)
-{
-	const char *text[5];
-	int i;
-
-	for (i = 0; i < 5; i++)
-		text[i] = (const char *)sqlite3_column_text(st, i);
-	*r = (struct df_token_row){ .read_only = false };
-	(void)snprintf(r->id, sizeof(r->id), "%s", text[0]);
-	(void)snprintf(r->name, sizeof(r->name), "%s", text[1]);
-	(void)snprintf(r->org, sizeof(r->org), "%s", text[2]);
-	(void)snprintf(r->workspace, sizeof(r->workspace), "%s", text[3]);
-	(void)snprintf(r->table, sizeof(r->table), "%s", text[4]);
-	r->read_only = sqlite3_column_int(st, 5) != 0;
-	r->created_s = sqlite3_column_int64(st, 6);
-	r->expires_s = sqlite3_column_int64(st, 7);
-	r->revoked = sqlite3_column_int(st, 8) != 0;
-}
-
-#define TOKEN_COLS                                              \
-	"id, name, org, workspace, tbl, read_only, created_s, " \
-	"expires_s, revoked FROM tokens"
-
-static int token_get(struct df_store *store, const char *id,
-		     struct df_token_row *row)
-{
-	struct lite_store *s = (struct lite_store *)store;
-	sqlite3_stmt *st;
-	int err = -ENOENT;
-
-	meta_lock(s);
-	st = meta_prepare(s, "SELECT " TOKEN_COLS " WHERE id = ?1", &id, 1);
-	if (st == NULL) {
-		err = -EIO;
-	} else if (sqlite3_step(st) == SQLITE_ROW) {
-		token_fill(st, row);
-		err = 0;
-	}
-	(void)sqlite3_finalize(st);
-	meta_unlock(s);
-	return err;
-}
-
-static int token_revoke(struct df_store *store, const char *id)
-{
-	int n = meta_run((struct lite_store *)store,
-			 "UPDATE tokens SET "
-			 "revoked = 1 WHERE id = ?1",
-			 &id, 1);
-
-	return n < 0 ? n : n == 0 ? -ENOENT : 0;
-}
-
-static int token_list(struct df_store *store,
-		      void (*each)(void *arg, const struct df_token_row *),
-		      void *arg)
-{
-	struct lite_store *s = (struct lite_store *)store;
-	struct df_token_row row;
-	sqlite3_stmt *st;
-
-	meta_lock(s);
-	st = meta_prepare(s, "SELECT " TOKEN_COLS " ORDER BY created_s, id",
-			  NULL, 0);
-	while (st != NULL && sqlite3_step(st) == SQLITE_ROW) {
-		token_fill(st, &row);
-		each(arg, &row);
-	}
-	(void)sqlite3_finalize(st);
-	meta_unlock(s);
-	return st == NULL ? -EIO : 0;
 }
 
 /* ---- files: in the workspace's own database */
@@ -394,17 +244,19 @@ static int file_get(struct df_store *store, const char *org, const char *ws,
 }
 
 const struct df_store_ops lite_meta_ops = {
-	.ws_list = ws_list,
+	.ws_list = df_meta_ws_list,
 	.ws_create = ws_create,
 	.ws_exists = ws_exists,
-	.meta_get = meta_get,
-	.meta_put = meta_put,
-	.org_list = org_list,
-	.org_put = org_put,
-	.token_put = token_put,
-	.token_get = token_get,
-	.token_revoke = token_revoke,
-	.token_list = token_list,
+	.meta_get = df_meta_get,
+	.meta_put = df_meta_put,
+	.org_list = df_meta_org_list,
+	.org_put = df_meta_org_put,
+	.token_put = df_meta_token_put,
+	.token_get = df_meta_token_get,
+	.token_revoke = df_meta_token_revoke,
+	.token_list = df_meta_token_list,
+	.own_run = own_run,
+	.own_rows = own_rows,
 	.file_put = file_put,
 	.file_get = file_get,
 };

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "tools/serve/meta.h"
 #include "tools/serve/pg.h"
 
 static const char schema_sql[] =
@@ -27,6 +28,12 @@ static const char schema_sql[] =
 	"name text NOT NULL, org text NOT NULL, workspace text NOT NULL, tbl "
 	"text NOT NULL, read_only boolean NOT NULL, created_s bigint NOT NULL, "
 	"expires_s bigint NOT NULL, revoked boolean NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS deeplake_meta.logins (code text PRIMARY "
+	"KEY, user_code text NOT NULL UNIQUE, until_s bigint NOT NULL, "
+	"asked_ms "
+	"bigint NOT NULL DEFAULT 0, tries integer NOT NULL DEFAULT 0, token "
+	"text "
+	"NOT NULL DEFAULT '', person text NOT NULL DEFAULT '');"
 	"CREATE TABLE IF NOT EXISTS deeplake_meta.files (org text, ws text, id "
 	"text, name text NOT NULL, type text NOT NULL, data bytea NOT NULL, "
 	"PRIMARY KEY (org, ws, id));"
@@ -239,20 +246,6 @@ int pg_schema(struct pg_store *s)
 
 /* ---- small values, orgs */
 
-static int meta_get(struct df_store *store, const char *key, struct df_buf *out)
-{
-	PGresult *res = pg_admin((struct pg_store *)store,
-				 "SELECT v FROM "
-				 "deeplake_meta.kv WHERE k = $1",
-				 1, &key);
-	int err = res == NULL ? -EIO : PQntuples(res) == 0 ? -ENOENT : 0;
-
-	if (err == 0)
-		df_buf_put_str(out, PQgetvalue(res, 0, 0));
-	PQclear(res);
-	return err == 0 ? out->err : err;
-}
-
 /* Rows changed, or -EIO. */
 static int changed(struct pg_store *s, const char *sql, int n,
 		   const char *const *arg)
@@ -264,83 +257,42 @@ static int changed(struct pg_store *s, const char *sql, int n,
 	return rows;
 }
 
-static int meta_put(struct df_store *store, const char *key, const char *value,
-		    bool once)
+static int own_run(struct df_store *store, const char *sql,
+		   const char *const *arg, int n)
 {
-	const char *arg[] = { key, value };
-	int n = changed((struct pg_store *)store,
-			once ? "INSERT INTO deeplake_meta.kv VALUES ($1, $2) "
-			       "ON CONFLICT (k) "
-			       "DO NOTHING"
-			     : "INSERT INTO deeplake_meta.kv VALUES ($1, $2) ON"
-			       " CONFLICT (k) DO UPDATE SET v = $2",
-			2, arg);
+	char *text = df_meta_sql(sql, "deeplake_meta.");
+	int rows = text == NULL
+			   ? -ENOMEM
+			   : changed((struct pg_store *)store, text, n, arg);
 
-	return n < 0 ? n : 0;
+	free(text);
+	return rows;
 }
 
-static int org_put(struct df_store *store, const char *id, const char *name)
+static int own_rows(struct df_store *store, const char *sql,
+		    const char *const *arg, int n,
+		    void (*each)(void *arg, const char *const *value),
+		    void *each_arg)
 {
-	const char *arg[] = { id, name };
-	int n = changed((struct pg_store *)store,
-			"INSERT INTO "
-			"deeplake_meta.orgs VALUES ($1, $2) ON CONFLICT (id) "
-			"DO UPDATE SET name = $2",
-			2, arg);
+	char *text = df_meta_sql(sql, "deeplake_meta.");
+	const char *value[DF_STORE_OWN_COLS];
+	PGresult *res;
+	int i, k;
 
-	return n < 0 ? n : 0;
-}
-
-static int org_list(struct df_store *store, struct df_buf *out)
-{
-	PGresult *res = pg_admin((struct pg_store *)store,
-				 "SELECT id, name "
-				 "FROM deeplake_meta.orgs ORDER BY id",
-				 0, NULL);
-	int i;
-
-	df_buf_put_u8(out, '[');
+	if (text == NULL)
+		return -ENOMEM;
+	res = pg_admin((struct pg_store *)store, text, n, arg);
+	free(text);
 	for (i = 0; res != NULL && i < PQntuples(res); i++) {
-		df_buf_put_str(out, i > 0 ? ",{\"id\":" : "{\"id\":");
-		df_json_puts(out, PQgetvalue(res, i, 0));
-		df_buf_put_str(out, ",\"name\":");
-		df_json_puts(out, PQgetvalue(res, i, 1));
-		df_buf_put_u8(out, '}');
+		for (k = 0; k < PQnfields(res); k++)
+			value[k] = PQgetvalue(res, i, k);
+		each(each_arg, value);
 	}
-	df_buf_put_u8(out, ']');
 	PQclear(res);
-	return res == NULL ? -EIO : out->err;
+	return res == NULL ? -EIO : 0;
 }
 
 /* ---- workspaces */
-
-static int ws_list(struct df_store *store, const char *org, struct df_buf *out)
-{
-	PGresult *res = pg_admin(
-		(struct pg_store *)store,
-		"SELECT id, name, "
-		"created_s FROM deeplake_meta.workspaces WHERE org = $1 UNION "
-		"SELECT 'default', 'default', 0 WHERE NOT EXISTS (SELECT 1 FROM"
-		" deeplake_meta.workspaces WHERE org = $1 AND id = 'default') "
-		"ORDER BY 1",
-		1, &org);
-	int i;
-
-	df_buf_put_u8(out, '[');
-	for (i = 0; res != NULL && i < PQntuples(res); i++) {
-		df_buf_put_str(out, i > 0 ? ",{\"id\":" : "{\"id\":");
-		df_json_puts(out, PQgetvalue(res, i, 0));
-		df_buf_put_str(out, ",\"org_id\":");
-		df_json_puts(out, org);
-		df_buf_put_str(out, ",\"name\":");
-		df_json_puts(out, PQgetvalue(res, i, 1));
-		df_buf_printf(out, ",\"type\":\"default\",\"created_at\":%s}",
-			      PQgetvalue(res, i, 2));
-	}
-	df_buf_put_u8(out, ']');
-	PQclear(res);
-	return res == NULL ? -EIO : out->err;
-}
 
 /* A workspace of the first org has its own name as schema; others, and names
  * that PostgreSQL or we use, get a prefix. */
@@ -357,7 +309,7 @@ static void ws_schema(struct pg_store *s, const char *org, const char *id,
 	size_t i;
 
 	df_buf_init(&first, 4096);
-	if (meta_get(&s->store, "org", &first) == 0 &&
+	if (df_meta_get(&s->store, "org", &first) == 0 &&
 	    strcmp(df_buf_cstr(&first), org) != 0)
 		plain = false;
 	df_buf_release(&first);
@@ -544,87 +496,6 @@ struct pg_ws *pg_ws_get(struct pg_store *s, const char *org, const char *id,
 	return w;
 }
 
-/* ---- tokens */
-
-static int token_put(struct df_store *store, const struct df_token_row *r)
-{
-	char created[32], expires[32];
-	const char *arg[] = { r->id,        r->name,  r->org,
-			      r->workspace, r->table, r->read_only ? "t" : "f",
-			      created,      expires,  r->revoked ? "t" : "f" };
-	int n;
-
-	(void)snprintf(created, sizeof(created), "%lld",
-		       (long long)r->created_s);
-	(void)snprintf(expires, sizeof(expires), "%lld",
-		       (long long)r->expires_s);
-	n = changed((struct pg_store *)store,
-		    "INSERT INTO deeplake_meta.tokens"
-		    " VALUES ($1, $2, $3, $4, $5, $6::boolean, $7::bigint, "
-		    "$8::bigint, $9::boolean)",
-		    9, arg);
-	return n < 0 ? n : 0;
-}
-
-static void token_fill(const PGresult *res, int i, struct df_token_row *r)
-{
-	*r = (struct df_token_row){ .read_only = false };
-	(void)snprintf(r->id, sizeof(r->id), "%s", PQgetvalue(res, i, 0));
-	(void)snprintf(r->name, sizeof(r->name), "%s", PQgetvalue(res, i, 1));
-	(void)snprintf(r->org, sizeof(r->org), "%s", PQgetvalue(res, i, 2));
-	(void)snprintf(r->workspace, sizeof(r->workspace), "%s",
-		       PQgetvalue(res, i, 3));
-	(void)snprintf(r->table, sizeof(r->table), "%s", PQgetvalue(res, i, 4));
-	r->read_only = *PQgetvalue(res, i, 5) == 't';
-	r->created_s = strtoll(PQgetvalue(res, i, 6), NULL, 10);
-	r->expires_s = strtoll(PQgetvalue(res, i, 7), NULL, 10);
-	r->revoked = *PQgetvalue(res, i, 8) == 't';
-}
-
-static int token_get(struct df_store *store, const char *id,
-		     struct df_token_row *row)
-{
-	PGresult *res = pg_admin((struct pg_store *)store,
-				 "SELECT * FROM "
-				 "deeplake_meta.tokens WHERE id = $1",
-				 1, &id);
-	int err = res == NULL ? -EIO : PQntuples(res) == 0 ? -ENOENT : 0;
-
-	if (err == 0)
-		token_fill(res, 0, row);
-	PQclear(res);
-	return err;
-}
-
-static int token_revoke(struct df_store *store, const char *id)
-{
-	int n = changed((struct pg_store *)store,
-			"UPDATE deeplake_meta.tokens "
-			"SET revoked = true WHERE id = $1",
-			1, &id);
-
-	return n < 0 ? n : n == 0 ? -ENOENT : 0;
-}
-
-static int token_list(struct df_store *store,
-		      void (*each)(void *arg, const struct df_token_row *),
-		      void *arg)
-{
-	PGresult *res = pg_admin((struct pg_store *)store,
-				 "SELECT * FROM "
-				 "deeplake_meta.tokens ORDER BY created_s, id",
-				 0, NULL);
-	struct df_token_row row;
-	int i;
-
-	for (i = 0; res != NULL && i < PQntuples(res); i++) {
-		token_fill(res, i, &row);
-		each(arg, &row);
-	}
-	PQclear(res);
-	return res == NULL ? -EIO : 0;
-}
-
 /* ---- files */
 
 static int file_put(struct df_store *store, const char *org, const char *ws,
@@ -776,17 +647,19 @@ struct df_catalog *pg_catalog_load(struct pg_store *s, struct pg_ws *w)
 }
 
 const struct df_store_ops pg_meta_ops = {
-	.ws_list = ws_list,
+	.ws_list = df_meta_ws_list,
 	.ws_create = ws_create,
 	.ws_exists = ws_exists,
-	.meta_get = meta_get,
-	.meta_put = meta_put,
-	.org_list = org_list,
-	.org_put = org_put,
-	.token_put = token_put,
-	.token_get = token_get,
-	.token_revoke = token_revoke,
-	.token_list = token_list,
+	.meta_get = df_meta_get,
+	.meta_put = df_meta_put,
+	.org_list = df_meta_org_list,
+	.org_put = df_meta_org_put,
+	.token_put = df_meta_token_put,
+	.token_get = df_meta_token_get,
+	.token_revoke = df_meta_token_revoke,
+	.token_list = df_meta_token_list,
+	.own_run = own_run,
+	.own_rows = own_rows,
 	.file_put = file_put,
 	.file_get = file_get,
 };

@@ -75,10 +75,8 @@ static int server_open(struct df_server *s)
 		return err;
 	s->auth = df_auth_new(s->store);
 	s->feeds = df_feeds_new(s);
-	s->devices = df_devices_new();
 	s->work = df_work_new(s->conf.threads, QUEUE_MAX);
-	if (s->auth == NULL || s->feeds == NULL || s->devices == NULL ||
-	    s->work == NULL)
+	if (s->auth == NULL || s->feeds == NULL || s->work == NULL)
 		return df_fail(-ENOMEM, "deeplake serve");
 	s->store->on_commit_arg = s->feeds;
 	s->store->on_commit = df_feeds_commit;
@@ -109,7 +107,6 @@ static void server_close(struct df_server *s)
 	df_sim_free(s->sim);
 	df_feeds_free(s->feeds);
 	df_auth_free(s->auth);
-	df_devices_free(s->devices);
 	if (s->access_fd >= 0)
 		(void)close(s->access_fd);
 }

@@ -39,16 +39,14 @@ struct df_serve_conf {
 
 struct df_feeds;
 struct df_auth;
-struct df_devices;
 
 struct df_server {
 	struct df_serve_conf conf;
-	struct df_store *store;     /* owned */
-	struct df_work *work;       /* owned */
-	struct df_sim *sim;         /* owned, or NULL */
-	struct df_feeds *feeds;     /* owned */
-	struct df_auth *auth;       /* owned */
-	struct df_devices *devices; /* owned */
+	struct df_store *store; /* owned */
+	struct df_work *work;   /* owned */
+	struct df_sim *sim;     /* owned, or NULL */
+	struct df_feeds *feeds; /* owned */
+	struct df_auth *auth;   /* owned */
 	struct MHD_Daemon *daemon;
 	char url[128];        /* http://ADDRESS:PORT */
 	int access_fd;        /* -1 = none */
@@ -150,8 +148,6 @@ void df_api_account(struct df_req *r);
 void df_api_workspaces(struct df_req *r);
 void df_api_tables(struct df_req *r, const char *ws);
 /* device.c: login by code */
-struct df_devices *df_devices_new(void);
-void df_devices_free(struct df_devices *d);
 void df_api_device(struct df_req *r);
 /* upload.c: files */
 void df_api_files(struct df_req *r, const char *ws);

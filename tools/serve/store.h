@@ -76,6 +76,8 @@ struct df_feed_in {
 	size_t max_answer;
 };
 
+#define DF_STORE_OWN_COLS 16
+
 struct df_store;
 
 struct df_store_ops {
@@ -95,6 +97,16 @@ struct df_store_ops {
 	/* 1, 0 or -errno */
 	int (*ws_exists)(struct df_store *s, const char *org, const char *id);
 
+	/* The server's own tables (meta.c): SQL for both stores, "@" before a
+	 * table's name, parameters $1, $2, ... in the order of their first
+	 * use, as text; so are the values of a row, at most
+	 * DF_STORE_OWN_COLS, none NULL.  own_run: how many rows changed. */
+	int (*own_run)(struct df_store *s, const char *sql,
+		       const char *const *arg, int n);
+	int (*own_rows)(struct df_store *s, const char *sql,
+			const char *const *arg, int n,
+			void (*each)(void *arg, const char *const *value),
+			void *each_arg);
 	/* Small values of the server itself: the secret, the default org.
 	 * -ENOENT if there is none.  put with `once` keeps an older value. */
 	int (*meta_get)(struct df_store *s, const char *key,
