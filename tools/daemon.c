@@ -215,7 +215,10 @@ static void say_not_mounted(const struct df_daemon_conf *c, int status)
 			     c->path, url, c->table);
 	else if (status == DF_EXIT_CREDENTIALS)
 		df_log_error("%s: not mounted: %s does not let us use table "
-			     "%s; check token, orgId and apiUrl in %s",
+			     "%s; check token, orgId and apiUrl in %s (a token "
+			     "for one table, as 'deeplake sandbox' and "
+			     "'deeplake serve token create --table' make them, "
+			     "opens no other: get one for this table)",
 			     c->path, url, c->table,
 			     c->opt->credentials
 				     ? c->opt->credentials

@@ -63,6 +63,22 @@ def test_read_only_token(box):
     table_is(box, {"/d/x": "text", "/d/z": "new"})
 
 
+def test_token_of_one_table(box):
+    """It opens no other table; the answer says why and what to do."""
+    server = box.serve()
+    home = box.new_home("short")
+    use_token(home, serve_token(box, server, "--table", "data"))
+    m = box.mount("a", home=home)
+    put(m.path + "/x", "1")
+    m.flush()
+    other = box.dir + "/other"
+    os.mkdir(other)
+    said = box.run([harness.built("deeplake"), "init", "--table", "other",
+                    "--path", other], home=home, status=3).stderr
+    assert "this token is for table data" in said, said
+    assert "get one for this table" in said, said
+
+
 @harness.waits
 def test_expired_token(box):
     """Sending stops, the journal stays, status says why; a new token goes on

@@ -14,18 +14,6 @@ static bool name_in(const char *const *names, const char *name)
 	return false;
 }
 
-static void table_writable(struct sql_ctx *c, const char *name)
-{
-	size_t n;
-
-	if (c->in->only_table == NULL || strcmp(c->in->only_table, name) == 0)
-		return;
-	n = strlen(c->in->only_table);
-	if (strncmp(name, c->in->only_table, n) != 0 ||
-	    (strcmp(name + n, "__log") != 0 && strcmp(name + n, "__pack") != 0))
-		sql_fail(c, 403, "permission denied for table %s", name);
-}
-
 /* A default may call functions but name no column. */
 static const char *default_sql(struct sql_ctx *c, struct coldef *d,
 			       bool *constant)
@@ -148,7 +136,7 @@ static void create_table(struct sql_ctx *c, struct stmt *s)
 	size_t i;
 
 	ddl->name = c->out->table = s->name;
-	table_writable(c, s->name);
+	sql_check_scope(c, s->name);
 	if (strlen(s->name) > 200)
 		sql_fail(c, 400, "table name is too long (most: 200 bytes)");
 	if (df_catalog_table(c->in->catalog, s->name) != NULL) {
@@ -191,7 +179,7 @@ static void add_column(struct sql_ctx *c, struct stmt *s)
 	bool constant;
 
 	ddl->name = c->out->table = s->name;
-	table_writable(c, s->name);
+	sql_check_scope(c, s->name);
 	t = df_catalog_table(c->in->catalog, s->name);
 	if (t == NULL) {
 		if (!s->explain) /* ALTER TABLE IF EXISTS */
@@ -343,7 +331,7 @@ static void create_index(struct sql_ctx *c, struct stmt *s)
 	size_t i;
 
 	c->out->table = s->table;
-	table_writable(c, s->table);
+	sql_check_scope(c, s->table);
 	t = df_catalog_table(c->in->catalog, s->table);
 	if (t == NULL)
 		sql_fail(c, 400,
@@ -403,7 +391,7 @@ static void drop(struct sql_ctx *c, struct stmt *s)
 		const char *name = s->names[i];
 
 		x = table ? NULL : df_catalog_index(c->in->catalog, name);
-		table_writable(c, table || x == NULL ? name : x->table);
+		sql_check_scope(c, table || x == NULL ? name : x->table);
 		if (table ? df_catalog_table(c->in->catalog, name) != NULL
 			  : x != NULL) {
 			if (name_in(c->out->ddl.names, name))

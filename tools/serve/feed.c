@@ -280,8 +280,8 @@ static bool feed_checks(struct df_req *r, const char *ws, const char *table,
 		   strcmp(table + n, "__pack") != 0)))
 		df_req_error(r, 403, "FORBIDDEN",
 			     "permission denied for table "
-			     "%s",
-			     table);
+			     "%s: this token is for table %s",
+			     table, only);
 	else if (strlen(table) >= sizeof(((struct waiter *)NULL)->table))
 		df_req_error(r, 404, "NOT_FOUND",
 			     "Table does not exist: "

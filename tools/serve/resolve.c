@@ -105,6 +105,15 @@ static bool resolve_cte(struct sql_ctx *c, struct rel *r)
 	return false;
 }
 
+void sql_check_scope(struct sql_ctx *c, const char *name)
+{
+	if (!table_allowed(c->in, name))
+		sql_fail(c, 403,
+			 "permission denied for table %s: this token is for "
+			 "table %s",
+			 name, c->in->only_table);
+}
+
 void resolve_table(struct sql_ctx *c, struct rel *r)
 {
 	const char *schema = r->source;
@@ -120,8 +129,7 @@ void resolve_table(struct sql_ctx *c, struct rel *r)
 			 "Table does not exist: relation \"%s.%s\" "
 			 "does not exist",
 			 schema, r->name);
-	if (!table_allowed(c->in, r->name))
-		sql_fail(c, 403, "permission denied for table %s", r->name);
+	sql_check_scope(c, r->name);
 	r->table = df_catalog_table(c->in->catalog, r->name);
 	if (r->table == NULL)
 		sql_fail(c, 400,

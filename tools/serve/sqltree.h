@@ -202,6 +202,8 @@ struct stmt {
 
 _Noreturn void sql_fail(struct sql_ctx *c, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Fails for a table that the token does not cover. */
+void sql_check_scope(struct sql_ctx *c, const char *name);
 _Noreturn void sql_fail_at(struct sql_ctx *c, const struct df_token *t);
 void *sql_alloc(struct sql_ctx *c, size_t len);
 /* One level deeper, or fail. */
