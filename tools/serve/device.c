@@ -116,13 +116,13 @@ static const char *login_state(struct df_store *store, const char *code,
 	*err = df_meta_login_ask(store, hash, now, l);
 	if (*err < 0)
 		return *err == -ENOENT ? "expired_token" : NULL;
-	if (l->token[0] == '\0')
+	if (l->grant[0] == '\0')
 		/* half the interval: clocks and networks are not exact */
 		return now - l->asked_ms < DEVICE_INTERVAL_S * 1000 / 2
 			       ? "slow_down"
 			       : "authorization_pending";
-	if (strcmp(l->token, DF_LOGIN_REFUSED) == 0 ||
-	    store->ops->token_get(store, l->token, row) < 0 || row->revoked)
+	if (strcmp(l->grant, DF_LOGIN_REFUSED) == 0 ||
+	    store->ops->token_get(store, l->grant, row) < 0 || row->revoked)
 		return "access_denied";
 	return NULL;
 }

@@ -251,7 +251,7 @@ static void take_login(void *arg, const char *const *v)
 	struct df_login *l = arg;
 
 	(void)snprintf(l->user_code, sizeof(l->user_code), "%s", v[0]);
-	(void)snprintf(l->token, sizeof(l->token), "%s", v[1]);
+	(void)snprintf(l->grant, sizeof(l->grant), "%s", v[1]);
 	(void)snprintf(l->user, sizeof(l->user), "%s", v[2]);
 	l->asked_ms = strtoll(v[3], NULL, 10);
 }
@@ -273,7 +273,7 @@ int df_meta_login_ask(struct df_store *s, const char *code, int64_t now_ms,
 
 	if (err < 0 || out->user_code[0] == '\0')
 		return err < 0 ? err : -ENOENT;
-	if (out->token[0] == '\0')
+	if (out->grant[0] == '\0')
 		return run(s,
 			   "UPDATE @logins SET asked_ms = $1 WHERE code = $2",
 			   set, 2);

@@ -29,7 +29,7 @@ int df_meta_token_list(struct df_store *s,
 struct df_login {
 	char code[72];      /* SHA-256 of the machine's code, hex */
 	char user_code[12]; /* ABCD-EFGH */
-	char token[40];     /* "": pending; "-": refused; else the id of the
+	char grant[40];     /* "": pending; "-": refused; else the id of the
 			     * token that confirmed it */
 	char user[128];     /* of that token */
 	int64_t until_s;    /* CLOCK_REALTIME */
