@@ -1,14 +1,13 @@
 /* cmd_destroy.c - destroy: drop a volume's tables. */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/log.h"
-#include "tools/account.h"
 #include "tools/cmd.h"
 #include "tools/mounted.h"
 #include "tools/place.h"
+#include "tools/query_args.h"
 #include "tools/registry.h"
 
 #define DESTROY_MS 120000
@@ -54,57 +53,16 @@ static int destroy(const struct df_conf *opt, const char *table)
 	return df_exit_of(err);
 }
 
-struct destroy_args {
-	bool yes;
-	struct df_conf opt;
-};
-
-static int parse(int argc, char **argv, struct destroy_args *a)
-{
-	static const struct option longs[] = {
-		{ "yes", no_argument, NULL, 'y' },
-		{ "org", required_argument, NULL, 'g' },
-		{ "workspace", required_argument, NULL, 'w' },
-		{ "api-url", required_argument, NULL, 'u' },
-		{ "options", required_argument, NULL, 'o' },
-		{ NULL, 0, NULL, 0 },
-	};
-	char msg[512];
-
-	opterr = 0;
-	for (int c; (c = getopt_long(argc, argv, "o:", longs, NULL)) != -1;) {
-		int err = 0;
-		if (c == 'y')
-			a->yes = true;
-		else if (c == 'g' || c == 'w' || c == 'u')
-			err = df_conf_set(&a->opt,
-					  c == 'g'   ? "org"
-					  : c == 'w' ? "workspace"
-						     : "api_url",
-					  optarg, msg, sizeof(msg));
-		else if (c == 'o')
-			err = df_conf_parse(&a->opt, optarg, false, msg,
-					    sizeof(msg));
-		else
-			return df_usage_opt(argv, optopt, optind);
-		if (err)
-			return df_usage("destroy", "destroy: %s", msg);
-	}
-	if (argc - optind != 1)
-		return df_usage("destroy", "destroy: give one table");
-	return 0;
-}
-
 int df_cmd_destroy(int argc, char **argv)
 {
-	struct destroy_args a = { .yes = false };
+	static const char *const flags[] = { "yes", NULL };
+	struct df_query_args a = { .flags = flags };
+	int status = df_query_parse(&a, argc, argv, 1, 1, "one table");
+	const char *table = status ? NULL : a.word[0];
 
-	df_conf_init(&a.opt);
-	int status = parse(argc, argv, &a);
-	const char *table = status ? NULL : argv[optind];
 	if (!status && df_place_check_table(table))
 		status = DF_EXIT_USAGE;
-	if (!status && !a.yes) {
+	if (!status && !df_query_flag(&a, "yes")) {
 		df_log_error("destroy %s would delete every file in it, for "
 			     "everybody; add --yes if that is what you want",
 			     table);
@@ -113,6 +71,6 @@ int df_cmd_destroy(int argc, char **argv)
 	if (!status)
 		status = is_mounted(table) ? DF_EXIT_FAILED
 					   : destroy(&a.opt, table);
-	df_conf_release(&a.opt);
+	df_query_close(&a);
 	return status;
 }

@@ -5,7 +5,6 @@
  * token that this yields buys one of a year's life for this machine, which goes
  * into the credentials file and nowhere else.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "tools/account.h"
+#include "tools/query_args.h"
 #include "tools/cmd.h"
 
 #define ASK_MS 30000
@@ -247,39 +246,6 @@ static int login(const struct df_conf *opt, struct df_http *h, const char *url)
 
 /* ---- the commands */
 
-static int parse(int argc, char **argv, struct df_conf *opt)
-{
-	static const struct option longs[] = {
-		{ "org", required_argument, NULL, 'g' },
-		{ "workspace", required_argument, NULL, 'w' },
-		{ "api-url", required_argument, NULL, 'u' },
-		{ "options", required_argument, NULL, 'o' },
-		{ NULL, 0, NULL, 0 },
-	};
-	char msg[512];
-
-	opterr = 0;
-	for (int c; (c = getopt_long(argc, argv, "o:", longs, NULL)) != -1;) {
-		int err = 0;
-		if (c == 'o')
-			err = df_conf_parse(opt, optarg, false, msg,
-					    sizeof(msg));
-		else if (c == 'g' || c == 'w' || c == 'u')
-			err = df_conf_set(opt,
-					  c == 'g'   ? "org"
-					  : c == 'w' ? "workspace"
-						     : "api_url",
-					  optarg, msg, sizeof(msg));
-		else
-			return df_usage_opt(argv, optopt, optind);
-		if (err)
-			return df_usage(argv[0], "%s: %s", argv[0], msg);
-	}
-	if (argc != optind)
-		return df_usage(argv[0], "%s takes no arguments", argv[0]);
-	return 0;
-}
-
 /* The environment goes before the file: what is written is not what counts. */
 static void warn_env(void)
 {
@@ -295,27 +261,27 @@ static void warn_env(void)
 
 int df_cmd_login(int argc, char **argv)
 {
-	struct df_conf opt;
+	struct df_query_args a = { 0 };
 	struct df_creds had;
 	struct df_http *h = NULL;
+	int status = df_query_parse(&a, argc, argv, 0, 0, "options only");
 
-	df_conf_init(&opt);
-	int status = parse(argc, argv, &opt);
 	if (status) {
-		df_conf_release(&opt);
+		df_query_close(&a);
 		return status;
 	}
 	/* the server of the last login, unless one is named */
-	bool known = df_creds_load_quiet(opt.credentials, &had) == 0;
+	bool known = df_creds_load_quiet(a.opt.credentials, &had) == 0;
 	const char *env = getenv("DEEPLAKE_API_URL");
-	const char *url = opt.api_url            ? opt.api_url
+	const char *url = a.opt.api_url          ? a.opt.api_url
 			  : env && *env          ? env
 			  : known && had.api_url ? had.api_url
 						 : DF_API_URL_DEFAULT;
-	struct df_http_conf conf = { .base_url = url, .ca_file = opt.ca_file };
+	struct df_http_conf conf = { .base_url = url,
+				     .ca_file = a.opt.ca_file };
 	int err = df_http_new(&conf, &h);
 	if (!err)
-		err = login(&opt, h, df_http_base(h));
+		err = login(&a.opt, h, df_http_base(h));
 	if (!err)
 		warn_env();
 	if (h) {
@@ -324,23 +290,22 @@ int df_cmd_login(int argc, char **argv)
 	}
 	if (known)
 		df_creds_release(&had);
-	df_conf_release(&opt);
+	df_query_close(&a);
 	return df_exit_of(err);
 }
 
 int df_cmd_logout(int argc, char **argv)
 {
-	struct df_conf opt;
+	struct df_query_args a = { 0 };
+	int status = df_query_parse(&a, argc, argv, 0, 0, "options only");
 
-	df_conf_init(&opt);
-	int status = parse(argc, argv, &opt);
 	if (!status)
-		status = df_exit_of(df_creds_forget(opt.credentials));
+		status = df_exit_of(df_creds_forget(a.opt.credentials));
 	if (!status) {
 		puts("Logged out: the token is not on this machine any more; "
 		     "the service knows it until it expires or is revoked.");
 		warn_env();
 	}
-	df_conf_release(&opt);
+	df_query_close(&a);
 	return status;
 }

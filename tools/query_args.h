@@ -1,6 +1,6 @@
 /*
- * query_args.h - the arguments that commands on a table (not on a mount) share:
- * TABLE first, then --org, --workspace, --api-url and -o as for destroy.
+ * query_args.h - the arguments that commands share which work without a mount:
+ * words, TABLE first, and --org, --workspace, --api-url and -o.
  */
 #ifndef DF_TOOLS_QUERY_ARGS_H
 #define DF_TOOLS_QUERY_ARGS_H

@@ -257,7 +257,12 @@ def test_choices(b):
          "the other was not asked for")
     need(t.text("exec", "y", "--user", "root", "--cwd", "/tmp", "-e", "A=1",
                 "--", "sh", "-c", "pwd; echo $A") == "/tmp\n1", "cwd, env")
-    t.run("kill", "y")
+    t.run("exec", "y", "--", "true")
+    usual = t.err
+    t.run("exec", "y", "--verbose", "--", "true")
+    need(len(t.err) > len(usual) and "debug" in t.err, "verbose: " + t.err)
+    t.run("kill", "y", "--quiet")
+    need(t.err == "", "quiet: " + t.err)
 
 
 def test_mount(b):
@@ -485,6 +490,12 @@ def test_code(b):
     t.run("kill", "plain")
 
 
+def started(b):
+    """The body of the last request that started a build."""
+    return next(json.loads(r["body"]) for r in reversed(b.server.log())
+                if "/builds/" in r["path"] and r["method"] == "POST")
+
+
 def test_template(b):
     t = b.tool
     d = b.path("tpl")
@@ -514,17 +525,30 @@ def test_template(b):
     b.server.fault("POST /v2/templates/[^/]+/builds/", "status:500")
     t.run("template", "build", "--base", "python:3.11", "--name", "pk",
           "--apt", "git,jq", "--pip", "six", "--npm", "left-pad", status=1)
-    body = next(json.loads(r["body"]) for r in reversed(b.server.log())
-                if "/builds/" in r["path"] and r["method"] == "POST")
+    body = started(b)
     steps = " / ".join(s["args"][0] for s in body["steps"]
                        if s["type"] == "RUN")
     need(body["fromImage"] == "python:3.11" and re.search(
         "apt-get install -y .*git jq / .*pip install .*six / .*npm install "
         "-g left-pad", steps), body)
+    need(body["force"] is False, body)
+    # another file's name; and the cache of layers may be left aside
+    b.path("other/Dockerfile", b"FROM base\nRUN exit 3\n")
+    b.path("other/My.docker", b"FROM base\nRUN echo of-my-own\n")
+    build = ["template", "build", b.path("other"), "--name", "mine"]
+    said = t.text(*build, "--dockerfile", "My.docker", "--no-cache")
+    need("of-my-own" in said, "the build's log: " + said)
+    body = started(b)
+    need(body["force"] is True and "of-my-own" in str(body["steps"]), body)
+    t.run(*build, status=1)
+    t.run(*build, "--dockerfile", "none", status=None)
+    need(t.status != 0 and "none" in t.err, t.err)
+    said = t.text(*build, "--dockerfile", "My.docker", "--quiet")
+    need("of-my-own" not in said and not t.err, said + t.err)
     t.run("template", "build", "--base", "base", "--apt", "a;reboot",
           "--name", "pk", status=None)
     need(t.status != 0 and "not a list of packages" in t.err, t.err)
-    t.run("template", "delete", "with-driver", "opts")
+    t.run("template", "delete", "with-driver", "opts", "mine")
     t.run("template", "delete", "with-driver", status=1)
 
 

@@ -253,6 +253,14 @@ class Load(threading.Thread):
         assert self.count > 20, f"{self.count} writes: hardly any load"
 
 
+def all_there(m, plain):
+    """A mount without a cache shows what was written into both."""
+    m.flush(300)
+    m.remount(empty_cache=True)
+    diffs = harness.same_tree(m.path, plain, False)
+    assert not diffs, "\n".join(diffs)
+
+
 def restart(server):
     port = server.port
     code = server.stop()
@@ -270,10 +278,7 @@ def test_rolling_restarts(box):
         time.sleep(1)
         restart(server)()
     load.end()
-    m.flush(300)
-    m.remount(empty_cache=True)
-    diffs = harness.same_tree(m.path, plain, False)
-    assert not diffs, "\n".join(diffs)
+    all_there(m, plain)
     print(f"  {load.count} writes over the restarts")
 
 
@@ -290,10 +295,7 @@ def test_gone_and_back(box):
         "reached" in e for e in m.status()["errors"]), 20, 0.5)
     load.end()
     back()
-    m.flush(300)
-    m.remount(empty_cache=True)
-    diffs = harness.same_tree(m.path, plain, False)
-    assert not diffs, "\n".join(diffs)
+    all_there(m, plain)
     print(f"  {load.count} writes without a server")
 
 

@@ -18,20 +18,11 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "mount"))
 import harness                                          # noqa: E402
+from harness import get, put                            # noqa: E402
 
 NOISE = (r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server|"
          r"certificate|lost|checksum|EIO|a pack is missing or damaged")
 MIB = 1 << 20
-
-
-def put(path, data, mode="wb"):
-    with open(path, mode) as f:
-        f.write(data)
-
-
-def get(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def sync(path):
@@ -320,19 +311,6 @@ class Authority:
         return f"{self.dir}/{name}.crt", f"{self.dir}/{name}.key"
 
 
-def home_for(box, name, server, url):
-    """A HOME whose credentials name url instead of the server."""
-    home = box.new_home(name)
-    creds = home + "/.deeplake/credentials.json"
-    text = get(creds).decode().replace(server.url.rstrip("/"), url)
-    assert url in text
-    os.unlink(creds)
-    fd = os.open(creds, os.O_CREAT | os.O_WRONLY, 0o600)
-    os.write(fd, text.encode())
-    os.close(fd)
-    return home
-
-
 def bad_certificates(box, ca):
     yield "unknown", Authority(box, "other").cert("unknown")
     yield "expired", ca.cert("expired", days=-1)
@@ -344,8 +322,8 @@ def test_certificates(box):
     server, ca = box.serve(), Authority(box)
     good = ca.cert("good")
     relay = Relay(box, ("127.0.0.1", server.port), good)
-    m = box.mount(server=server, options={"ca_file": ca.ca}, home=home_for(
-        box, "tls", server, f"https://localhost:{relay.port}"))
+    m = box.mount(server=server, options={"ca_file": ca.ca}, home=box.home_at(
+        "tls", server, f"https://localhost:{relay.port}"))
     m.allowed.append(NOISE)
     put(m.path + "/first", b"1")
     m.flush()
@@ -430,7 +408,7 @@ def test_https_proxy(box):
     """CONNECT; the token goes through it sealed."""
     server, ca = box.serve(), Authority(box)
     relay = Relay(box, ("127.0.0.1", server.port), ca.cert("good"))
-    home = home_for(box, "tls", server, f"https://localhost:{relay.port}")
+    home = box.home_at("tls", server, f"https://localhost:{relay.port}")
     through_proxy(box, "https_proxy", home, {"ca_file": ca.ca}, server)
 
 

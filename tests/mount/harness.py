@@ -18,6 +18,7 @@ their exit status is known.
 """
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import re
@@ -203,16 +204,7 @@ class Link:
 
     def home(self, name):
         """A HOME whose credentials name the link instead of the server."""
-        home = self.box.new_home(name)
-        creds = os.path.join(home, ".deeplake", "credentials.json")
-        with open(creds) as f:
-            text = f.read()
-        found = text.replace(self.server.url.rstrip("/"), self.url)
-        assert found != text, f"{creds} does not name {self.server.url}"
-        with open(creds, "w") as f:
-            f.write(found)
-        os.chmod(creds, 0o600)
-        return home
+        return self.box.home_at(name, self.server, self.url)
 
     def stop(self):
         if self.proc.stdin.closed:
@@ -452,6 +444,25 @@ class Box:
             shutil.copy2(src, os.path.join(home, ".deeplake"))
         return home
 
+    def home_at(self, name, server, url):
+        """A HOME whose credentials name url instead of the server."""
+        home = self.new_home(name)
+        creds = os.path.join(home, ".deeplake", "credentials.json")
+        text = get(creds).decode().replace(server.url.rstrip("/"), url)
+        assert url in text, f"{creds} does not name {server.url}"
+        put(creds, text.encode())
+        return home
+
+    def far(self, rtt_s, mbit=0, name="a", **kw):
+        """A mount behind a link of its own (.link); kw as for mount()."""
+        server = self.servers[0] if self.servers else self.serve()
+        link = Link(self, server, rtt_s, mbit)
+        self.links.append(link)
+        m = self.mount(name, home=link.home("far-" + name), server=server,
+                       **kw)
+        m.link = link
+        return m
+
     def mount(self, name="a", kind=None, options=None, home=None,
               table="data", server=None, run_as=0):
         """A mount that is up.  kind defaults to the run's --target."""
@@ -585,6 +596,30 @@ class Box:
         if bad:
             print("  also: " + "; ".join(bad))
         return False
+
+
+def fails(code, func, *args, **kw):
+    """func must fail with one of these errnos."""
+    codes = code if isinstance(code, tuple) else (code,)
+    try:
+        func(*args, **kw)
+    except OSError as e:
+        assert e.errno in codes, \
+            f"{func.__name__}: {errno.errorcode.get(e.errno, e.errno)}, not " \
+            + " or ".join(errno.errorcode[c] for c in codes)
+        return
+    raise AssertionError(f"{func.__name__}{args!r} did not fail with "
+                         + errno.errorcode[codes[0]])
+
+
+def put(path, data, mode="wb"):
+    with open(path, mode) as f:
+        f.write(data)
+
+
+def get(path):
+    with open(path, "rb") as f:
+        return f.read()
 
 
 def words(cmd):

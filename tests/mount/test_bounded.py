@@ -45,11 +45,7 @@ def block(i):
 def test_cache_smaller_than_the_data(box):
     """A slow uplink slows the writer down; the cache keeps its limit."""
     harness.need(box.target == "deeplake", "needs a table")
-    server = box.serve()
-    link = harness.Link(box, server, 0.005, mbit=400)
-    box.links.append(link)
-    m = box.mount(home=link.home("slow"), server=server,
-                  options={"cache_size": "16M"})
+    m = box.far(0.005, mbit=400, options={"cache_size": "16M"})
     count = 256 if LONG else 64
     most = 0
     for i in range(count):
@@ -70,11 +66,7 @@ def test_cache_smaller_than_the_data(box):
 def test_slow_uplink_slows(box):
     """10 Mbit/s: twice the cache goes through it; no write fails."""
     harness.need(box.target == "deeplake", "needs a table")
-    server = box.serve()
-    link = harness.Link(box, server, 0.05, mbit=10)
-    box.links.append(link)
-    m = box.mount(home=link.home("slow"), server=server,
-                  options={"cache_size": "16M"})
+    m = box.far(0.05, mbit=10, options={"cache_size": "16M"})
     count = 128 if LONG else 32
     start = time.monotonic()
     for i in range(count):
@@ -94,11 +86,7 @@ def test_slow_uplink_slows(box):
 def test_threads_in_a_small_cache(box):
     """Large, small and overwriting writes at once, each more than it holds."""
     harness.need(box.target == "deeplake", "needs a table")
-    server = box.serve()
-    link = harness.Link(box, server, 0.005, mbit=200)
-    box.links.append(link)
-    m = box.mount(home=link.home("slow"), server=server,
-                  options={"cache_size": "16M"})
+    m = box.far(0.005, mbit=200, options={"cache_size": "16M"})
     rounds = 60 if LONG else 20
     failed = []
 
@@ -139,11 +127,7 @@ def share(source, target):
 def test_reads_from_a_full_cache(box):
     """What was fetched is read before others push it out: slow, no EIO."""
     harness.need(box.target == "deeplake", "needs a table")
-    server = box.serve()
-    link = harness.Link(box, server, 0.01)
-    box.links.append(link)
-    m = box.mount(home=link.home("far"), server=server,
-                  options={"cache_size": "8M"})
+    m = box.far(0.01, options={"cache_size": "8M"})
     count = 256 if LONG else 64
     with open(m.path + "/a", "wb") as f:
         for i in range(count):
@@ -279,16 +263,13 @@ def test_offline_until_full(box):
 def test_blocked_read_is_interrupted(box):
     """A read that waits for a dead network ends with the signal."""
     harness.need(box.target == "deeplake", "needs a table")
-    server = box.serve()
-    link = harness.Link(box, server, 0.001)
-    box.links.append(link)
-    m = box.mount(home=link.home("far"), server=server)
+    m = box.far(0.001)
     m.allowed.append(NOISE)
     with open(m.path + "/f", "wb") as f:
         f.write(block(1))
     m.remount(empty_cache=True)
     os.stat(m.path + "/f")
-    link.set_rtt(30)
+    m.link.set_rtt(30)
     p = subprocess.Popen(["cat", m.path + "/f"], stdout=subprocess.PIPE)
     try:
         time.sleep(1)
@@ -302,7 +283,7 @@ def test_blocked_read_is_interrupted(box):
         p.kill()
         p.stdout.close()
         p.wait()
-        link.set_rtt(0.001)
+        m.link.set_rtt(0.001)
 
 
 def test_memory(box):

@@ -12,29 +12,7 @@ import subprocess
 import time
 
 import harness
-
-
-def fails(code, func, *args, **kw):
-    """func must fail with this errno."""
-    try:
-        func(*args, **kw)
-    except OSError as e:
-        assert e.errno == code, \
-            f"{func.__name__}: {errno.errorcode.get(e.errno)}, not " \
-            f"{errno.errorcode[code]}"
-        return
-    raise AssertionError(f"{func.__name__}{args!r}: did not fail with "
-                         f"{errno.errorcode[code]}")
-
-
-def put(path, data, mode="wb"):
-    with open(path, mode) as f:
-        f.write(data)
-
-
-def get(path):
-    with open(path, "rb") as f:
-        return f.read()
+from harness import fails, get, put
 
 
 def test_files_stay(box):

@@ -21,15 +21,9 @@ NOISE = r"(?i)unreachable|connect|refused|offline|timed? ?out|reset|server"
 def mount_slow(box, name="a", data=b"x" * 300000, options=None, run_as=0):
     """A mount with unsent changes, behind a link that is slow from now on."""
     harness.need(box.target == "deeplake", "needs a table")
-    server = box.servers[0] if box.servers else box.serve()
-    link = harness.Link(box, server, 0.001)
-    box.links.append(link)
-    home = link.home("slow-" + name)
-    m = box.mount(name, home=home, server=server, options=options,
-                  run_as=run_as)
+    m = box.far(0.001, name=name, options=options, run_as=run_as)
     m.allowed.append(NOISE)
-    m.link = link
-    link.set_rtt(SLOW_S)
+    m.link.set_rtt(SLOW_S)
     for i in range(20):
         m.as_owner(["sh", "-c", 'cat > "$0"', f"{m.path}/f{i}"],
                    stdin=f"{i}" + data.decode())

@@ -1,6 +1,5 @@
 """System calls that Python has no name for, and small helpers."""
 import ctypes
-import errno
 import fcntl
 import os
 import struct
@@ -8,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), "mount"))
+from harness import fails, get, put  # noqa: E402,F401
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -128,30 +128,6 @@ class Dir:
 
     def __exit__(self, *_):
         self.close()
-
-
-def fails(code, func, *args, **kw):
-    """func must fail with one of these errnos."""
-    codes = code if isinstance(code, tuple) else (code,)
-    try:
-        func(*args, **kw)
-    except OSError as e:
-        assert e.errno in codes, \
-            f"{func.__name__}: {errno.errorcode.get(e.errno, e.errno)}, not " \
-            + " or ".join(errno.errorcode[c] for c in codes)
-        return
-    raise AssertionError(f"{func.__name__}{args!r} did not fail with "
-                         + errno.errorcode[codes[0]])
-
-
-def put(path, data, mode="wb"):
-    with open(path, mode) as f:
-        f.write(data)
-
-
-def get(path):
-    with open(path, "rb") as f:
-        return f.read()
 
 
 def as_user(uid, gid, func, groups=()):

@@ -6,9 +6,16 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
+#include <openssl/evp.h>
 
 #include "backend/answer.h"
+#include "backend/api.h"
 #include "base/err.h"
+#include "base/mem.h"
+#include "tests/unit/quicker.h"
+
+#define PACK ((size_t)4 << 20)
 
 static int parse(struct df_answer *a, const char *text)
 {
@@ -189,6 +196,83 @@ static void reads_numbers_and_ids(void **state)
 	assert_int_equal(df_cell_id(&c, &id), DF_ECORRUPT);
 }
 
+/* A pack's bytes, and the answer that brings them as base64. */
+struct pack {
+	unsigned char *raw;
+	struct df_buf answer;
+	char *base64;
+};
+
+static void scan(void *arg)
+{
+	struct pack *p = arg;
+	struct df_answer a;
+	struct df_buf body;
+
+	df_buf_init(&body, 0); /* the copy counts, too */
+	df_buf_put(&body, p->answer.data, p->answer.len);
+	assert_int_equal(df_answer_parse(&a, &body), 0);
+	assert_int_equal(a.cell[0].len, PACK / 3 * 4 + 4);
+	df_answer_release(&a);
+}
+
+static void scan_jansson(void *arg)
+{
+	struct pack *p = arg;
+	json_t *j = json_loadb((const char *)p->answer.data, p->answer.len, 0,
+			       NULL);
+
+	assert_non_null(j);
+	json_decref(j);
+}
+
+static void build(void *arg)
+{
+	struct pack *p = arg;
+	struct df_stmt s;
+
+	df_stmt_init(&s, 0);
+	df_stmt_sql(&s, "INSERT INTO t VALUES ($1)");
+	df_stmt_b64(&s, p->raw, PACK);
+	assert_true(s.json.len > PACK / 3 * 4 && !s.json.err);
+	df_stmt_release(&s);
+}
+
+static void build_jansson(void *arg)
+{
+	struct pack *p = arg;
+
+	EVP_EncodeBlock((unsigned char *)p->base64, p->raw, PACK);
+	json_t *j = json_pack("{s:s, s:[s]}", "query",
+			      "INSERT INTO t VALUES ($1)", "params", p->base64);
+	char *text = json_dumps(j, JSON_COMPACT);
+	assert_non_null(text);
+	free(text);
+	json_decref(j);
+}
+
+static void a_pack_is_no_tree_of_json(void **state)
+{
+	struct pack p = { .raw = malloc(PACK),
+			  .base64 = malloc(PACK / 3 * 4 + 8) };
+
+	(void)state;
+	assert_true(p.raw && p.base64);
+	for (size_t i = 0; i < PACK; i++)
+		p.raw[i] = (unsigned char)(i * i >> 7);
+	EVP_EncodeBlock((unsigned char *)p.base64, p.raw, PACK);
+	df_buf_init(&p.answer, 0);
+	df_buf_printf(&p.answer, "{\"columns\":[\"data\"],\"rows\":[[\"");
+	df_buf_put_str(&p.answer, p.base64);
+	df_buf_put_str(&p.answer, "\"]],\"row_count\":1}");
+	check_quicker("a pack's answer read", scan, scan_jansson, &p, 10);
+	check_quicker("a pack's statement written", build, build_jansson, &p,
+		      8);
+	df_buf_release(&p.answer);
+	free(p.raw);
+	free(p.base64);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +283,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_no_answer),
 		cmocka_unit_test(bounds_depth_and_cells),
 		cmocka_unit_test(reads_numbers_and_ids),
+		cmocka_unit_test(a_pack_is_no_tree_of_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

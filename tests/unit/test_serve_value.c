@@ -5,9 +5,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/quicker.h"
 #include "tools/serve/jsonscan.h"
 #include "tools/serve/jwt.h"
 #include "tools/serve/types.h"
@@ -233,6 +235,71 @@ static void test_jwt(void **state)
 	df_buf_release(&b);
 }
 
+/* A request that brings a pack: the text, and where the base64 is in it. */
+struct request {
+	char *text;
+	size_t len, at, n;
+};
+
+static void scan(void *arg)
+{
+	static const char *const keys[] = { "query", "params" };
+	struct request *r = arg;
+	struct df_json out[2];
+
+	assert_int_equal(df_json_fields(r->text, r->len, keys, out, 2), 0);
+	assert_int_equal(out[1].len, r->n + 4);
+}
+
+static void scan_jansson(void *arg)
+{
+	struct request *r = arg;
+	json_t *j = json_loadb(r->text, r->len, 0, NULL);
+
+	assert_non_null(j);
+	json_decref(j);
+}
+
+static void put(void *arg)
+{
+	struct request *r = arg;
+	struct df_buf b;
+
+	df_buf_init(&b, 0);
+	df_json_put(&b, r->text + r->at, r->n);
+	assert_int_equal(b.len, r->n + 2);
+	df_buf_release(&b);
+}
+
+static void put_jansson(void *arg)
+{
+	struct request *r = arg;
+	json_t *j = json_stringn(r->text + r->at, r->n);
+	char *text = json_dumps(j, JSON_ENCODE_ANY);
+
+	assert_non_null(text);
+	free(text);
+	json_decref(j);
+}
+
+static void test_pack_is_no_tree(void **state)
+{
+	static const char head[] = "{\"query\":\"INSERT\",\"params\":[\"";
+	struct request r = { .at = sizeof(head) - 1, .n = 6 << 20 };
+
+	(void)state;
+	r.len = r.at + r.n + 3;
+	r.text = malloc(r.len + 1);
+	assert_non_null(r.text);
+	memcpy(r.text, head, r.at);
+	for (size_t i = 0; i < r.n; i++)
+		r.text[r.at + i] = "ABCDEFGHabcdefgh+/012345"[i * i % 23];
+	memcpy(r.text + r.at + r.n, "\"]}", 4);
+	check_quicker("a pack's request read", scan, scan_jansson, &r, 10);
+	check_quicker("a pack's answer written", put, put_jansson, &r, 10);
+	free(r.text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +309,7 @@ int main(void)
 		cmocka_unit_test(test_json_canon),
 		cmocka_unit_test(test_casts),
 		cmocka_unit_test(test_jwt),
+		cmocka_unit_test(test_pack_is_no_tree),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

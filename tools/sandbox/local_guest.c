@@ -62,6 +62,8 @@ static int guest_open(struct df_prov *p, struct df_sb *sb, json_t *req)
 		}
 		return df_fail(fd, "sandbox %s", sb->id);
 	}
+	df_log_debug("%s: %s %s", sb->id, df_json_str(req, "op"),
+		     df_json_str(req, "path"));
 	err = df_frame_send_json(fd, 'R', req);
 	if (err) {
 		close(fd);
