@@ -203,8 +203,8 @@ static void shrink(struct df_table *t, size_t len)
 		    t->remote.where, len, now);
 }
 
-int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
-		 size_t len, int64_t timeout_ms)
+int df_packs_put(struct df_remote *r, const struct df_pack_bytes *p, size_t n,
+		 int64_t timeout_ms)
 {
 	struct df_table *t = df_table_of(r);
 	int64_t deadline = df_deadline_ms(timeout_ms);
@@ -212,6 +212,7 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 		df_call_make("write a pack", DF_HTTP_BULK, true, deadline);
 	struct df_answer a;
 	struct df_stmt s;
+	size_t sum = 0;
 	int err = df_table_ready(t, deadline);
 
 	if (!err)
@@ -219,22 +220,28 @@ int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
 	if (err)
 		return err;
 	df_stmt_init(&s, 0);
-	df_stmt_sql(&s, "INSERT INTO \"%s\" (id,size,data) VALUES ($1,$2,$3)%s",
-		    t->pack,
-		    t->remote.caps.ours ? " ON CONFLICT (id) DO NOTHING" : "");
-	df_stmt_id(&s, id);
-	df_stmt_u64(&s, len);
-	df_stmt_b64(&s, data, len);
+	df_stmt_sql(&s, "INSERT INTO \"%s\" (id,size,data) VALUES ", t->pack);
+	for (size_t i = 0; i < n; i++)
+		df_stmt_sql(&s, "%s($%zu,$%zu,$%zu)", i ? "," : "", 3 * i + 1,
+			    3 * i + 2, 3 * i + 3);
+	if (t->remote.caps.ours)
+		df_stmt_sql(&s, " ON CONFLICT (id) DO NOTHING");
+	for (size_t i = 0; i < n; i++) {
+		df_stmt_id(&s, &p[i].id);
+		df_stmt_u64(&s, p[i].len);
+		df_stmt_b64(&s, p[i].data, p[i].len);
+		sum += p[i].len;
+	}
 	err = df_api_sql(t->api, &s, &call, &a);
 	df_stmt_release(&s);
 	df_answer_release(&a);
-	if (!err || err == -EEXIST)
+	if (!err || (err == -EEXIST && n == 1))
 		return df_fault("pack.acked");
-	if (err == -EFBIG && len > DF_PACK_MIN)
-		shrink(t, len);
+	if (err == -EFBIG && sum > DF_PACK_MIN)
+		shrink(t, sum);
 	else if (err == -EFBIG)
 		df_log_error("%s refuses even a pack of %zu bytes",
-			     t->remote.where, len);
+			     t->remote.where, sum);
 	return err;
 }
 

@@ -124,6 +124,13 @@ struct df_remote_health {
 	int64_t away_ms;
 };
 
+/* A pack to be inserted; not owned. */
+struct df_pack_bytes {
+	struct df_id id;
+	const void *data;
+	size_t len;
+};
+
 struct df_remote;
 
 struct df_remote_ops {
@@ -153,6 +160,10 @@ struct df_remote_ops {
 	/* Insert a pack; id is the hash of data.  Twice is harmless. */
 	int (*pack_put)(struct df_remote *r, const struct df_id *id,
 			const void *data, size_t len, int64_t timeout_ms);
+	/* Several in one statement: all of them or none.  NULL: there is only
+	 * pack_put (sim). */
+	int (*packs_put)(struct df_remote *r, const struct df_pack_bytes *p,
+			 size_t n, int64_t timeout_ms);
 	/* Append bytes off..off+len of a pack to out (the whole pack when len
 	 * is 0).  More may be fetched than asked, never returned.  A pack
 	 * shorter than asked is DF_ECORRUPT, an absent one -ENOENT. */

@@ -154,14 +154,22 @@ static int row_put(struct df_remote *r, const struct df_row *row, uint64_t sent,
 	return err;
 }
 
-static int pack_put(struct df_remote *r, const struct df_id *id,
-		    const void *data, size_t len, int64_t timeout_ms)
+static int packs_put(struct df_remote *r, const struct df_pack_bytes *p,
+		     size_t n, int64_t timeout_ms)
 {
-	int err = df_packs_put(r, id, data, len, timeout_ms);
+	int err = df_packs_put(r, p, n, timeout_ms);
 
 	if (err == -EROFS)
 		r->read_only = true;
 	return err;
+}
+
+static int pack_put(struct df_remote *r, const struct df_id *id,
+		    const void *data, size_t len, int64_t timeout_ms)
+{
+	struct df_pack_bytes p = { *id, data, len };
+
+	return packs_put(r, &p, 1, timeout_ms);
 }
 
 static int reload(struct df_remote *r)
@@ -224,14 +232,15 @@ static void table_free(struct df_remote *r)
 	free(t);
 }
 
-#define OPS_WITHOUT_VIEW                                                     \
-	.name = "table", .row_put = row_put, .rows_after = df_rows_after,    \
-	.rows_feed = df_rows_feed, .rows_list = df_rows_list,                \
-	.rows_get = df_rows_get, .rows_delete = df_rows_delete,              \
-	.pack_put = pack_put, .pack_get = df_packs_get,                      \
-	.packs_have = df_packs_have, .packs_list = df_packs_list,            \
-	.packs_delete = df_packs_delete, .reload = reload, .health = health, \
-	.reset = reset, .stop = stop, .free = table_free
+#define OPS_WITHOUT_VIEW                                                  \
+	.name = "table", .row_put = row_put, .rows_after = df_rows_after, \
+	.rows_feed = df_rows_feed, .rows_list = df_rows_list,             \
+	.rows_get = df_rows_get, .rows_delete = df_rows_delete,           \
+	.pack_put = pack_put, .packs_put = packs_put,                     \
+	.pack_get = df_packs_get, .packs_have = df_packs_have,            \
+	.packs_list = df_packs_list, .packs_delete = df_packs_delete,     \
+	.reload = reload, .health = health, .reset = reset, .stop = stop, \
+	.free = table_free
 
 static const struct df_remote_ops plain_ops = { OPS_WITHOUT_VIEW };
 static const struct df_remote_ops view_ops = {

@@ -71,8 +71,8 @@ int df_rows_formats(struct df_table *t, int64_t deadline_ns,
 		    struct df_rows *out);
 
 /* packs.c */
-int df_packs_put(struct df_remote *r, const struct df_id *id, const void *data,
-		 size_t len, int64_t timeout_ms);
+int df_packs_put(struct df_remote *r, const struct df_pack_bytes *p, size_t n,
+		 int64_t timeout_ms);
 int df_packs_get(struct df_remote *r, const struct df_id *id, uint64_t off,
 		 uint64_t len, int64_t timeout_ms, struct df_buf *out);
 int df_packs_have(struct df_remote *r, const struct df_id *ids, size_t n,

@@ -15,6 +15,7 @@
 
 #include "base/fault.h"
 #include "cache/checkpoint_io.h"
+#include "cache/checkpoint_rows.h"
 #include "cache/checkpoint_snap.h"
 #include "cache/poll.h"
 #include "cache/sender.h"
@@ -31,7 +32,6 @@
 #define CUT_WAIT_MS 30000
 #define LOOK_EVERY_MS 1000
 #define PUT_TRIES 8
-#define DELETE_AT_ONCE 200
 
 struct writer {
 	struct df_vol *v;
@@ -352,6 +352,30 @@ static int write_blocks(struct writer *w)
 }
 
 /* ---- the index and the row */
+/* Is this a row of ours that the log does not show yet? */
+static bool unseen_locked(const struct writer *w, const struct df_id *row)
+{
+	const struct df_outrow *o = w->v->out;
+
+	while (o && df_id_cmp(&o->row.id, row))
+		o = o->next;
+	return o && !in_log(w, row);
+}
+
+/* Places in rows that are gone: those packs are in T__pack by now. */
+static void drop_gone_places(struct writer *w)
+{
+	size_t n = 0;
+
+	df_lock(&w->v->lock);
+	for (size_t i = 0; i < w->x.n_inlines; i++)
+		if (in_log(w, &w->x.inlines[i].row) ||
+		    unseen_locked(w, &w->x.inlines[i].row))
+			w->x.inlines[n++] = w->x.inlines[i];
+	df_unlock(&w->v->lock);
+	w->x.n_inlines = n;
+}
+
 static int inline_cmp(const void *a, const void *b)
 {
 	const struct df_inline_place *x = a, *y = b;
@@ -368,6 +392,7 @@ static int write_index(struct writer *w, struct df_ck_body *body)
 	size_t len;
 	int err;
 
+	drop_gone_places(w);
 	if (w->x.n_inlines)
 		qsort(w->x.inlines, w->x.n_inlines, sizeof(*w->x.inlines),
 		      inline_cmp);
@@ -439,16 +464,6 @@ static int wait_settled(struct writer *w)
 	}
 	df_unlock(&v->lock);
 	return rc == 1 ? -EAGAIN : rc;
-}
-
-/* Is this a row of ours that the log does not show yet? */
-static bool unseen_locked(const struct writer *w, const struct df_id *row)
-{
-	const struct df_outrow *o = w->v->out;
-
-	while (o && df_id_cmp(&o->row.id, row))
-		o = o->next;
-	return o && !in_log(w, row);
 }
 
 static int list_log(struct writer *w)
@@ -554,39 +569,32 @@ static void note_written(struct writer *w, const struct df_id *row)
 }
 
 /* ---- rows that a checkpoint has covered for a day */
-static int id_cmp(const void *a, const void *b)
-{
-	return df_id_cmp(a, b);
-}
-
 /* The checkpoint that covered them was seen in the log just now, so they are
- * safe whatever becomes of ours; rows whose packs are still in use stay. */
+ * safe whatever becomes of ours. */
 static int delete_rows(struct writer *w)
 {
-	const struct df_remote_ops *ops = w->v->remote->ops;
-	size_t n_keep = w->x.n_inlines, n = 0;
+	struct df_vol *v = w->v;
+	size_t n = 0;
 	int err = 0;
 
-	if (!in_log(w, &w->base.row) || !df_inlinepack_is(w->v->remote))
+	if (!in_log(w, &w->base.row) || !df_inlinepack_is(v->remote))
 		return 0;
-	struct df_id *keep = df_xalloc((n_keep + 1) * sizeof(*keep));
-	struct df_id *ids = df_xalloc((w->x.n_covers + 1) * sizeof(*ids));
-	for (size_t i = 0; i < n_keep; i++)
-		keep[i] = w->x.inlines[i].row;
-	keep[n_keep++] = w->base.row;
-	qsort(keep, n_keep, sizeof(*keep), id_cmp);
-	for (size_t i = 0; i < w->x.n_covers; i++) {
+	struct df_id *ids = df_xalloc(DF_CK_ROWS_MAX * sizeof(*ids));
+	for (size_t i = 0; i < w->x.n_covers && n < DF_CK_ROWS_MAX; i++) {
 		const struct df_ck_cover *c = &w->x.covers[i];
 		if (w->now_ms - c->since_ms > DF_DAY_MS &&
 		    df_ck_covers(&w->base.index, &c->id) &&
-		    !bsearch(&c->id, keep, n_keep, sizeof(*keep), id_cmp))
+		    df_id_cmp(&c->id, &w->base.row))
 			ids[n++] = c->id;
 	}
-	for (size_t i = 0; i < n && !err; i += DELETE_AT_ONCE)
-		err = ops->rows_delete(w->v->remote, ids + i,
-				       DF_MIN(n - i, (size_t)DELETE_AT_ONCE),
-				       LIST_TIMEOUT_MS);
-	free(keep);
+	for (size_t i = 0; i < n && !err; i += DF_CK_ROWS_AT_ONCE) {
+		err = v->stop_now ? -ECANCELED
+				  : df_ck_rows_go(
+					    v, ids + i,
+					    DF_MIN(n - i,
+						   (size_t)DF_CK_ROWS_AT_ONCE));
+		look(v);
+	}
 	free(ids);
 	return err;
 }

@@ -294,14 +294,17 @@ static int in_pack_get(struct df_remote *r, const struct df_id *id,
 {
 	struct inliner *x = of(r);
 	struct df_id row;
+	bool placed = find(x, id, &row);
 	int err = -ENOENT;
 
-	if (find(x, id, &row))
+	if (placed)
 		err = get_from_row(x, &row, id, off, len, timeout_ms, out);
 	if (err != -ENOENT)
 		return err;
 	err = mirror(x, x->lower->ops->pack_get(x->lower, id, off, len,
 						timeout_ms, out));
+	if (!err && placed) /* its row went (checkpoint_rows.c) */
+		df_inlinepack_forget(r, id);
 	if (err != -ENOENT || !may_search(x))
 		return err;
 	if (search_log(x, timeout_ms) || !find(x, id, &row))

@@ -149,6 +149,16 @@ static void check_packs(struct df_remote *r)
 	err = r->ops->pack_get(r, &none, 0, 0, 2000, &out);
 	expect(err == -ENOENT, "pack_get of none", err);
 	struct df_id ids[2] = { id, none };
+	struct df_pack_bytes two[2] = { { id, data, len },
+					{ none, "small", 5 } };
+	err = r->ops->packs_put(r, two, 2, T_MS);
+	expect(!err, "packs_put", err);
+	df_buf_reset(&out);
+	err = r->ops->pack_get(r, &none, 0, 0, T_MS, &out);
+	expect(!err && out.len == 5 && !memcmp(out.data, "small", 5),
+	       "pack_get of the second", err);
+	err = r->ops->packs_delete(r, &none, 1, T_MS);
+	expect(!err, "packs_delete of one", err);
 	err = r->ops->packs_have(r, ids, 2, T_MS, present);
 	expect(!err && present[0] && !present[1], "packs_have", err);
 	err = r->ops->packs_list(r, T_MS, &list);

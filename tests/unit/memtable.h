@@ -29,7 +29,8 @@ struct table {
 	size_t n_packs, packs_size;
 	unsigned gets, puts, row_gets, deletes;
 	uint64_t bytes_put;
-	bool lose_rows; /* acknowledged and not kept */
+	/* acknowledged and not kept; packs: of several in one statement */
+	bool lose_rows, lose_packs;
 };
 
 struct link {
@@ -169,6 +170,14 @@ static int m_pack_put(struct df_remote *r, const struct df_id *id,
 	return 0;
 }
 
+static int m_packs_put(struct df_remote *r, const struct df_pack_bytes *p,
+		       size_t n, int64_t timeout_ms)
+{
+	for (size_t i = 0; i < n && !of(r)->lose_packs; i++)
+		m_pack_put(r, &p[i].id, p[i].data, p[i].len, timeout_ms);
+	return 0;
+}
+
 static int m_pack_get(struct df_remote *r, const struct df_id *id, uint64_t off,
 		      uint64_t len, int64_t timeout_ms, struct df_buf *out)
 {
@@ -226,6 +235,7 @@ static const struct df_remote_ops m_ops = {
 	.rows_get = m_rows_get,
 	.rows_delete = m_rows_delete,
 	.pack_put = m_pack_put,
+	.packs_put = m_packs_put,
 	.pack_get = m_pack_get,
 	.packs_have = m_packs_have,
 	.reset = m_nothing,
