@@ -302,6 +302,8 @@ void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o)
 		return;
 	now = df_clock_mono_ns();
 	v->last_change_ns = now;
+	if (df_fold_dirty(v->fold) >= DF_FOLD_MANY)
+		df_cond_signal(&v->fold_cond);
 	if (v->first_dirty_ns)
 		return;
 	v->first_dirty_ns = now;

@@ -40,6 +40,10 @@ enum df_jtype {
 	DF_J_SEEN,     /* the row was seen in a poll */
 };
 
+/* So many entries that SQLite lacks (a kilobyte of memory each, which the
+ * fold's ceiling cannot take back) do not wait for the time. */
+#define DF_FOLD_MANY 4000
+
 struct df_waiter {
 	struct df_waiter *next;
 	void (*done)(void *arg, int err); /* NULL when taken */

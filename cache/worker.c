@@ -20,10 +20,10 @@
 #include "cache/vol_data.h"
 
 #define FOLD_EVERY_MS 250
-/* So many entries written, and then a pause: what they left in the heap goes
- * back to the kernel. */
+/* What so many entries left in the heap goes back to the kernel: at the next
+ * pause, or when they have become many without one. */
 #define TRIM_MANY 10000
-#define FOLD_MANY 4000      /* dirty entries that do not wait for the time */
+#define TRIM_AT_LAST 50000
 #define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
 #define TICK_MS 1000
 #define GATHER_NS 1500000
@@ -307,14 +307,15 @@ static void *fold_main(void *arg)
 	df_lock(&v->lock);
 	while (!v->stopped) {
 		bool soon = v->dirty.n || v->sync_waiters || v->writers;
-		df_cond_wait_until(
-			&v->fold_cond, &v->lock,
-			df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));
+		if (df_fold_dirty(v->fold) < DF_FOLD_MANY)
+			df_cond_wait_until(
+				&v->fold_cond, &v->lock,
+				df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));
 		size_t dirty = df_fold_dirty(v->fold);
 		bool work = dirty != 0;
 		df_unlock(&v->lock);
 		written += dirty;
-		if (!work && written > TRIM_MANY) {
+		if (written > (work ? TRIM_AT_LAST : TRIM_MANY)) {
 			malloc_trim(0);
 			written = 0;
 		}
