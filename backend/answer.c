@@ -346,6 +346,8 @@ static bool take_member(struct scan *s, size_t *width)
 		return take_count(s, &s->a->last);
 	if (df_cell_is(&key, "others"))
 		return take_count(s, &s->a->others);
+	if (df_cell_is(&key, "more"))
+		return take_count(s, &s->a->more);
 	return take_value(s, &c);
 }
 

@@ -47,6 +47,7 @@ struct df_answer {
 	size_t size;        /* allocated cells */
 	uint64_t last;      /* feed: "last"; 0 if absent */
 	uint64_t others;    /* feed: T was changed by no mount */
+	uint64_t more;      /* feed: cut off before the limit, for its size */
 	uint64_t row_count; /* what the server says; 0 if absent */
 	int64_t date_ms;    /* the answer's Date; 0 = none */
 	unsigned attempts;  /* requests that it took */

@@ -449,7 +449,7 @@ static int feed(struct df_table *t, uint64_t after, unsigned limit,
 		return err;
 	err = df_rows_decode(&a, out);
 	out->last_n = a.n_rows || a.last ? a.last : after;
-	out->more = a.n_rows >= limit;
+	out->more = a.n_rows >= limit || a.more;
 	out->others = a.others != 0;
 	if (date_ms)
 		*date_ms = a.date_ms;
@@ -501,7 +501,8 @@ int df_rows_get(struct df_remote *r, const struct df_id *ids, size_t n,
 		size_t k = DF_MIN(step, n - i);
 		struct df_stmt s;
 		df_stmt_init(&s, 0);
-		df_stmt_sql(&s, "SELECT " COLUMNS " FROM \"%s\" WHERE id IN (",
+		df_stmt_sql(&s, "SELECT %s FROM \"%s\" WHERE id IN (",
+			    t->remote.caps.feed ? COLUMNS ",n" : COLUMNS,
 			    t->log);
 		df_table_put_marks(&s, 1, k);
 		df_stmt_sql(&s, ")");

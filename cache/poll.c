@@ -364,7 +364,10 @@ static void fetch_ahead(struct df_vol *v, const struct df_rows *rows)
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct df_row *row = &rows->row[i];
 		struct df_body body;
-		if (row->kind != DF_ROW_COMMIT ||
+		df_lock(&v->lock);
+		bool folded = df_fold_has_row(v->fold, &row->id);
+		df_unlock(&v->lock);
+		if (folded || row->kind != DF_ROW_COMMIT ||
 		    df_body_read(row->body, row->body_len, &body))
 			continue;
 		for (size_t k = 0; k < body.n_pieces; k++) {

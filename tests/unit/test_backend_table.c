@@ -440,6 +440,11 @@ static void feeds(void **state)
 	assert_int_equal(rows.last_n, 2);
 	check_same(&rows.row[1], &a);
 	df_rows_release(&rows);
+	/* Behind a checkpoint the feed begins at the row's place. */
+	assert_int_equal(r->ops->rows_get(r, &a.id, 1, T_MS, &rows), 0);
+	assert_int_equal(rows.n, 1);
+	assert_int_equal(rows.row[0].n, 2);
+	df_rows_release(&rows);
 	f.no_feed = true;
 	assert_int_equal(r->ops->rows_feed(r, 0, 100, 1000, &rows, NULL),
 			 -EOPNOTSUPP);

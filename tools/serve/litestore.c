@@ -261,9 +261,10 @@ static void feed_rows(struct lite_conn *c, const struct df_table *t, int n_col,
 		lite_error(c, &none, rc, &out->error);
 	if (!cached)
 		(void)sqlite3_finalize(st);
+	/* A row was there, and no room for it. */
 	df_buf_printf(&out->body,
-		      "],\"row_count\":%" PRIu64 ",\"last\":%" PRId64 "}",
-		      out->rows, last);
+		      "],\"row_count\":%" PRIu64 ",\"last\":%" PRId64 "%s}",
+		      out->rows, last, rc == SQLITE_ROW ? ",\"more\":1" : "");
 }
 
 static void lite_feed(struct df_store *store, const struct df_feed_in *in,
