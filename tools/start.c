@@ -240,7 +240,8 @@ static int shed_descriptors(int report_fd)
 
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
 	    dup2(null, STDOUT_FILENO) < 0)
-		return -errno;
+		return df_fail(-errno, "/dev/null cannot be opened for reading "
+				       "and writing (chmod 666 /dev/null)");
 	if (report_fd != 3 && dup2(report_fd, 3) < 0)
 		return -errno;
 	if (fcntl(3, F_SETFD, FD_CLOEXEC) || close_range(4, ~0U, 0))
