@@ -155,6 +155,7 @@ class Worker(threading.Thread):
         self.digests = [digest({})]
         self.under_way = None
         self.floor = 0          # ops that are remote for sure
+        self.before = 0         # ops of earlier threads
         self.failure = None
         self.halt = threading.Event()
         self.peers = [self]
@@ -165,6 +166,7 @@ class Worker(threading.Thread):
         new = Worker(self.top, self.rng.random(), self.fsyncs)
         new.base, new.ops, new.model = self.base, self.ops, self.model
         new.digests, new.floor = self.digests, self.floor
+        new.before = len(self.ops)
         return new
 
     def run(self):
@@ -349,10 +351,13 @@ class Worker(threading.Thread):
             self.rewind(*part)
             return max(0, n - part[0])
         last = at[-1]
-        if last > n:            # as far as the one under way came
-            self.rewind(n, attempts[last - n - 1])
+        part = None             # as far as the one under way came
+        if last > n:
+            part = attempts[last - n - 1]
+        if kept:
+            self.go_on(part)
         else:
-            self.rewind(last)
+            self.rewind(min(last, n), part)
         return max(0, n - last)
 
     def attempts(self, op):
@@ -403,6 +408,15 @@ class Worker(threading.Thread):
                    f"{len(self.ops)} (promised {low}): " + "; ".join(near))
         return (f"{self.top} {why}; last operations: "
                 + "; ".join(repr(op)[:120] for op in last))
+
+    def go_on(self, part):
+        """The disk was kept: not all of the history need be in the table, so
+        it stays, with what is there of the operation that was under way."""
+        if part:
+            self.model.apply(part)
+            self.ops.append(part)
+            self.digests.append(digest(self.model.picture()))
+        self.under_way = None
 
     def rewind(self, k, part=None):
         """The history starts anew behind operation k (and a part of one)."""

@@ -116,6 +116,8 @@ class Disk:
         self.m.up()
         try:
             self.worker.meet(True)
+            # the disk is never thrown away: nobody asks for the past
+            self.worker.rewind(len(self.worker.ops))
         except AssertionError as e:
             raise AssertionError(f"after {plan}: {e}") from e
         self.m.deeplake("status", self.m.path, "--clear")

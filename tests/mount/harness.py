@@ -281,7 +281,9 @@ class Mount:
 
     def find_daemon(self, before):
         if self.kind == "deeplake":
-            return int(self.status()["pid"])
+            pid = self.status()["pid"]
+            assert pid, "the daemon died as soon as it was mounted"
+            return int(pid)
         fresh = [p for p in children() - before if process_state(p) != "Z"]
         assert fresh, "the mount's daemon is not among our children"
         return fresh[0]
