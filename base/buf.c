@@ -32,7 +32,7 @@ int df_buf_reserve(struct df_buf *b, size_t len)
 
 	if (b->err)
 		return b->err;
-	if (len <= b->size - b->len)
+	if (b->data && len <= b->size - b->len)
 		return 0;
 	if (len > ceiling || b->len > ceiling - len)
 		return b->err = -EFBIG;

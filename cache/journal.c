@@ -156,7 +156,8 @@ static struct df_outrow *read_row(const void *rec, size_t len, uint64_t seq)
 	for (; row->n_deps < n; row->n_deps++)
 		get_dep(&r, &row->deps[row->n_deps]);
 	const uint8_t *body = df_rd_bytes(&r, DF_BODY_MAX, &n);
-	if (r.bad || out->time >> 63) {
+	if (r.bad || out->time >> 63 || row->kind < DF_ROW_COMMIT ||
+	    row->kind > DF_ROW_CHECKPOINT) {
 		df_row_release(row);
 		free(out);
 		return NULL;

@@ -169,7 +169,9 @@ def test_bodies_that_lie(box):
     with open(f"/proc/{cold.pid}/status") as f:
         peak = int(re.search(r"VmHWM:\s+(\d+)", f.read())[1]) // 1024
     print(f"  {st['rows_refused']} rows refused, {peak} MiB at most")
-    assert peak < 200, f"a bomb took {peak} MiB"
+    # a sanitizer keeps memory of its own for each byte
+    most = 600 if os.path.isdir(harness.REPORTS) else 200
+    assert peak < most, f"a bomb took {peak} MiB"
 
 
 def test_a_stamp_of_the_year_9999(box):
