@@ -1,6 +1,7 @@
 # The simulation: several nodes on the real cache code, without FUSE and network.
 SEEDS ?= 200
 FIRST ?= 0
+APART ?= 0
 SIM_JOBS ?= 2
 SIM_OBJ := $(patsubst %.c,$(O)/sim-obj/%.o,$(CACHE_SRC) $(wildcard tests/sim/*.c))
 .PHONY: sim check-sim sim-rules
@@ -14,13 +15,14 @@ $(O)/sim: $(SIM_OBJ) $(call obj,$(BACK_SRC) $(BASE_SRC))
 	@echo "  LD   $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,--wrap=df_random $^ $(LIBS) -o $@
 
-sim: $(O)/sim                    ## simulated volumes: SEEDS=n FIRST=s
-	$(Q)$< --seeds $(SEEDS) --first $(FIRST) --jobs $(SIM_JOBS)
+sim: $(O)/sim                    ## simulated volumes: SEEDS=n FIRST=s APART=0..60
+	$(Q)$< --seeds $(SEEDS) --first $(FIRST) --apart $(APART) --jobs $(SIM_JOBS)
 
-check-sim: $(O)/sim              ## named scenarios and 200 random seeds
+check-sim: $(O)/sim              ## named scenarios and 200 seeds
 	$(Q)$< --named --jobs $(SIM_JOBS)
 	$(Q)$< --only one-dir --seeds 20 --jobs $(SIM_JOBS)
-	$(Q)$< --seeds 200 --jobs $(SIM_JOBS)
+	$(Q)$< --seeds 140 --jobs $(SIM_JOBS)
+	$(Q)$< --seeds 60 --first 140 --apart 60 --jobs $(SIM_JOBS)
 
 sim-rules: $(O)/sim              ## each merge rule off in turn must be noticed
 	$(Q)$< --rules --apart 60 --seeds $(SEEDS) --jobs $(SIM_JOBS)
