@@ -256,6 +256,7 @@ static int sim_row_put(struct df_remote *r, const struct df_row *row,
 		at = (ssize_t)row_first(s, row);
 	else
 		row_again(s, row);
+	trace(w, "  row %zd%s", at, first ? " is new" : "");
 	t->row[at].tries++;
 	*ack = (struct df_ack){ .server_date_ms = w->now_ms };
 	if (rng_chance(&w->rng, t->faults.not_kept))
@@ -411,6 +412,7 @@ static int sim_rows_delete(struct df_remote *r, const struct df_id *ids,
 			if ((ssize_t)t->log[i].row != row)
 				t->log[kept++] = t->log[i];
 		s->w->n_deleted += t->n_log - kept;
+		trace(s->w, "  row %zd is deleted", row);
 		t->n_log = kept;
 	}
 	return 0;
