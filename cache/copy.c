@@ -18,6 +18,12 @@ df_nid df_copy_owner(const struct df_vol *v, const struct df_obj *o)
 	return 0;
 }
 
+bool df_copy_made_up(const struct df_obj *o)
+{
+	return !df_obj_is_dir(o) && !o->n_links && !df_obj_published(o) &&
+	       !df_obj_dirty(o);
+}
+
 void df_copy_clear(struct df_vol *v, struct df_obj *o)
 {
 	if (!v->copies.n || !df_nidmap_get(&v->copies, o->nid))
@@ -53,7 +59,7 @@ struct df_obj *df_copy_look(struct df_vol *v, const struct df_shown *s)
 		return NULL;
 	struct df_id id = df_copy_id(&o->id, s->dot);
 	struct df_obj *c = df_fold_take(v->fold, &id);
-	if (c->n_links || df_obj_published(c) || df_obj_dirty(c))
+	if (!df_copy_made_up(c))
 		return c; /* it is real already, under another name */
 	df_heads_release(&c->heads, v->segs);
 	df_texts_init(&t, &o->heads, NULL);

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "cache/checkpoint.h"
+#include "cache/copy.h"
 #include "cache/identity.h"
 #include "cache/inlinepack.h"
 #include "cache/journal.h"
@@ -181,7 +182,7 @@ static int load_state(struct df_vol *v)
 }
 
 /* ---- start: what is dirty, what is an orphan, whose bytes are only here */
-static int count_dirty(void *arg, struct df_obj *o)
+static int take_stock(void *arg, struct df_obj *o)
 {
 	struct df_vol *v = arg;
 
@@ -196,6 +197,10 @@ static int count_dirty(void *arg, struct df_obj *o)
 				df_seg_dirty(v->segs, e->loc.seg, e->len);
 		}
 	}
+	/* A copy that an earlier life looked at: replay may make it real, and
+	 * would take the text that is there for one that others know. */
+	if (df_copy_made_up(o))
+		df_fold_drop(v->fold, o);
 	return 0;
 }
 
@@ -225,7 +230,7 @@ static int open_local(struct df_vol *v, bool keep_node)
 	make_root(v);
 	load_state(v);
 	/* Dirty bytes are counted before replay adds and removes some. */
-	err = df_fold_each_flagged(v->fold, count_dirty, v);
+	err = df_fold_each_flagged(v->fold, take_stock, v);
 	if (!err)
 		err = df_journal_recover(v);
 	if (!err)

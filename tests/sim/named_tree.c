@@ -551,6 +551,35 @@ static void run_copy_in_two_dirs(struct world *w)
 	agree_again(w);
 }
 
+/* A look at a copy leaves an object behind, which the fold may have written when
+ * the copy becomes real.  Replayed after a crash, that must be sent all the same:
+ * its name without its text would be shown by nobody else. */
+static void run_copy_looked_at(struct world *w)
+{
+	char *copy, *text = NULL;
+	df_nid nid;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+	do_replace(A, "/f", "t0000002");
+	w->now_ms += 1000;
+	do_replace(B, "/f", "t0000003");
+	agree(w);
+	copy = whole_name(A, "/f.conflict-");
+	nid = at_path(A, copy);
+	node_fold(A);
+	do_append(A, "/f", "t0000004"); /* settles: the copy is a file now */
+	let_go(A, nid);
+	node_restart(A);
+	agree(w);
+	shows(B, "/f", "t0000003t0000004");
+	must(w, names(B, "/f.conflict-", &text) == 1);
+	must(w, !strcmp(text, "t0000002"));
+	free(copy);
+	free(text);
+}
+
 static void run_revived_in_two_dirs(struct world *w)
 {
 	char p[64], q[64];
@@ -618,6 +647,7 @@ const struct named named_tree[] = {
 	{ "hard-links", run_hard_links },
 	{ "unlinked-apart", run_unlinked_apart },
 	{ "copy-in-two-dirs", run_copy_in_two_dirs },
+	{ "copy-looked-at", run_copy_looked_at },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
 	{ NULL, NULL },
