@@ -384,6 +384,24 @@ static void reassert(struct df_vol *v, df_nid parent, const char *name)
 		df_op_link(v, o, parent, name, true);
 }
 
+/* (parent, registered), and all names of c->first; c may have views already. */
+static void settle_closure(struct df_vol *v, struct closure *c, df_nid parent,
+			   const char *registered)
+{
+	add_spot(c, parent, registered);
+	add_files_at(v, c, parent, registered);
+	close_over(v, c);
+	for (size_t i = 0; i < c->n_at; i++) /* before anything changes */
+		if (df_fold_has_rivals(v->fold, c->at[i].parent))
+			view_of(v, &c->views, c->at[i].parent);
+	for (size_t i = 0; i < c->objs.n; i++)
+		split_copies(v, &c->views, c->objs.v[i]);
+	for (size_t i = 0; i < c->n_at; i++)
+		settle_spot(v, &c->views, &c->at[i]);
+	reassert(v, parent, c->at[0].name);
+	closure_release(c);
+}
+
 static void settle_at(struct df_vol *v, df_nid parent, const char *name)
 {
 	struct df_shown s = df_tree_lookup(v, parent, name);
@@ -398,18 +416,7 @@ static void settle_at(struct df_vol *v, df_nid parent, const char *name)
 			if (!strcmp(d->v[i].shown, name))
 				registered = d->v[i].name;
 	}
-	add_spot(&c, parent, registered);
-	add_files_at(v, &c, parent, registered);
-	close_over(v, &c);
-	for (size_t i = 0; i < c.n_at; i++) /* before anything changes */
-		if (df_fold_has_rivals(v->fold, c.at[i].parent))
-			view_of(v, &c.views, c.at[i].parent);
-	for (size_t i = 0; i < c.objs.n; i++)
-		split_copies(v, &c.views, c.objs.v[i]);
-	for (size_t i = 0; i < c.n_at; i++)
-		settle_spot(v, &c.views, &c.at[i]);
-	reassert(v, parent, c.at[0].name);
-	closure_release(&c);
+	settle_closure(v, &c, parent, registered);
 }
 
 void df_settle_name(struct df_vol *v, df_nid parent, const char *name)
@@ -450,8 +457,9 @@ static const struct df_link *shown_at(struct df_vol *v, const struct df_obj *o)
 void df_settle_object(struct df_vol *v, df_nid nid)
 {
 	const struct df_obj *o = df_fold_get(v->fold, nid);
+	struct closure c = { .first = nid };
 
-	if (!o || !df_settle_needed(v))
+	if (!o || !df_settle_needed(v) || df_rule_off(DF_RULE_SETTLE))
 		return;
 	df_nid owner = df_copy_owner(v, o);
 	if (owner) {
@@ -468,7 +476,10 @@ void df_settle_object(struct df_vol *v, df_nid nid)
 		return;
 	df_nid parent = l->parent;
 	DF_FREE char *copy = df_xstrdup(l->name);
-	df_settle_name(v, parent, copy);
+	df_settle_rings(v);
+	/* Not by name: if o loses there, that is another file's. */
+	settle_closure(v, &c, parent, copy);
+	df_settle_dirs(v, parent);
 }
 
 void df_settle_dirs(struct df_vol *v, df_nid dir)

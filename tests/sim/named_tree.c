@@ -95,6 +95,21 @@ static unsigned names(struct node *nd, const char *prefix, char **text)
 	return n;
 }
 
+/* The path that begins so; the caller frees. */
+static char *whole_name(struct node *nd, const char *prefix)
+{
+	struct flat f;
+	char *found = NULL;
+
+	flat_read(nd->w, nd, &f);
+	for (size_t i = 0; i < f.n && !found; i++)
+		if (!strncmp(f.e[i].path, prefix, strlen(prefix)))
+			found = df_strf("%s", f.e[i].path);
+	flat_release(&f);
+	must(nd->w, found);
+	return found;
+}
+
 static void run_symlinks(struct world *w)
 {
 	char *text = NULL, to[DF_SYMLINK_MAX + 1];
@@ -407,6 +422,40 @@ static void run_hidden_equal(struct world *w)
 	must(w, names(B, "/out", NULL) <= 2);
 }
 
+/* A file that loses one of its names, and whose other name is one with an equal
+ * file: whoever writes to it settles all its names, not those of the file that it
+ * lost against.  Else the equal file's name, which nobody touched, would show a
+ * conflict.  The names of a file are tried in their order: the lost one is first. */
+static void run_loses_and_equals(struct world *w)
+{
+	char *copy;
+
+	two(w);
+	agree(w); /* under new identities: what follows keeps its stamps */
+	do_create(B, "/e", "same0000");
+	w->now_ms += 1000;
+	do_create(A, "/c", "same0000");
+	do_link(A, "/c", "/a");
+	do_create(A, "/e", "same0000");
+	do_link(A, "/e", "/d");
+	w->now_ms += 1000;
+	do_create(B, "/a", "t0000001");
+	do_create(B, "/c", "same0000"); /* hides A's */
+	do_create(B, "/d", "t0000002"); /* its /e is hidden by A's */
+	agree(w);
+	copy = whole_name(A, "/a.conflict-");
+	do_append(A, copy, "t0000003");
+	shows(A, copy, "same0000t0000003");
+	free(copy);
+	must(w, names(A, "/c", NULL) == 1);
+	do_append(A, "/e", "t0000004");
+	shows(A, "/e", "same0000t0000004");
+	must(w, names(A, "/e", NULL) == 1);
+	agree(w);
+	must(w, names(B, "/", NULL) == 6);
+	shows(B, "/c", "same0000");
+}
+
 static void run_moved_into_each_other(struct world *w)
 {
 	two(w);
@@ -484,21 +533,6 @@ static void make_pairs(struct world *w)
 		do_mkdir(B, q);
 	}
 	agree(w);
-}
-
-/* The path that begins so; the caller frees. */
-static char *whole_name(struct node *nd, const char *prefix)
-{
-	struct flat f;
-	char *found = NULL;
-
-	flat_read(nd->w, nd, &f);
-	for (size_t i = 0; i < f.n && !found; i++)
-		if (!strncmp(f.e[i].path, prefix, strlen(prefix)))
-			found = df_strf("%s", f.e[i].path);
-	flat_release(&f);
-	must(nd->w, found);
-	return found;
 }
 
 static void write_fd(struct node *nd, df_nid nid, const char *text)
@@ -643,6 +677,7 @@ const struct named named_tree[] = {
 	{ "unlinked-open", run_unlinked_open },
 	{ "removed-while-open", run_removed_while_open },
 	{ "hidden-equal", run_hidden_equal },
+	{ "loses-and-equals", run_loses_and_equals },
 	{ "moved-into-each-other", run_moved_into_each_other },
 	{ "hard-links", run_hard_links },
 	{ "unlinked-apart", run_unlinked_apart },
