@@ -196,8 +196,10 @@ static struct df_obj *load(struct df_fold *f, sqlite3_stmt *st)
 				       (size_t)sqlite3_column_bytes(st, 0));
 		df_coder_reset(&f->coder);
 		o = df_decode_object(&f->coder, &r);
-		if (!o)
+		if (!o) {
 			f->err = df_fail(DF_ECORRUPT, "%s: an object", f->path);
+			df_fold_condemn(f);
+		}
 	} else if (rc != SQLITE_DONE) {
 		df_fold_sql_error(f, f->rd, "read an object");
 	}

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/file.h"
@@ -49,6 +50,17 @@ static const char *const sql[ST_COUNT] = {
 	[ST_META_PUT] = "INSERT OR REPLACE INTO meta VALUES(?1, ?2)",
 };
 
+/* Damage that shows only later: the next start reads the table anew. */
+void df_fold_condemn(struct df_fold *f)
+{
+	DF_FREE char *mark = df_strf("%s.damaged", f->path);
+
+	if (mark && !df_file_replace(mark, "", 0, 0600))
+		df_log_warn("%s is damaged: unmount and mount again, then the "
+			    "volume is read anew from the table",
+			    f->path);
+}
+
 int df_fold_sql_error(struct df_fold *f, sqlite3 *db, const char *what)
 {
 	int code = sqlite3_errcode(db);
@@ -57,6 +69,8 @@ int df_fold_sql_error(struct df_fold *f, sqlite3 *db, const char *what)
 					 : -EIO;
 
 	f->err = df_fail(err, "%s: %s: %s", f->path, what, sqlite3_errmsg(db));
+	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+		df_fold_condemn(f);
 	return err;
 }
 
@@ -174,9 +188,13 @@ int df_fold_db_open(struct df_fold *f, bool *fresh)
 	int64_t version = 0;
 
 	*fresh = false;
-	int err = try_open(f, &version);
+	DF_FREE char *mark = df_strf("%s.damaged", f->path);
+	bool damaged = mark && !access(mark, F_OK);
+	int err = damaged ? DF_ECORRUPT : try_open(f, &version);
 	if (err == DF_ECORRUPT) {
 		err = set_aside(f);
+		if (!err && damaged && unlink(mark))
+			err = df_fail(-errno, "remove %s", mark);
 		if (!err)
 			err = try_open(f, &version);
 	}

@@ -80,6 +80,8 @@ struct df_fold {
 int df_fold_db_open(struct df_fold *f, bool *fresh);
 void df_fold_db_close(struct df_fold *f);
 /* Latch and log a SQLite error. */
+/* It is set aside at the next start. */
+void df_fold_condemn(struct df_fold *f);
 int df_fold_sql_error(struct df_fold *f, sqlite3 *db, const char *what);
 int df_fold_load_start(struct df_fold *f);
 void df_fold_touch_name(struct df_fold *f, struct df_name *n);

@@ -73,7 +73,7 @@ int df_vol_writable(struct df_vol *v)
 	if (df_vol_read_only(v) && !df_rowfiles_is_self(v->rows))
 		return -EROFS;
 	if (df_fold_error(v->fold) && !v->failsafe)
-		df_vol_fail(v, "the local database failed: %s",
+		df_vol_fail(v, "the local database failed (mount again): %s",
 			    df_strerror(df_fold_error(v->fold)));
 	return v->failsafe ? -EIO : 0;
 }
