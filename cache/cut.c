@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "cache/journal.h"
 
 #define HELD_BYTES (UINT64_C(16) << 20)
@@ -144,4 +145,26 @@ void df_cut_free(struct df_vol *v, struct df_cut *c)
 	free(c->objs);
 	df_nidset_release(&c->pending);
 	free(c);
+}
+
+static int recount_one(void *arg, struct df_obj *o)
+{
+	struct df_vol *v = arg;
+
+	if (df_obj_dirty(o) && worth_sending(o))
+		df_nidset_add(&v->dirty, o->nid);
+	return 0;
+}
+
+size_t df_cut_recount(struct df_vol *v)
+{
+	size_t before = v->dirty.n;
+
+	if (!v->conf.read_only)
+		df_fold_each_flagged(v->fold, recount_one, v);
+	if (v->dirty.n != before)
+		df_log_error("%zu changed files were not about to be sent; "
+			     "they are now: please report this",
+			     v->dirty.n - before);
+	return v->dirty.n - before;
 }

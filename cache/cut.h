@@ -38,5 +38,8 @@ struct df_cut *df_cut_begin(struct df_vol *v, df_nid force_nid);
 /* Not locked: copy what still waits. */
 void df_cut_finish(struct df_vol *v, struct df_cut *c);
 void df_cut_free(struct df_vol *v, struct df_cut *c);
+/* Locked: look through the fold for what should be in v->dirty and is not; it
+ * is put there.  How many there were: always 0, unless this program is wrong. */
+size_t df_cut_recount(struct df_vol *v);
 
 #endif

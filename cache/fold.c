@@ -10,6 +10,7 @@
 #include "cache/fold_int.h"
 
 #define FOLD_MEMORY (UINT64_C(16) << 20)
+#define KEPT 64 /* objects that trimming leaves alone */
 
 int df_fold_open(const char *dir, uint64_t memory, struct df_segs *segs,
 		 struct df_fold **out, bool *fresh)
@@ -313,7 +314,8 @@ static bool evictable(const struct df_obj *o)
 
 void df_fold_trim(struct df_fold *f)
 {
-	int tries = 256;
+	/* The last few stay: somebody holds what he got just now. */
+	int tries = f->n_objs > KEPT ? (int)DF_MIN(f->n_objs - KEPT, 256u) : 0;
 
 	if (f->used <= f->memory)
 		return;
@@ -358,10 +360,13 @@ static int each(struct df_fold *f, const char *text,
 		return err;
 	if (sqlite3_prepare_v2(f->rd, text, -1, &st, NULL) != SQLITE_OK)
 		return df_fold_sql_error(f, f->rd, text);
-	while (sqlite3_step(st) == SQLITE_ROW) {
+	int rc;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
 		DF_GROW(nids, n, size);
 		nids[n++] = (df_nid)sqlite3_column_int64(st, 0);
 	}
+	if (rc != SQLITE_DONE)
+		err = df_fold_sql_error(f, f->rd, text);
 	sqlite3_finalize(st);
 	for (size_t i = 0; i < n && !err; i++) {
 		struct df_obj *o = df_fold_get(f, nids[i]);

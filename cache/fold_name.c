@@ -391,9 +391,11 @@ bool df_fold_has_row(struct df_fold *f, const struct df_id *id)
 		return true;
 	sqlite3_stmt *st = f->st[ST_ROW_HAS];
 	sqlite3_bind_blob(st, 1, id->b, DF_ID_LEN, SQLITE_STATIC);
-	bool has = sqlite3_step(st) == SQLITE_ROW;
+	int rc = sqlite3_step(st);
+	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+		df_fold_sql_error(f, f->rd, "look up a row");
 	sqlite3_reset(st);
-	return has;
+	return rc == SQLITE_ROW;
 }
 
 void df_fold_add_row(struct df_fold *f, const struct df_dep *row, bool dep)
@@ -428,11 +430,14 @@ struct df_dep *df_fold_rows(struct df_fold *f, bool deps_only, size_t *n)
 			      : "SELECT id, epoch FROM log",
 		    -1, &st, NULL) != SQLITE_OK)
 		return NULL;
-	while (sqlite3_step(st) == SQLITE_ROW) {
+	int rc;
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
 		DF_GROW(rows, *n, size);
 		memcpy(rows[*n].id.b, sqlite3_column_blob(st, 0), DF_ID_LEN);
 		rows[(*n)++].epoch = (uint64_t)sqlite3_column_int64(st, 1);
 	}
+	if (rc != SQLITE_DONE)
+		df_fold_sql_error(f, f->rd, "list rows");
 	sqlite3_finalize(st);
 	return rows;
 }

@@ -139,14 +139,16 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 		df_copy_clear(v, o);
 	df_cut_guard(v, o);
 	df_tree_before(v, o, &w);
-	if (w.dir && w.n)
-		df_vol_push_name(v, w.one.parent, w.one.name);
 	for (uint32_t i = 0; i < delta->n_links; i++) {
 		const struct df_link *l = &delta->links[i];
 		df_obj_join_link(o, l->parent, l->name, l->st, l->there, false);
 	}
 	if (delta->place.st.time)
 		moved = df_obj_join_place(o, &delta->place, false);
+	/* Only then: the kernel would unhash a directory in use, with all below
+	 * it, for every file that somebody makes there. */
+	if (moved && w.dir && w.n)
+		df_vol_push_name(v, w.one.parent, w.one.name);
 	content = join_content(v, o, delta);
 	if (delta->gone.n)
 		df_obj_join_gone(o, &delta->gone, false);

@@ -75,7 +75,10 @@ static int make_body(struct df_upload *u, struct df_buf *body)
 
 	df_buf_init(&regs, (size_t)DF_REGISTERS_MAX * 2);
 	encode_registers(u->v, u->cut, &regs);
-	err = regs.err;
+	/* A directory that could not be read would be taken for the root. */
+	df_lock(&u->v->lock);
+	err = regs.err ? regs.err : df_fold_error(u->v->fold);
+	df_unlock(&u->v->lock);
 	bool fits = regs.len <= 8 * DF_INLINE_BODY; /* compressed, perhaps */
 	if (!err && fits) {
 		err = df_body_write(body, u->last, u->last_len, NULL, 0,

@@ -311,6 +311,15 @@ void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o)
 		df_cond_signal(&v->up_cond);
 }
 
+bool df_vol_all_remote(const struct df_vol *v)
+{
+	bool remote = !v->dirty.n;
+
+	for (const struct df_outrow *o = v->out; o; o = o->next)
+		remote &= o->acked;
+	return remote;
+}
+
 void df_waiters_run(struct df_waiter *ready, int err)
 {
 	while (ready) {

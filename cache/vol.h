@@ -247,6 +247,8 @@ void df_hold_with(struct df_vol *v, struct df_obj *o, struct df_obj *big);
 /* A new stamp time (never the same twice). */
 uint64_t df_vol_stamp_time(struct df_vol *v);
 void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o);
+/* Locked: nothing is dirty and every row is acknowledged. */
+bool df_vol_all_remote(const struct df_vol *v);
 /* Complete these, outside the lock, with err; 0: each with its own. */
 void df_waiters_run(struct df_waiter *ready, int err);
 

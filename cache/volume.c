@@ -383,15 +383,6 @@ static void end_waiters(struct df_vol *v)
 	df_data_retry_writes(v, -EIO);
 }
 
-static bool all_remote(const struct df_vol *v)
-{
-	bool remote = !v->dirty.n;
-
-	for (const struct df_outrow *o = v->out; o; o = o->next)
-		remote &= o->acked;
-	return remote;
-}
-
 int df_vol_stop(struct df_vol *v, int64_t timeout_ms)
 {
 	int64_t until = df_deadline_ms(timeout_ms);
@@ -402,7 +393,7 @@ int df_vol_stop(struct df_vol *v, int64_t timeout_ms)
 	while (v->started && !v->upload_ended &&
 	       df_cond_wait_until(&v->retry_cond, &v->lock, until))
 		;
-	bool remote = all_remote(v);
+	bool remote = df_vol_all_remote(v);
 	df_unlock(&v->lock);
 	if (remote)
 		df_view_drain(v->view, until);
@@ -465,7 +456,7 @@ void df_vol_free(struct df_vol *v)
 /* ---- durability */
 static bool nothing_to_wait_for(const struct df_vol *v)
 {
-	return all_remote(v) && !v->cut && !v->uploading;
+	return df_vol_all_remote(v) && !v->cut && !v->uploading;
 }
 
 int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,

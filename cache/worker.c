@@ -209,6 +209,7 @@ static void *upload_main(void *arg)
 {
 	struct df_vol *v = arg;
 	unsigned fails = 0;
+	bool recounted = false;
 
 	df_lock(&v->lock);
 	while (!v->stop_now) {
@@ -248,14 +249,10 @@ static void *upload_main(void *arg)
 			gather_locked(v);
 			v->sync_asked = true;
 		}
-		if (v->stopping && !v->dirty.n && !v->out)
-			break;
-		if (v->stopping && !v->dirty.n) {
-			bool acked = true;
-			for (const struct df_outrow *o = v->out; o; o = o->next)
-				acked &= o->acked;
-			if (acked)
+		if (v->stopping && df_vol_all_remote(v)) {
+			if (recounted || !df_cut_recount(v))
 				break;
+			recounted = true;
 		}
 	}
 	v->upload_ended = true;

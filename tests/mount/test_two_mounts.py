@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import harness
@@ -133,6 +134,30 @@ def test_each_sees_the_other(box):
     soon("the mode in b",
          lambda: os.stat(b.path + "/moved/e/f").st_mode & 0o777 == 0o600)
     soon("equal trees", lambda: not harness.same_tree(a.path, b.path))
+
+
+def test_where_somebody_stands(box):
+    """Files that the other mount makes in a directory do not take its name from
+    those who work in it."""
+    a, b = pair(box)
+    os.mkdir(a.path + "/d")
+    soon("d in b", lambda: os.path.isdir(b.path + "/d"))
+    stands = ("import os, sys, time\n"
+              "os.chdir(sys.argv[1]); print('there', flush=True)\n"
+              "until = time.monotonic() + 20\n"
+              "for name in sys.argv[2:]:\n"
+              "    while name not in os.listdir('.'):\n"
+              "        assert time.monotonic() < until, name\n"
+              "        time.sleep(0.01)\n"
+              "    assert os.getcwd() == sys.argv[1]\n")
+    names = [str(n) for n in range(4)]
+    with subprocess.Popen([sys.executable, "-c", stands, b.path + "/d"] + names,
+                          stdout=subprocess.PIPE) as p:
+        p.stdout.readline()
+        for name in names:
+            put(f"{a.path}/d/{name}", "x")
+            a.flush()
+        assert p.wait(30) == 0
 
 
 def test_names_appear_where_they_were_missed(box):

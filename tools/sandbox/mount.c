@@ -437,6 +437,12 @@ int df_mount_list(struct df_prov *p, struct df_sb *sb, json_t **list)
 	s.timeout_s = 30;
 	int err = df_sh_run(&s, "cat /proc/self/mounts", NULL);
 	*list = json_array();
+	/* An empty list would mean: nothing to flush before the kill. */
+	if (!err && s.status) {
+		df_log_error("what is mounted in %s is not known: %s", sb->id,
+			     df_sh_said(&s));
+		err = -EIO;
+	}
 	char *save = NULL;
 	char *text = strdup(df_buf_cstr(&s.out));
 	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
