@@ -28,10 +28,12 @@ void df_copy_clear(struct df_vol *v, struct df_obj *o)
 {
 	if (!v->copies.n || !df_nidmap_get(&v->copies, o->nid))
 		return;
+	df_nidmap_set(&v->copies, o->nid, 0);
+	if (o->flags & DF_OBJ_CONTENT_DIRTY)
+		return; /* written here meanwhile: that stays */
 	df_heads_release(&o->heads, v->segs);
 	free(o->a.target);
 	memset(&o->a, 0, sizeof(o->a));
-	df_nidmap_set(&v->copies, o->nid, 0);
 }
 
 /* Type, mode and owner as the file's, told to nobody. */

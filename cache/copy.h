@@ -22,7 +22,8 @@ df_nid df_copy_owner(const struct df_vol *v, const struct df_obj *o);
 /* Did looks alone make o?  Every other register is for the next cut, or known
  * to others. */
 bool df_copy_made_up(const struct df_obj *o);
-/* o is about to become real: forget what the look made up. */
+/* o is about to become real: forget what the look made up, not what was written
+ * to it since. */
 void df_copy_clear(struct df_vol *v, struct df_obj *o);
 
 #endif

@@ -134,9 +134,7 @@ void df_merge_object(struct df_vol *v, const struct df_obj *delta)
 	unsigned mask = 0;
 
 	v->merging = true;
-	/* Somebody made it real; what was written here meanwhile stays. */
-	if (!(o->flags & DF_OBJ_CONTENT_DIRTY))
-		df_copy_clear(v, o);
+	df_copy_clear(v, o); /* somebody made it real */
 	df_cut_guard(v, o);
 	df_tree_before(v, o, &w);
 	for (uint32_t i = 0; i < delta->n_links; i++) {

@@ -340,6 +340,7 @@ static void run_edit_unseen(struct world *w)
 	shows(A, "/d/f", "t0000003"); /* the remover had not seen this */
 	shows(A, "/d/g", NULL);
 	do_unlink(A, "/d/f");
+	node_fold(A); /* nothing keeps the directory any more */
 	do_rmdir(A, "/d");
 	agree(w);
 	must(w, names(B, "/", NULL) == 0);
@@ -614,6 +615,44 @@ static void run_copy_looked_at(struct world *w)
 	free(text);
 }
 
+/* A copy is written to after its author has replaced that text, so that no name
+ * shows it; then somebody's row makes it real, who had not heard of that.  What
+ * was looked at is a file with that text from then on, here as elsewhere. */
+static void run_copy_written_unseen(struct world *w)
+{
+	struct node *c;
+	char *copy;
+	df_nid nid;
+
+	two(w);
+	c = node_new(w);
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+	do_replace(B, "/f", "t0000002");
+	w->now_ms += 1000;
+	do_replace(A, "/f", "t0000003");
+	node_push(A);
+	node_push(B);
+	node_poll(A, true);
+	node_poll(c, true);
+	copy = whole_name(A, "/f.conflict-");
+	nid = at_path(A, copy);
+	do_append(c, "/f", "t0000004"); /* settles */
+	do_replace(B, "/f", "t0000005");
+	node_push(B);
+	node_poll(A, true);
+	shows(A, copy, NULL);
+	write_fd(A, nid, "t0000006");
+	agree(w);
+	shows(c, copy, "t0000002t0000006");
+	do_rename(c, copy, "/g", 0);
+	agree(w);
+	shows(A, "/g", "t0000002t0000006");
+	let_go(A, nid);
+	free(copy);
+}
+
 static void run_revived_in_two_dirs(struct world *w)
 {
 	char p[64], q[64];
@@ -683,6 +722,7 @@ const struct named named_tree[] = {
 	{ "unlinked-apart", run_unlinked_apart },
 	{ "copy-in-two-dirs", run_copy_in_two_dirs },
 	{ "copy-looked-at", run_copy_looked_at },
+	{ "copy-written-unseen", run_copy_written_unseen },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
 	{ NULL, NULL },
