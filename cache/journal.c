@@ -219,12 +219,19 @@ struct stand {
 };
 
 /* The row's registers are not here: which they are is not known.  What
- * was there at the cut may be known to others; said again under a new id it
- * must not stand beside itself. */
+ * was there at the cut may be known to others: that it goes is told, and said
+ * again under a new id it must not stand beside itself. */
 static int stand_on_cut(void *arg, struct df_obj *o)
 {
 	const struct stand *s = arg;
 
+	/* What nothing shows was not in it (rule 11). */
+	if (df_obj_dirty(o) && !(o->flags & DF_OBJ_ORPHAN)) {
+		uint32_t whole = o->flags & DF_OBJ_WHOLE;
+		df_obj_mark_cut(o);
+		o->flags |= whole; /* still unsent as far as we know */
+		df_fold_touch(s->v->fold, o);
+	}
 	for (uint32_t i = 0; i < o->heads.n; i++) {
 		struct df_ver *h = o->heads.v[i];
 		if (!(o->flags & DF_OBJ_CONTENT_DIRTY) ||

@@ -168,3 +168,8 @@ bool all_sent(const struct node *nd)
 			return false;
 	return true;
 }
+
+void evict_all(struct node *nd)
+{
+	df_segs_evict(nd->v->segs, UINT64_MAX / 2);
+}

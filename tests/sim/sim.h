@@ -301,6 +301,8 @@ bool knows_row(struct node *nd, const struct df_id *id);
 /* Are bytes of this file in packs that the table lost? */
 bool lost_bytes(struct node *nd, df_nid nid);
 struct df_id newest_row(const struct node *nd);
+/* Its disk forgets every byte that the table has. */
+void evict_all(struct node *nd);
 bool all_sent(const struct node *nd); /* every noted row is acknowledged */
 
 /* ---- check.c */
