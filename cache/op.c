@@ -105,8 +105,8 @@ void df_op_link(struct df_vol *v, struct df_obj *o, df_nid parent,
 	df_op_touch(v, o);
 }
 
-/* Others know a directory that was in these: their names go to the table even
- * if they are gone by then, or it would hang in nothing. */
+/* Others know something that was in these: their names go to the table even if
+ * they are gone by then, or it would hang in nothing. */
 static void know_dirs(struct df_vol *v, df_nid nid)
 {
 	while (nid != DF_ROOT_NID) {
@@ -215,8 +215,10 @@ void df_op_known(struct df_vol *v, struct df_obj *o)
 {
 	df_item_known(v, o);
 	o->flags |= DF_OBJ_CONTENT_PUB;
-	for (uint32_t i = 0; i < o->n_links; i++)
+	for (uint32_t i = 0; i < o->n_links; i++) {
 		o->links[i].pub = true;
+		know_dirs(v, o->links[i].parent);
+	}
 	df_op_touch(v, o);
 }
 

@@ -204,9 +204,28 @@ static int take_stock(void *arg, struct df_obj *o)
 	return 0;
 }
 
-static int reap_orphan(void *arg, struct df_obj *o)
+static bool has_unknown_name(const struct df_obj *o)
 {
-	df_vol_reap(arg, o);
+	for (uint32_t i = 0; i < o->n_links; i++)
+		if (!o->links[i].there && !o->links[i].pub)
+			return true;
+	return false;
+}
+
+/* Replay forgot nothing.  What had come and gone unseen by others is forgotten
+ * now, as it was in the life before: objects, and names of files, which may
+ * have been in such directories. */
+static int forget_unknown(void *arg, struct df_obj *o)
+{
+	struct df_vol *v = arg;
+	struct df_was w;
+
+	df_vol_reap(v, o);
+	if ((o->flags & DF_OBJ_DEAD) || !has_unknown_name(o))
+		return 0;
+	df_tree_before(v, o, &w);
+	df_obj_drop_unpublished(o);
+	df_tree_after(v, o, &w);
 	return 0;
 }
 
@@ -234,7 +253,7 @@ static int open_local(struct df_vol *v, bool keep_node)
 	if (!err)
 		err = df_journal_recover(v);
 	if (!err)
-		err = df_fold_each_flagged(v->fold, reap_orphan, v);
+		err = df_fold_each_flagged(v->fold, forget_unknown, v);
 	if (!v->out) /* all that earlier lives noted is in the table */
 		v->acked_time = v->cut_time;
 	if (!err && (!v->conf.read_only || v->conf.rows) && !keep_node)

@@ -653,6 +653,55 @@ static void run_copy_written_unseen(struct world *w)
 	free(copy);
 }
 
+/* A directory that comes and goes between two cuts is sent to nobody, so no
+ * file's registers may name it: not after a crash, whose replay forgets nothing
+ * (else the name would count as one of the root's, and /g be gone) ... */
+static void run_link_in_unsent_dir(struct world *w)
+{
+	two(w);
+	do_create(A, "/f", "t0000001");
+	do_link(A, "/f", "/g");
+	agree(w);
+	do_mkdir(A, "/d");
+	do_link(A, "/f", "/d/g");
+	do_unlink(A, "/d/g");
+	do_rmdir(A, "/d");
+	node_restart(A);
+	agree(w);
+	shows(B, "/g", "t0000001");
+}
+
+/* ... and not if a copy was made real in it, whose removal must be told. */
+static void run_copy_in_unsent_dir(struct world *w)
+{
+	char *copy, *below;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+	do_replace(B, "/f", "t0000002");
+	w->now_ms += 1000;
+	do_replace(A, "/f", "t0000003");
+	node_push(A);
+	node_push(B);
+	do_mkdir(A, "/d");
+	do_rename(A, "/f", "/d/f", 0);
+	node_poll(A, true);
+	node_poll(B, true);
+	copy = whole_name(B, "/f.conflict-");
+	below = df_strf("/d%s", copy);
+	do_append(B, "/f", "t0000004"); /* settles: here it is real too */
+	w->now_ms += 1000;
+	do_unlink(A, below);
+	do_unlink(A, "/d/f");
+	node_fold(A); /* nothing keeps the directory any more */
+	do_rmdir(A, "/d");
+	agree(w);
+	shows(A, copy, "t0000002"); /* B's name for it nobody removed */
+	free(copy);
+	free(below);
+}
+
 /* A row too big to travel whole, whose registers this disk lacks after a crash:
  * which they were cannot be said, so that what goes now is told, all of it. */
 static void run_row_forgotten(struct world *w)
@@ -752,6 +801,8 @@ const struct named named_tree[] = {
 	{ "copy-in-two-dirs", run_copy_in_two_dirs },
 	{ "copy-looked-at", run_copy_looked_at },
 	{ "copy-written-unseen", run_copy_written_unseen },
+	{ "link-in-unsent-dir", run_link_in_unsent_dir },
+	{ "copy-in-unsent-dir", run_copy_in_unsent_dir },
 	{ "row-forgotten", run_row_forgotten },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
