@@ -11,6 +11,8 @@ df_nid df_copy_owner(const struct df_vol *v, const struct df_obj *o)
 
 	if (!owner || owner->heads.n < 2 || !o->heads.n)
 		return 0;
+	if (owner->flags & DF_OBJ_ORPHAN) /* unlinked, and its texts with it */
+		return 0;
 	/* Somebody may have replaced the text meanwhile. */
 	for (uint32_t i = 0; i < owner->heads.n; i++)
 		if (df_stamp_eq(owner->heads.v[i]->dot, o->heads.v[0]->dot))

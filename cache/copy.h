@@ -17,7 +17,8 @@
 
 /* The object for a name of kind DF_KIND_COPY, or NULL. */
 struct df_obj *df_copy_look(struct df_vol *v, const struct df_shown *s);
-/* The file whose losing text o shows, 0 if o is no such copy. */
+/* The file whose losing text o shows, 0 if o is no such copy or the file has no
+ * name.  By now the text may be hidden: part of another, or equal to one. */
 df_nid df_copy_owner(const struct df_vol *v, const struct df_obj *o);
 /* Did looks alone make o?  Every other register is for the next cut, or known
  * to others. */

@@ -216,6 +216,23 @@ static void closure_release(struct closure *c)
 	views_release(&c->views);
 }
 
+/* c has its texts; a name and the file's attributes make it a file. */
+static void name_copy(struct df_vol *v, struct df_obj *c,
+		      const struct df_obj *o, df_nid parent, const char *name)
+{
+	struct df_attrs a = { .type = S_IFREG,
+			      .mode = o->a.mode,
+			      .uid = o->a.uid,
+			      .gid = o->a.gid,
+			      .btime_ns = o->a.btime_ns };
+
+	df_op_attrs(v, c, &a,
+		    1u << DF_A_TYPE | 1u << DF_A_MODE | 1u << DF_A_UID |
+			    1u << DF_A_GID | 1u << DF_A_BTIME);
+	df_op_link(v, c, parent, name, true);
+	df_op_known(v, c);
+}
+
 /* A losing text becomes a file of its own, by a derived id. */
 static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 		      const struct df_loser *l)
@@ -224,11 +241,6 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 	struct df_obj *c = df_fold_take(v->fold, &id);
 	df_copy_clear(v, c);
 	struct df_texts t;
-	struct df_attrs a = { .type = S_IFREG,
-			      .mode = o->a.mode,
-			      .uid = o->a.uid,
-			      .gid = o->a.gid,
-			      .btime_ns = o->a.btime_ns };
 
 	df_texts_init(&t, &o->heads, NULL);
 	for (uint32_t i = 1; i < t.n; i++) {
@@ -240,11 +252,7 @@ static void make_copy(struct df_vol *v, const struct df_obj *o, df_nid parent,
 						  v->segs));
 	}
 	df_texts_release(&t, NULL);
-	df_op_attrs(v, c, &a,
-		    1u << DF_A_TYPE | 1u << DF_A_MODE | 1u << DF_A_UID |
-			    1u << DF_A_GID | 1u << DF_A_BTIME);
-	df_op_link(v, c, parent, l->shown, true);
-	df_op_known(v, c);
+	name_copy(v, c, o, parent, l->shown);
 }
 
 /* The shown text as a new version that covers every head.  If its map is still
@@ -454,9 +462,39 @@ static const struct df_link *shown_at(struct df_vol *v, const struct df_obj *o)
 	return found;
 }
 
+/* c is open, and what it shows of o has been hidden since: more was appended to
+ * that text elsewhere, or another one is equal.  Nobody removed it, so changing
+ * it shows it again, beside o. */
+static void show_hidden(struct df_vol *v, struct df_obj *o, struct df_obj *c)
+{
+	struct df_heads texts = c->heads;
+	struct df_loser l = { .st = texts.v[0]->dot, .id = o->id };
+	df_nid parent;
+	const char *name;
+
+	if (!df_tree_newest(o, df_vol_dirids(v), &parent, &name))
+		return;
+	l.name = df_xstrdup(name);
+	df_settle_dirs(v, parent);
+	l.shown = df_tree_free_cname(v, parent, &l);
+	/* If o is hidden too it still has the text, under the same id. */
+	struct df_ver *m = o->heads.n > 1 ? shown_alone(v, o) : NULL;
+	if (m)
+		df_op_version(v, o, m);
+	c->heads = (struct df_heads){ 0 };
+	df_copy_clear(v, c);
+	for (uint32_t i = 0; i < texts.n; i++)
+		df_op_version(v, c, texts.v[i]);
+	free(texts.v);
+	name_copy(v, c, o, parent, l.shown);
+	df_vol_push_name(v, parent, l.shown); /* which nobody asked for */
+	free(l.name);
+	free(l.shown);
+}
+
 void df_settle_object(struct df_vol *v, df_nid nid)
 {
-	const struct df_obj *o = df_fold_get(v->fold, nid);
+	struct df_obj *o = df_fold_get(v->fold, nid);
 	struct closure c = { .first = nid };
 
 	if (!o || !df_settle_needed(v) || df_rule_off(DF_RULE_SETTLE))
@@ -464,6 +502,8 @@ void df_settle_object(struct df_vol *v, df_nid nid)
 	df_nid owner = df_copy_owner(v, o);
 	if (owner) {
 		df_settle_object(v, owner);
+		if (o->flags & DF_OBJ_ORPHAN)
+			show_hidden(v, df_fold_get(v->fold, owner), o);
 		return;
 	}
 	if (df_obj_is_dir(o)) {

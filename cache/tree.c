@@ -567,3 +567,14 @@ struct df_shown df_tree_lookup(struct df_vol *v, df_nid parent,
 	df_dirview_release(&d);
 	return s;
 }
+
+char *df_tree_free_cname(struct df_vol *v, df_nid parent,
+			 const struct df_loser *l)
+{
+	for (unsigned k = 0;; k++) {
+		char *name = nth_cname(l, k);
+		if (!df_tree_lookup(v, parent, name).kind)
+			return name;
+		free(name);
+	}
+}

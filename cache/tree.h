@@ -79,6 +79,9 @@ struct df_stamp df_tree_stamp(const struct df_obj *o, df_nid parent,
 			      const char *name, bool *there);
 /* cname of merge-rules C, without the check for taken names; caller frees. */
 char *df_cname(const char *name, struct df_stamp st, const char *tail);
+/* The first of l's cnames that shows nothing in parent; caller frees. */
+char *df_tree_free_cname(struct df_vol *v, df_nid parent,
+			 const struct df_loser *l);
 /* The id that a conflict copy has once it is settled. */
 struct df_id df_copy_id(const struct df_id *id, struct df_stamp dot);
 /* The newest effective link of a file; false: none. */

@@ -14,6 +14,7 @@
 
 #define A (w->nodes[0])
 #define B (w->nodes[1])
+#define C (w->nodes[2])
 
 static void two(struct world *w)
 {
@@ -783,6 +784,121 @@ static void run_fork(struct world *w)
 	flat_release(&f);
 }
 
+static void three(struct world *w)
+{
+	while (w->n_nodes < 3)
+		node_new(w);
+	two(w);
+	do_create(A, "/f", "t0000001");
+	agree(w);
+}
+
+/* An open copy, to whose text more was appended elsewhere: it is shown under
+ * another name, by another object, and a write goes where the descriptor is. */
+static void run_copy_grew(struct world *w)
+{
+	char *copy;
+	df_nid nid;
+
+	three(w);
+	do_append(B, "/f", "t0000002");
+	w->now_ms += 1000;
+	do_append(C, "/f", "t0000003");
+	w->now_ms += 1000;
+	do_replace(A, "/f", "t0000004");
+	node_push(B);
+	node_poll(A, true);
+	copy = whole_name(A, "/f.conflict-");
+	shows(A, copy, "t0000001t0000002");
+	nid = at_path(A, copy);
+	node_push(C);
+	node_poll(A, true);
+	shows(A, copy, NULL);
+	write_fd(A, nid, "t0000005");
+	shows(A, copy, "t0000001t0000002t0000005");
+	must(w, names(A, "/f.conflict-", NULL) == 2);
+	let_go(A, nid);
+	agree_again(w);
+	shows(C, copy, "t0000001t0000002t0000005");
+	shows(C, "/f", "t0000004");
+	must(w, names(C, "/f", NULL) == 3);
+	free(copy);
+}
+
+/* An open copy whose file is hidden since, with all its texts. */
+static void run_copy_hidden(struct world *w)
+{
+	char *copy;
+	df_nid nid;
+
+	three(w);
+	do_replace(C, "/f", "same0000");
+	w->now_ms += 1000;
+	do_replace(B, "/f", "t0000002");
+	node_push(C);
+	node_push(B);
+	node_poll(A, true);
+	copy = whole_name(A, "/f.conflict-");
+	nid = at_path(A, copy);
+	free(copy);
+	do_rename(C, "/f", "/g", 0);
+	w->now_ms += 1000;
+	do_replace(B, "/f", "same0000");
+	do_create(B, "/g", "same0000"); /* newer */
+	node_push(C);
+	node_push(B);
+	node_poll(A, true);
+	must(w, names(A, "/", NULL) == 1);
+	node_fold(A);
+	write_fd(A, nid, "t0000003");
+	copy = whole_name(A, "/g.conflict-");
+	shows(A, copy, "same0000t0000003");
+	must(w, names(A, "/", NULL) == 2);
+	let_go(A, nid);
+	node_restart(A);
+	agree_again(w);
+	shows(C, copy, "same0000t0000003");
+	shows(C, "/g", "same0000");
+	must(w, names(C, "/", NULL) == 2);
+	free(copy);
+}
+
+/* An open copy whose file was unlinked by all who knew one of its texts: it has
+ * no name to be linked from or written to, and fstat(2) says so. */
+static void run_copy_unlinked(struct world *w)
+{
+	struct df_entry e;
+	struct df_attr a;
+	double timeout;
+	char *copy;
+	df_nid nid;
+
+	three(w);
+	do_replace(B, "/f", "t0000002");
+	do_replace(C, "/f", "t0000003");
+	node_push(B);
+	node_push(C);
+	node_poll(A, true);
+	copy = whole_name(A, "/f.conflict-");
+	nid = at_path(A, copy);
+	do_unlink(B, "/f");
+	do_unlink(C, "/f");
+	node_push(B);
+	node_push(C);
+	node_poll(A, true);
+	must(w, names(A, "/", NULL) == 0);
+	node_as(A);
+	must_be(w, df_vol_getattr(A->v, nid, &a, &timeout), 0, "fstat");
+	must(w, a.nlink == 0);
+	must_be(w, df_vol_link(A->v, nid, DF_ROOT_NID, "g", &e), -ENOENT,
+		"link");
+	write_fd(A, nid, "t0000004");
+	let_go(A, nid);
+	agree_again(w);
+	must(w, names(C, "/", NULL) == 0);
+	free(copy);
+}
+
 const struct named named_tree[] = {
 	{ "symlinks", run_symlinks },
 	{ "exchange", run_exchange },
@@ -806,5 +922,8 @@ const struct named named_tree[] = {
 	{ "row-forgotten", run_row_forgotten },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
+	{ "copy-grew", run_copy_grew },
+	{ "copy-hidden", run_copy_hidden },
+	{ "copy-unlinked", run_copy_unlinked },
 	{ NULL, NULL },
 };
