@@ -107,7 +107,19 @@ bool table_past(const struct table *t, size_t r, struct set *out)
 	return whole;
 }
 
-bool table_lost_pack(const struct node *nd, const struct df_id *pack)
+/* nd skipped this row, and it came since nd polled.  A probe has just polled. */
+static bool unheard_of(struct node *nd, size_t row)
+{
+	const struct table *t = &nd->w->table;
+	bool there = false;
+
+	for (size_t i = 0; i < t->n_log; i++)
+		there |= t->log[i].row == row;
+	return there && nd != nd->w->probe &&
+	       !knows_row(nd, &t->row[row].row.id);
+}
+
+bool table_lost_pack(struct node *nd, const struct df_id *pack)
 {
 	const struct table *t = &nd->w->table;
 	bool lost = false;
@@ -120,7 +132,8 @@ bool table_lost_pack(const struct node *nd, const struct df_id *pack)
 		    df_body_read(row->body, row->body_len, &body))
 			continue;
 		if (body.pack && !df_id_cmp(&body.pack_id, pack)) {
-			if (t->row[i].kept && row_visible(nd->w, nd, i))
+			if (t->row[i].kept && row_visible(nd->w, nd, i) &&
+			    !unheard_of(nd, i))
 				return false;
 			lost = true;
 		}

@@ -167,8 +167,8 @@ ssize_t table_find(const struct table *t, const struct df_id *id);
 bool table_past(const struct table *t, size_t r, struct set *out);
 bool row_visible(const struct world *w, const struct node *nd, size_t row);
 /* Does the table not show nd this pack: did it travel in a row that was never
- * kept, or that is late? */
-bool table_lost_pack(const struct node *nd, const struct df_id *pack);
+ * kept, or that is late, or that was when nd polled? */
+bool table_lost_pack(struct node *nd, const struct df_id *pack);
 size_t table_pack_bytes(const struct table *t);
 
 /* ---- nodes and the world */
