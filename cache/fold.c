@@ -10,6 +10,7 @@
 #include "cache/fold_int.h"
 
 #define FOLD_MEMORY (UINT64_C(16) << 20)
+#define FOLD_AT_REST (UINT64_C(1) << 20)
 #define KEPT 64 /* objects that trimming leaves alone */
 
 int df_fold_open(const char *dir, uint64_t memory, struct df_segs *segs,
@@ -345,6 +346,22 @@ void df_fold_trim(struct df_fold *f)
 		n->lru_next->lru_prev = n;
 		f->name_lru.lru_next = n;
 	}
+}
+
+void df_fold_rest(struct df_fold *f)
+{
+	uint64_t memory = f->memory, before;
+
+	f->memory = FOLD_AT_REST;
+	do {
+		before = f->used;
+		df_fold_trim(f);
+	} while (f->used < before);
+	f->memory = memory;
+	sqlite3_db_release_memory(f->rd);
+	pthread_mutex_lock(&f->writer);
+	sqlite3_db_release_memory(f->wr);
+	pthread_mutex_unlock(&f->writer);
 }
 
 /* ---- walking */

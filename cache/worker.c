@@ -26,6 +26,7 @@
 #define TRIM_AT_LAST 50000
 #define CHECKPOINT_EVERY 20 /* folds between syncs of the database */
 #define TICK_MS 1000
+#define REST_MS 10000 /* without a request */
 #define GATHER_NS 1500000
 
 /* ---- the steps */
@@ -295,11 +296,25 @@ static void *poll_main(void *arg)
 }
 
 /* ---- fold */
+/* True once in each pause of the programs: memory was given up.  Locked. */
+static bool rest(struct df_vol *v, int64_t *rested_ns)
+{
+	int64_t last = v->last_request_ns;
+
+	if (last == *rested_ns ||
+	    df_clock_mono_ns() - last < REST_MS * DF_NS_PER_MS)
+		return false;
+	*rested_ns = last;
+	df_fold_rest(v->fold);
+	return true;
+}
+
 static void *fold_main(void *arg)
 {
 	struct df_vol *v = arg;
 	unsigned n = 0;
 	size_t written = 0;
+	int64_t rested_ns = 0;
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
@@ -310,9 +325,10 @@ static void *fold_main(void *arg)
 				df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));
 		size_t dirty = df_fold_dirty(v->fold);
 		bool work = dirty != 0;
+		bool resting = !work && rest(v, &rested_ns);
 		df_unlock(&v->lock);
 		written += dirty;
-		if (written > (work ? TRIM_AT_LAST : TRIM_MANY)) {
+		if (resting || written > (work ? TRIM_AT_LAST : TRIM_MANY)) {
 			malloc_trim(0);
 			written = 0;
 		}
