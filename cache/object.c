@@ -445,6 +445,9 @@ bool df_obj_published(const struct df_obj *o)
 	for (uint32_t i = 0; i < o->n_links; i++)
 		if (o->links[i].pub)
 			return true;
+	for (uint32_t i = 0; i < o->n_xattrs; i++)
+		if (o->xattrs[i].pub)
+			return true;
 	return false;
 }
 

@@ -434,6 +434,7 @@ int main(int argc, char **argv)
 		run_named(&t, named_tree);
 		run_named(&t, named_bytes);
 		run_named(&t, named_many);
+		run_named(&t, named_late);
 	} else {
 		run_seeds(&t, false);
 		for (size_t i = 0; i < DF_ARRAY_LEN(stat_names); i++)

@@ -315,6 +315,7 @@ struct named {
 	const char *name;
 	void (*run)(struct world *w);
 };
-extern const struct named named_tree[], named_bytes[], named_many[];
+extern const struct named named_tree[], named_bytes[], named_many[],
+	named_late[];
 
 #endif
