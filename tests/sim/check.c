@@ -130,7 +130,8 @@ static void check_order(struct world *w, const struct flat *want)
 }
 
 /* Promise 6: what a row said that the table acknowledged and never kept may be
- * missing, if its writer is dead and nobody else said it. */
+ * missing, if its writer is dead and nobody else said it: texts, and the only
+ * name of a file whose text another row said. */
 static void excuse_lost(struct world *w, const struct flat *want,
 			struct set *seen)
 {
@@ -143,6 +144,9 @@ static void excuse_lost(struct world *w, const struct flat *want,
 		for (size_t k = 0; t->row[i].kept && k < seen->size; k++)
 			if (set_has(&t->row[i].fresh, k))
 				seen->in[k] = 0;
+	for (size_t i = 0; i < t->n_rows; i++)
+		if (!t->row[i].kept)
+			nameless_tokens(w->nodes[0], &t->row[i].row, seen);
 	for (size_t i = 0; i < want->n; i++)
 		w->n_lost += want->e[i].lost;
 }

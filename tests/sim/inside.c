@@ -1,7 +1,10 @@
-/* inside.c - the two looks inside a volume that its face does not offer: which
- * row a cut became, and all registers in words (sim --dump).  See sim.h. */
+/* inside.c - the looks inside a volume and a row that their faces do not offer:
+ * which row a cut became, all registers in words (sim --dump), what a row names.
+ * See sim.h. */
 #include <stdio.h>
 
+#include "cache/codec.h"
+#include "cache/commit.h"
 #include "cache/fold.h"
 #include "cache/vol.h"
 #include "tests/sim/sim.h"
@@ -148,6 +151,58 @@ bool lost_bytes(struct node *nd, df_nid nid)
 		}
 	}
 	return false;
+}
+
+/* The text of o, if it is a file that nd knows no name of, and never did. */
+static void add_nameless(struct node *nd, const struct df_obj *o, struct set *s)
+{
+	char text[SHOW_MAX + 1];
+	size_t got = 0;
+
+	if (!o || o->n_links || !o->heads.n)
+		return;
+	if (read_bytes(nd->v, o->nid, 0, text, SHOW_MAX, &got))
+		return;
+	text[got] = 0;
+	text_tokens(text, s);
+}
+
+static df_nid no_nid(void *arg, const struct df_id *id)
+{
+	(void)arg;
+	(void)id;
+	return DF_ROOT_NID;
+}
+
+void nameless_tokens(struct node *nd, const struct df_row *row, struct set *s)
+{
+	struct df_body body;
+	struct df_buf regs;
+	struct df_coder c;
+
+	if (row->kind != DF_ROW_COMMIT ||
+	    df_body_read(row->body, row->body_len, &body))
+		return;
+	node_as(nd);
+	df_buf_init(&regs, DF_REGISTERS_MAX);
+	df_coder_init(&c, false);
+	c.nid_of = no_nid;
+	if (!body.n_pieces && !df_body_registers(&body, &regs)) {
+		struct df_rd r = df_rd(regs.data, regs.len);
+
+		for (uint64_t n = df_rd_var(&r); n && !r.bad; n--) {
+			struct df_obj *o = df_decode_object(&c, &r);
+
+			if (o && o->n_links)
+				add_nameless(nd,
+					     df_fold_find(nd->v->fold, &o->id),
+					     s);
+			df_obj_free(o, NULL);
+		}
+	}
+	df_coder_release(&c);
+	df_buf_release(&regs);
+	df_body_release(&body);
 }
 
 struct df_id newest_row(const struct node *nd)

@@ -52,7 +52,26 @@ static void run_xattr_before_its_file(struct world *w)
 	set_release(&only);
 }
 
+/* The row with a file's name is acknowledged and never kept, one with its text
+ * is, and who wrote them is dead: nobody can show it, and the simulation knows. */
+static void run_name_not_kept(struct world *w)
+{
+	two(w);
+	do_create(A, "/g", "");
+	w->table.faults.not_kept = 100;
+	node_push(A);
+	w->table.faults.not_kept = 0;
+	w->n_tokens = 2;
+	do_append(A, "/g", "t0000002");
+	node_push(A);
+	node_drop(w, A);
+	world_quiesce(w);
+	must(w, !at_path(A, "/g")); /* that was B */
+	check_end(w);
+}
+
 const struct named named_late[] = {
 	{ "xattr-before-its-file", run_xattr_before_its_file },
+	{ "name-not-kept", run_name_not_kept },
 	{ NULL, NULL },
 };

@@ -272,8 +272,10 @@ static int sim_row_put(struct df_remote *r, const struct df_row *row,
 	trace(w, "  row %zd%s", at, first ? " is new" : "");
 	t->row[at].tries++;
 	*ack = (struct df_ack){ .server_date_ms = w->now_ms };
-	if (rng_chance(&w->rng, t->faults.not_kept))
+	if (rng_chance(&w->rng, t->faults.not_kept)) {
+		trace(w, "  and is not kept");
 		return 0;
+	}
 	if (!t->row[at].kept)
 		t->row[at].made_ms = w->now_ms;
 	t->row[at].kept = true;

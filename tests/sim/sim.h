@@ -300,6 +300,8 @@ void dump_node(struct node *nd);
 bool knows_row(struct node *nd, const struct df_id *id);
 /* Are bytes of this file in packs that the table lost? */
 bool lost_bytes(struct node *nd, df_nid nid);
+/* Tokens of files that row gives a name, and whose names nd has never heard. */
+void nameless_tokens(struct node *nd, const struct df_row *row, struct set *s);
 struct df_id newest_row(const struct node *nd);
 /* Its disk forgets every byte that the table has. */
 void evict_all(struct node *nd);
