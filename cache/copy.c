@@ -31,11 +31,12 @@ void df_copy_clear(struct df_vol *v, struct df_obj *o)
 	if (!v->copies.n || !df_nidmap_get(&v->copies, o->nid))
 		return;
 	df_nidmap_set(&v->copies, o->nid, 0);
-	if (o->flags & DF_OBJ_CONTENT_DIRTY)
-		return; /* written here meanwhile: that stays */
-	df_heads_release(&o->heads, v->segs);
-	free(o->a.target);
-	memset(&o->a, 0, sizeof(o->a));
+	/* What was written here meanwhile stays, and what was set. */
+	if (!(o->flags & DF_OBJ_CONTENT_DIRTY))
+		df_heads_release(&o->heads, v->segs);
+	for (int f = 0; f < DF_A_FIELDS; f++)
+		if (!(o->a.dirty & 1u << f))
+			o->a.st[f] = (struct df_stamp){ 0 };
 }
 
 /* Type, mode and owner as the file's, told to nobody. */

@@ -70,8 +70,65 @@ static void run_name_not_kept(struct world *w)
 	check_end(w);
 }
 
+/* A lookup of the one conflict copy there is. */
+static df_nid at_copy(struct node *nd)
+{
+	struct flat f;
+	df_nid nid = 0;
+
+	flat_read(nd->w, nd, &f);
+	for (size_t i = 0; i < f.n; i++)
+		if (strstr(f.e[i].path, ".conflict-"))
+			nid = at_path(nd, f.e[i].path);
+	flat_release(&f);
+	must(nd->w, nid);
+	return nid;
+}
+
+/* Who looks at a copy shows it with its file's attributes; who settled it gave it
+ * those of then.  What was written to it keeps its text here until that comes,
+ * not the mode that was borrowed, which may be the newer one. */
+static void run_copy_mode_borrowed(struct world *w)
+{
+	struct df_attr in = { .mode = S_IFREG | 0600 }, out;
+	struct node *c;
+	double timeout;
+	df_nid nid;
+
+	two(w);
+	c = node_new(w);
+	two(w);
+	do_create(A, "/f", "t0000001");
+	world_quiesce(w);
+	do_replace(B, "/f", "t0000002");
+	w->now_ms += 1000;
+	do_replace(A, "/f", "t0000003");
+	node_push(A);
+	node_push(B);
+	node_poll(c, true);
+	do_append(c, "/f", "t0000004"); /* settles */
+	w->now_ms += 1000;
+	nid = at_path(B, "/f"); /* B has heard of neither */
+	must_be(w, df_vol_setattr(B->v, nid, DF_SET_MODE, &in, &out, &timeout),
+		0, "chmod");
+	let_go(B, nid);
+	node_push(B);
+	node_poll(A, true);
+	nid = at_copy(A);
+	do_replace(B, "/f", "t0000005");
+	node_push(B);
+	node_poll(A, true);
+	node_as(A);
+	must_be(w, df_vol_write(A->v, nid, 0, "t0000006", TOK, 0, NULL, NULL),
+		0, "write");
+	world_quiesce(w);
+	let_go(A, nid);
+	check_end(w);
+}
+
 const struct named named_late[] = {
 	{ "xattr-before-its-file", run_xattr_before_its_file },
 	{ "name-not-kept", run_name_not_kept },
+	{ "copy-mode-borrowed", run_copy_mode_borrowed },
 	{ NULL, NULL },
 };
