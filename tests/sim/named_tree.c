@@ -703,35 +703,6 @@ static void run_copy_in_unsent_dir(struct world *w)
 	free(below);
 }
 
-/* A row too big to travel whole, whose registers this disk lacks after a crash:
- * which they were cannot be said, so that what goes now is told, all of it. */
-static void run_row_forgotten(struct world *w)
-{
-	char path[16], target[DF_SYMLINK_MAX + 1];
-
-	two(w);
-	do_create(A, "/f", "t0000001");
-	agree(w);
-	do_link(A, "/f", "/g");
-	do_create(A, "/h", "t0000002");
-	for (int i = 0; i < 64; i++) {
-		for (size_t k = 0; k < 4000; k += 16)
-			snprintf(target + k, 17, "%016llx",
-				 (unsigned long long)rng_next(&w->rng));
-		snprintf(path, sizeof(path), "/s%d", i);
-		do_symlink(A, path, target);
-	}
-	node_cut(A);
-	node_send(A);
-	do_unlink(A, "/g");
-	do_unlink(A, "/h");
-	evict_all(A);
-	node_restart(A);
-	agree(w);
-	shows(B, "/g", NULL);
-	shows(B, "/h", NULL);
-}
-
 static void run_revived_in_two_dirs(struct world *w)
 {
 	char p[64], q[64];
@@ -919,7 +890,6 @@ const struct named named_tree[] = {
 	{ "copy-written-unseen", run_copy_written_unseen },
 	{ "link-in-unsent-dir", run_link_in_unsent_dir },
 	{ "copy-in-unsent-dir", run_copy_in_unsent_dir },
-	{ "row-forgotten", run_row_forgotten },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
 	{ "copy-grew", run_copy_grew },
