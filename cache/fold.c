@@ -348,10 +348,12 @@ void df_fold_trim(struct df_fold *f)
 	}
 }
 
-void df_fold_rest(struct df_fold *f)
+bool df_fold_rest(struct df_fold *f)
 {
 	uint64_t memory = f->memory, before;
 
+	if (f->used < 2 * FOLD_AT_REST)
+		return false;
 	f->memory = FOLD_AT_REST;
 	do {
 		before = f->used;
@@ -362,6 +364,7 @@ void df_fold_rest(struct df_fold *f)
 	pthread_mutex_lock(&f->writer);
 	sqlite3_db_release_memory(f->wr);
 	pthread_mutex_unlock(&f->writer);
+	return true;
 }
 
 /* ---- walking */

@@ -69,8 +69,9 @@ df_nid df_fold_new_nid(struct df_fold *f);
 /* Evict clean entries down to the ceiling.  No df_obj or df_name pointer
  * survives this call. */
 void df_fold_trim(struct df_fold *f);
-/* Nobody asks: let go of nearly all that can be read again. */
-void df_fold_rest(struct df_fold *f);
+/* Nobody asks: let go of nearly all that can be read again.  True if that was
+ * worth while. */
+bool df_fold_rest(struct df_fold *f);
 
 /* ---- names */
 uint64_t df_name_cookie(const char *name);

@@ -296,17 +296,16 @@ static void *poll_main(void *arg)
 }
 
 /* ---- fold */
-/* True once in each pause of the programs: memory was given up.  Locked. */
+/* True: memory was given up, for no program asks anything.  The view's thread
+ * fills it again, so this is looked at again and again.  Locked. */
 static bool rest(struct df_vol *v, int64_t *rested_ns)
 {
-	int64_t last = v->last_request_ns;
+	int64_t now = df_clock_mono_ns(), pause = REST_MS * DF_NS_PER_MS;
 
-	if (last == *rested_ns ||
-	    df_clock_mono_ns() - last < REST_MS * DF_NS_PER_MS)
+	if (now - v->last_request_ns < pause || now - *rested_ns < pause)
 		return false;
-	*rested_ns = last;
-	df_fold_rest(v->fold);
-	return true;
+	*rested_ns = now;
+	return df_fold_rest(v->fold);
 }
 
 static void *fold_main(void *arg)
