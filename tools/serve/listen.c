@@ -462,6 +462,19 @@ static void on_log(void *arg, const char *fmt, va_list ap)
 		df_vlog(DF_LOG_DEBUG, fmt, ap);
 }
 
+/* Nobody is let in any more once the server stops.  MHD_quiesce_daemon() does
+ * not do for that: it and the threads take the socket out of their epoll sets
+ * at the same time, and who comes second aborts. */
+static enum MHD_Result on_accept(void *arg, const struct sockaddr *a,
+				 socklen_t len)
+{
+	struct df_server *s = arg;
+
+	(void)a;
+	(void)len;
+	return atomic_load(&s->stopping) ? MHD_NO : MHD_YES;
+}
+
 int df_listen_start(struct df_server *s)
 {
 	int fd = -1, err = listen_socket(&s->conf, &fd);
@@ -477,7 +490,7 @@ int df_listen_start(struct df_server *s)
 	s->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
 			MHD_USE_ERROR_LOG,
-		0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
+		0, on_accept, s, on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
 		on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_THREAD_POOL_SIZE, (unsigned)LISTEN_THREADS,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->conf.max_connections,
@@ -498,16 +511,10 @@ int df_listen_start(struct df_server *s)
 
 void df_listen_stop(struct df_server *s)
 {
-	MHD_socket fd;
 	int i;
 
 	if (s->daemon == NULL)
 		return;
-	/* Nobody is let in any more; but its threads take the socket out of
-	 * their epoll sets in their own time, and abort when it is closed. */
-	fd = MHD_quiesce_daemon(s->daemon);
-	if (fd != MHD_INVALID_SOCKET)
-		(void)shutdown(fd, SHUT_RDWR);
 	/* What is being worked on is finished: libmicrohttpd aborts when it
 	 * is stopped with a connection suspended, and req_queue() suspends none
 	 * from now on.  Every job has a deadline.  Then the answers leave,
@@ -518,6 +525,4 @@ void df_listen_stop(struct df_server *s)
 		(void)usleep(2000);
 	MHD_stop_daemon(s->daemon);
 	s->daemon = NULL;
-	if (fd != MHD_INVALID_SOCKET)
-		(void)close(fd);
 }
