@@ -43,7 +43,9 @@ static int shown_obj(struct df_vol *v, const struct df_obj *dir,
 		*out = df_copy_look(v, &s);
 	else
 		*out = s.kind ? df_fold_get(v->fold, s.nid) : NULL;
-	return *out ? 0 : -ENOENT;
+	if (*out)
+		return 0;
+	return df_fold_error(v->fold) ? -EIO : -ENOENT; /* not known */
 }
 
 static int find(struct df_vol *v, df_nid parent, const char *name,
