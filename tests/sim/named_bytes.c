@@ -11,29 +11,8 @@
 #include "base/file.h"
 #include "tests/sim/sim.h"
 
-#define A (w->nodes[0])
-#define B (w->nodes[1])
 #define MIB (1 << 20)
 #define HELD_SIZE (17 * MIB)
-
-static void two(struct world *w)
-{
-	w->table.everything = true;
-	while (w->n_nodes < 2)
-		node_new(w);
-	for (unsigned i = 0; i < w->n_nodes; i++)
-		w->nodes[i]->skew_ms = 0;
-}
-
-static void meet(struct world *w)
-{
-	for (unsigned round = 0; round < 3; round++)
-		for (unsigned i = 0; i < w->n_nodes; i++) {
-			w->now_ms += 2000;
-			node_push(w->nodes[i]);
-			node_poll(w->nodes[i], true);
-		}
-}
 
 static bool there(struct node *nd, const char *path)
 {

@@ -9,18 +9,6 @@
 #include "base/file.h"
 #include "tests/sim/sim.h"
 
-#define A (w->nodes[0])
-#define B (w->nodes[1])
-
-static void two(struct world *w)
-{
-	w->table.everything = true;
-	while (w->n_nodes < 2)
-		node_new(w);
-	for (unsigned i = 0; i < w->n_nodes; i++)
-		w->nodes[i]->skew_ms = 0;
-}
-
 /* A row with only an attribute of a file came, and those that tell what it is
  * of are late: a start must not forget it. */
 static void run_xattr_before_its_file(struct world *w)

@@ -12,29 +12,7 @@
 #include "base/file.h"
 #include "tests/sim/sim.h"
 
-#define A (w->nodes[0])
-#define B (w->nodes[1])
 #define C (w->nodes[2])
-
-static void two(struct world *w)
-{
-	w->table.everything = true;
-	while (w->n_nodes < 2)
-		node_new(w);
-	for (unsigned i = 0; i < w->n_nodes; i++)
-		w->nodes[i]->skew_ms = 0;
-}
-
-/* Everything goes everywhere. */
-static void meet(struct world *w)
-{
-	for (unsigned round = 0; round < 3; round++)
-		for (unsigned i = 0; i < w->n_nodes; i++) {
-			w->now_ms += 2000;
-			node_push(w->nodes[i]);
-			node_poll(w->nodes[i], true);
-		}
-}
 
 static void agree(struct world *w)
 {

@@ -313,6 +313,13 @@ void check_prefix(struct world *w, size_t row, const struct cutrec *c);
 void check_end(struct world *w);
 
 /* ---- named.c */
+#define A (w->nodes[0])
+#define B (w->nodes[1])
+/* Two nodes at least, whose clocks agree, and a table that shows all at once. */
+void two(struct world *w);
+/* Everything goes everywhere. */
+void meet(struct world *w);
+/* named_*.c */
 struct named {
 	const char *name;
 	void (*run)(struct world *w);
