@@ -361,9 +361,10 @@ bool df_fold_rest(struct df_fold *f)
 	} while (f->used < before);
 	f->memory = memory;
 	sqlite3_db_release_memory(f->rd);
-	pthread_mutex_lock(&f->writer);
-	sqlite3_db_release_memory(f->wr);
-	pthread_mutex_unlock(&f->writer);
+	if (!pthread_mutex_trylock(&f->writer)) { /* never wait for a disk */
+		sqlite3_db_release_memory(f->wr);
+		pthread_mutex_unlock(&f->writer);
+	}
 	return true;
 }
 

@@ -66,8 +66,8 @@ void df_fold_account_obj(struct df_fold *f, struct df_obj *o);
 void df_fold_drop(struct df_fold *f, struct df_obj *o);
 /* A number nobody uses, from the same space as nids. */
 df_nid df_fold_new_nid(struct df_fold *f);
-/* Evict clean entries down to the ceiling.  No df_obj or df_name pointer
- * survives this call. */
+/* Evict clean entries down to the ceiling.  No df_name pointer survives this
+ * call, and no df_obj but the 64 used last. */
 void df_fold_trim(struct df_fold *f);
 /* Nobody asks: let go of nearly all that can be read again.  True if that was
  * worth while. */
