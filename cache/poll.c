@@ -18,6 +18,7 @@
 #define PAGES_MAX 64  /* of one poll; the rest comes with the next */
 #define POLL_TIMEOUT_MS 30000
 #define WAITING_MAX 10000
+#define WAITING_BYTES ((size_t)16 << 20)
 
 /* A row whose causes are missing. */
 struct df_waiting {
@@ -289,21 +290,28 @@ static int fold_row(struct df_vol *v, const struct df_row *row, bool listed,
 /* ---- rows that wait */
 static void keep_waiting(struct df_vol *v, struct df_row *row)
 {
-	struct df_waiting *w;
-	size_t n = 0;
+	struct df_waiting **at = &v->waiting;
+	size_t n = 0, bytes = row->body_len;
 
-	for (w = v->waiting; w; w = w->next, n++)
-		if (!df_id_cmp(&w->row.id, &row->id))
+	for (; *at; at = &(*at)->next, n++) {
+		if (!df_id_cmp(&(*at)->row.id, &row->id))
 			return;
-	if (n >= WAITING_MAX)
-		return; /* it comes again with the next listing */
-	w = df_xalloc(sizeof(*w));
+		bytes += (*at)->row.body_len;
+	}
+	if (n >= WAITING_MAX || (n && bytes > WAITING_BYTES)) {
+		df_lock(&v->lock);
+		v->behind = true; /* a listing brings it again */
+		df_unlock(&v->lock);
+		return;
+	}
+	struct df_waiting *w = df_xalloc(sizeof(*w));
 	w->row = *row;
 	*row = (struct df_row){ 0 };
 	w->since_ns = df_clock_mono_ns();
 	df_lock(&v->lock);
-	w->next = v->waiting;
-	v->waiting = w;
+	*at = w; /* causes first, so that one look takes a whole chain */
+	if (!n)
+		df_fold_set_meta(v->fold, "behind", 1);
 	df_unlock(&v->lock);
 }
 
@@ -511,6 +519,8 @@ static int poll_list(struct df_vol *v)
 		if (!df_fold_has_row(v->fold, &all.v[i].id))
 			ids[n++] = all.v[i].id;
 	v->last_list_ns = df_clock_mono_ns();
+	bool behind = v->behind;
+	v->behind = false;
 	df_unlock(&v->lock);
 	for (size_t i = 0; i < n && !err; i += PAGE_ROWS) {
 		struct df_rows rows = { 0 };
@@ -524,10 +534,29 @@ static int poll_list(struct df_vol *v)
 	df_lock(&v->lock); /* what is still missing now, the log lacks */
 	for (struct df_waiting *w = v->waiting; w && !err; w = w->next)
 		w->listed = true;
+	v->behind |= err && behind;
+	df_fold_set_meta(v->fold, "behind", v->behind || v->waiting);
 	df_unlock(&v->lock);
 	free(all.v);
 	free(ids);
 	return err;
+}
+
+/* A feed begins behind the checkpoint that a fresh cache folded, and rows before
+ * that may be missing here; without one it brings all, but each once: not what
+ * waited when an earlier life ended.  And only a listing says that a cause which
+ * has been missing for a minute is not in the log. */
+static bool listing_due(struct df_vol *v, bool full)
+{
+	int64_t before = df_clock_mono_ns() - DF_GAP_MS * DF_NS_PER_MS;
+
+	df_lock(&v->lock);
+	bool due = full && (!v->remote->caps.feed || v->behind ||
+			    (v->fresh && v->feed_n));
+	for (struct df_waiting *w = v->waiting; w && !due; w = w->next)
+		due = !w->listed && w->since_ns < before;
+	df_unlock(&v->lock);
+	return due;
 }
 
 /* A server that was gone may be another one when it is back. */
@@ -552,9 +581,7 @@ int df_poll(struct df_vol *v, bool full, int64_t wait_ms)
 	} else {
 		df_unlock(&v->lock);
 	}
-	/* The feed begins behind the checkpoint that a fresh cache folded, and
-	 * rows before that may be missing here; without one it brings all. */
-	int err = full && (!feed || (v->fresh && v->feed_n)) ? poll_list(v) : 0;
+	int err = listing_due(v, full) ? poll_list(v) : 0;
 	uint64_t faults = faults_so_far(v);
 	if (!err && ((full && !v->fresh) || faults != v->faults_seen))
 		err = df_rollback_check(v);

@@ -160,6 +160,7 @@ struct df_vol {
 	struct df_id ck_row;        /* our checkpoint's, on its way */
 	uint64_t faults_seen;       /* poll thread: at the last look */
 	struct df_waiting *waiting; /* rows whose causes are missing: poll.c */
+	bool behind; /* some the feed brought, and waiting has them not */
 	uint64_t bodies_since_ck, rows_since_ck;
 	int64_t last_poll_date_ms;            /* server Date of the last poll */
 	int64_t last_poll_ns, last_list_ns;   /* monotonic; 0 = never */

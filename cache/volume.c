@@ -167,6 +167,7 @@ static int load_state(struct df_vol *v)
 	v->cut_time = df_fold_meta(f, "cut_time", 0);
 	v->epoch = df_fold_meta(f, "epoch", 0);
 	v->feed_n = df_fold_meta(f, "feed_n", 0);
+	v->behind = df_fold_meta(f, "behind", 0);
 	v->watermark = df_fold_meta(f, "watermark", 0);
 	v->n_revived = df_fold_meta(f, "n_revived", 0);
 	v->n_rehung = df_fold_meta(f, "n_rehung", 0);

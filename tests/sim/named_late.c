@@ -144,10 +144,89 @@ static void run_row_forgotten(struct world *w)
 	check_end(w);
 }
 
+/* A feed brings a row once.  One whose cause the server lost (a backup was
+ * restored) is shown after a minute all the same, and a restart meanwhile does
+ * not forget it. */
+static void run_cause_lost_in_a_feed(struct world *w)
+{
+	struct node *c, *d;
+	size_t cause;
+
+	w->table.ours = true;
+	two(w);
+	for (unsigned i = 0; i < w->n_nodes; i++)
+		node_restart(w->nodes[i]);
+	c = node_probe(w, NULL);
+	d = node_probe(w, NULL);
+	do_create(A, "/f", "t0000001");
+	cause = w->table.n_rows;
+	node_push(A);
+	node_poll(B, false);
+	do_create(B, "/g", "t0000002");
+	table_lose(w, cause);
+	node_push(B);
+	node_poll(c, false);
+	node_poll(d, false);
+	node_kill(d);
+	node_open(d, NULL);
+	node_poll(d, false);
+	must(w, !at_path(c, "/g") && !at_path(d, "/g"));
+	w->now_ms += 61000;
+	for (unsigned i = 0; i < 2; i++) {
+		node_poll(c, false);
+		node_poll(d, false);
+	}
+	must(w, at_path(c, "/g"));
+	must(w, at_path(d, "/g"));
+	must(w, !at_path(c, "/f") && !at_path(d, "/f"));
+	node_free(c);
+	node_free(d);
+}
+
+/* More rows wait for a cause than a node keeps in memory: what it left out, which
+ * the feed does not bring again, comes by a listing. */
+static void run_many_wait(struct world *w)
+{
+	uint64_t data[3800];
+	char path[16];
+	struct node *c;
+	size_t cause;
+
+	w->table.ours = w->unnoted = true;
+	two(w);
+	for (unsigned i = 0; i < w->n_nodes; i++)
+		node_restart(w->nodes[i]);
+	c = node_probe(w, NULL);
+	do_create(A, "/f", "t0000001");
+	cause = w->table.n_rows;
+	node_push(A);
+	node_poll(B, false);
+	table_lose(w, cause);
+	for (unsigned i = 0; i < 600; i++) {
+		for (size_t k = 0; k < DF_ARRAY_LEN(data); k++)
+			data[k] = rng_next(&w->rng);
+		snprintf(path, sizeof(path), "/g%u", i);
+		do_create(B, path, "");
+		do_write(B, path, 0, data, sizeof(data));
+		node_push(B);
+	}
+	for (unsigned i = 0; i < 9; i++) /* 64 pages of one poll */
+		node_poll(c, false);
+	must(w, !at_path(c, "/g0"));
+	w->now_ms += 61000;
+	node_poll(c, false);
+	must(w, at_path(c, "/g0"));
+	node_poll(c, true);
+	must(w, at_path(c, "/g599"));
+	node_free(c);
+}
+
 const struct named named_late[] = {
 	{ "xattr-before-its-file", run_xattr_before_its_file },
 	{ "name-not-kept", run_name_not_kept },
 	{ "copy-mode-borrowed", run_copy_mode_borrowed },
 	{ "row-forgotten", run_row_forgotten },
+	{ "cause-lost-in-a-feed", run_cause_lost_in_a_feed },
+	{ "many-wait", run_many_wait },
 	{ NULL, NULL },
 };

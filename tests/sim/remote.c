@@ -107,15 +107,20 @@ bool table_past(const struct table *t, size_t r, struct set *out)
 	return whole;
 }
 
+static bool in_log(const struct table *t, size_t row)
+{
+	for (size_t i = 0; i < t->n_log; i++)
+		if (t->log[i].row == row)
+			return true;
+	return false;
+}
+
 /* nd skipped this row, and it came since nd polled.  A probe has just polled. */
 static bool unheard_of(struct node *nd, size_t row)
 {
 	const struct table *t = &nd->w->table;
-	bool there = false;
 
-	for (size_t i = 0; i < t->n_log; i++)
-		there |= t->log[i].row == row;
-	return there && nd != nd->w->probe &&
+	return in_log(t, row) && nd != nd->w->probe &&
 	       !knows_row(nd, &t->row[row].row.id);
 }
 
@@ -163,7 +168,7 @@ static struct wpack *pack_find(const struct table *t, const struct df_id *id)
 static void log_add(struct table *t, size_t row, uint64_t sent)
 {
 	t->log = grow(t->log, t->n_log, &t->log_size, sizeof(*t->log));
-	t->log[t->n_log++] = (struct copy){ row, sent };
+	t->log[t->n_log++] = (struct copy){ row, sent, ++t->last_n };
 }
 
 static size_t row_new(struct world *w, const struct df_row *row)
@@ -279,19 +284,20 @@ static int sim_row_put(struct df_remote *r, const struct df_row *row,
 	if (!t->row[at].kept)
 		t->row[at].made_ms = w->now_ms;
 	t->row[at].kept = true;
-	log_add(t, (size_t)at, sent);
+	if (!t->ours || !in_log(t, (size_t)at))
+		log_add(t, (size_t)at, sent);
 	if (rng_chance(&w->rng, t->faults.doubled))
 		log_add(t, (size_t)at, sent);
 	return rng_chance(&w->rng, t->faults.lost_answer) ? -EAGAIN : 0;
 }
 
 static void rows_add(struct df_rows *out, const struct df_row *row,
-		     uint64_t sent)
+		     uint64_t sent, uint64_t place)
 {
 	out->row = grow(out->row, out->n, &out->size, sizeof(*out->row));
 	row_copy(&out->row[out->n], row);
 	out->row[out->n].sent = sent;
-	out->row[out->n++].n = 0;
+	out->row[out->n++].n = place;
 }
 
 static int by_sent(const void *a, const void *b)
@@ -312,7 +318,7 @@ static struct copy *page(struct sim_remote *s, uint64_t after, size_t *n)
 		abort();
 	*n = 0;
 	for (size_t i = 0; i < most; i++) {
-		struct copy at = s->only ? (struct copy){ i, i + 1 }
+		struct copy at = s->only ? (struct copy){ i, i + 1, i + 1 }
 					 : t->log[i];
 
 		if (shown(s, at.row) && at.sent > after)
@@ -341,12 +347,40 @@ static int sim_rows_after(struct df_remote *r, uint64_t after, unsigned limit,
 	c = page(s, after, &n);
 	/* rows of one moment are never torn apart: `sent` is the key */
 	for (i = 0; i < n && (i < limit || c[i].sent == c[i - 1].sent); i++)
-		rows_add(out, &s->w->table.row[c[i].row].row, c[i].sent);
+		rows_add(out, &s->w->table.row[c[i].row].row, c[i].sent, 0);
 	out->last_sent = i ? c[i - 1].sent : after;
 	out->more = i < n;
 	s->w->table.asked_after = after;
 	s->w->table.gave += i;
 	free(c);
+	return 0;
+}
+
+/* The log is in the order of commits. */
+static int sim_rows_feed(struct df_remote *r, uint64_t after, unsigned limit,
+			 int64_t wait_ms, struct df_rows *out,
+			 int64_t *server_date_ms)
+{
+	struct sim_remote *s = sim(r);
+	const struct table *t = &s->w->table;
+	size_t i = 0;
+
+	(void)wait_ms;
+	*out = (struct df_rows){ .last_n = after };
+	if (s->stopped)
+		return -ECANCELED;
+	if (t->offline)
+		return DF_EOFFLINE;
+	*server_date_ms = s->w->now_ms;
+	for (; i < t->n_log && out->n < limit; i++) {
+		const struct copy *c = &t->log[i];
+
+		if (c->n <= after)
+			continue;
+		rows_add(out, &t->row[c->row].row, c->sent, c->n);
+		out->last_n = c->n;
+	}
+	out->more = i < t->n_log;
 	return 0;
 }
 
@@ -402,12 +436,24 @@ static int sim_rows_get(struct df_remote *r, const struct df_id *ids,
 				&s->w->table.row[c[i].row].row;
 
 			if (!df_id_cmp(&row->id, &ids[k])) {
-				rows_add(out, row, c[i].sent);
+				rows_add(out, row, c[i].sent, c[i].n);
 				break;
 			}
 		}
 	free(c);
 	return 0;
+}
+
+/* Take row r out of the log; how often it was in it. */
+static size_t log_del(struct table *t, ssize_t r)
+{
+	size_t kept = 0, was = t->n_log;
+
+	for (size_t i = 0; i < was; i++)
+		if ((ssize_t)t->log[i].row != r)
+			t->log[kept++] = t->log[i];
+	t->n_log = kept;
+	return was - kept;
 }
 
 static int sim_rows_delete(struct df_remote *r, const struct df_id *ids,
@@ -421,16 +467,17 @@ static int sim_rows_delete(struct df_remote *r, const struct df_id *ids,
 		return DF_EOFFLINE;
 	for (size_t k = 0; k < n; k++) {
 		ssize_t row = table_find(t, &ids[k]);
-		size_t kept = 0;
 
-		for (size_t i = 0; i < t->n_log; i++)
-			if ((ssize_t)t->log[i].row != row)
-				t->log[kept++] = t->log[i];
-		s->w->n_deleted += t->n_log - kept;
+		s->w->n_deleted += log_del(t, row);
 		trace(s->w, "  row %zd is deleted", row);
-		t->n_log = kept;
 	}
 	return 0;
+}
+
+void table_lose(struct world *w, size_t r)
+{
+	log_del(&w->table, (ssize_t)r);
+	w->table.row[r].kept = false;
 }
 
 /* ---- packs */
@@ -540,6 +587,7 @@ static const struct df_remote_ops sim_ops = {
 	.name = "sim",
 	.row_put = sim_row_put,
 	.rows_after = sim_rows_after,
+	.rows_feed = sim_rows_feed,
 	.rows_list = sim_rows_list,
 	.rows_get = sim_rows_get,
 	.rows_delete = sim_rows_delete,
@@ -564,6 +612,7 @@ struct df_remote *sim_remote_new(struct world *w, struct node *nd,
 	s->base.ops = &sim_ops;
 	s->base.pack_max = 4 << 20;
 	s->base.latency_ms = 1;
+	s->base.caps.ours = s->base.caps.feed = w->table.ours;
 	memcpy(s->base.where, "sim", 4);
 	s->w = w;
 	s->nd = nd;

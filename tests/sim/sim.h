@@ -131,6 +131,7 @@ struct wrow {
 struct copy {
 	size_t row; /* index of wrow */
 	uint64_t sent;
+	uint64_t n; /* place in the order of commits */
 };
 struct wpack {
 	struct df_id id;
@@ -150,8 +151,12 @@ struct table {
 	struct wpack *pack; /* owned */
 	size_t n_packs, packs_size;
 	struct faults faults;
-	bool offline;               /* for everybody */
-	bool everything;            /* every row is visible to everybody */
+	bool offline;    /* for everybody */
+	bool everything; /* every row is visible to everybody */
+	/* A server of ours, to whom opens it from now on: unique ids, a feed
+	 * (with `everything`). */
+	bool ours;
+	uint64_t last_n;
 	uint64_t asked_after, gave; /* last rows_after: for the named tests */
 };
 
@@ -160,6 +165,8 @@ struct table {
 struct df_remote *sim_remote_new(struct world *w, struct node *nd,
 				 const struct set *only);
 void table_init(struct world *w);
+/* Row r is in the log no more, as after a backup was restored. */
+void table_lose(struct world *w, size_t r);
 void table_release(struct table *t);
 ssize_t table_find(const struct table *t, const struct df_id *id);
 /* Row r and the rows that it stands on; false: one is unknown, or was never
