@@ -461,7 +461,9 @@ int df_rows_feed(struct df_remote *r, uint64_t after, unsigned limit,
 		 int64_t wait_ms, struct df_rows *out, int64_t *date_ms)
 {
 	struct df_table *t = df_table_of(r);
-	int err = df_table_ready(t, df_deadline_ms(DF_MAX(wait_ms, 10000)));
+	struct df_asking asking;
+	int err = df_table_ready_begin(
+		t, df_deadline_ms(DF_MAX(wait_ms, 10000)), &asking);
 
 	*out = (struct df_rows){ 0 };
 	if (!err && !t->remote.caps.feed)
@@ -475,6 +477,7 @@ int df_rows_feed(struct df_remote *r, uint64_t after, unsigned limit,
 		limit = limit / 2;
 		err = 0;
 	}
+	df_table_ready_end(&asking);
 	if (err == -ENOENT || err == -EOPNOTSUPP) {
 		/* The server that proved a feed is gone, or another one
 		 * answers now: polling works everywhere. */

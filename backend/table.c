@@ -110,16 +110,14 @@ int df_table_read_formats(struct df_table *t, int64_t deadline_ns)
 	return err;
 }
 
-int df_table_ready(struct df_table *t, int64_t deadline_ns)
+/* Several may read it at once: they read the same.  The service says "no rows"
+ * now and then, so once is not enough for "not there". */
+static int learn_format(struct df_table *t, int64_t deadline_ns)
 {
 	static const struct timespec pause = { .tv_nsec = 300 * DF_NS_PER_MS };
 	int err = 0;
 
 	t->remote.latency_ms = df_api_latency_ms(t->api);
-	if (t->known && (t->asked || !t->remote.caps.ours))
-		return 0;
-	/* Several may read it at once: they read the same.  The service says
-	 * "no rows" now and then, so once is not enough for "not there". */
 	for (int i = 0; i < 3 && !t->known; i++) {
 		err = df_table_read_formats(t, deadline_ns);
 		if (err != -ENOENT || df_deadline_ms(400) > deadline_ns)
@@ -130,9 +128,49 @@ int df_table_ready(struct df_table *t, int64_t deadline_ns)
 		df_log_error("%s: there is no volume; make it with: deeplake "
 			     "init --table %s --path DIR",
 			     t->remote.where, t->name);
-	if (!err && t->remote.caps.ours && !atomic_exchange(&t->asked, true))
+	return err;
+}
+
+static bool must_ask(struct df_table *t)
+{
+	return t->remote.caps.ours && !atomic_exchange(&t->asked, true);
+}
+
+int df_table_ready(struct df_table *t, int64_t deadline_ns)
+{
+	int err = learn_format(t, deadline_ns);
+
+	if (!err && must_ask(t))
 		ask_read_only(t, deadline_ns);
 	return err;
+}
+
+static void *ask_main(void *arg)
+{
+	struct df_asking *a = arg;
+
+	ask_read_only(a->t, a->deadline_ns);
+	return NULL;
+}
+
+int df_table_ready_begin(struct df_table *t, int64_t deadline_ns,
+			 struct df_asking *a)
+{
+	int err = learn_format(t, deadline_ns);
+
+	*a = (struct df_asking){ .t = t, .deadline_ns = deadline_ns };
+	if (err || !must_ask(t))
+		return err;
+	a->asking = !pthread_create(&a->thread, NULL, ask_main, a);
+	if (!a->asking)
+		ask_read_only(t, deadline_ns);
+	return 0;
+}
+
+void df_table_ready_end(struct df_asking *a)
+{
+	if (a->asking)
+		pthread_join(a->thread, NULL);
 }
 
 int df_table_probe(struct df_remote *r, int64_t timeout_ms)

@@ -5,6 +5,8 @@
 #ifndef DF_BACKEND_TABLEI_H
 #define DF_BACKEND_TABLEI_H
 
+#include <pthread.h>
+
 #include "backend/api.h"
 #include "backend/remote.h"
 
@@ -92,7 +94,19 @@ int df_table_columns(struct df_table *t, int64_t deadline_ns);
 /* filesview.c: filesview.h.  table.c: */
 /* Read the format rows now: -ENOENT if there is none; sets known and caps. */
 int df_table_read_formats(struct df_table *t, int64_t deadline_ns);
-/* The same unless it is known; says once that there is no volume. */
+/* The same unless it is known, and what the token may do; says once that there
+ * is no volume. */
 int df_table_ready(struct df_table *t, int64_t deadline_ns);
+/* The same, but what the token may do is known only after _end, which has to
+ * follow: another question goes out meanwhile. */
+struct df_asking {
+	struct df_table *t;
+	int64_t deadline_ns;
+	pthread_t thread;
+	bool asking;
+};
+int df_table_ready_begin(struct df_table *t, int64_t deadline_ns,
+			 struct df_asking *a);
+void df_table_ready_end(struct df_asking *a);
 
 #endif

@@ -481,23 +481,34 @@ static int write_and_read_format(struct make *m)
 
 /* ---- create and destroy */
 
-/* It would be asked a round trip later. */
-static void *ask_ready(void *arg)
-{
-	struct make *m = arg;
+struct viewing {
+	struct make *m;
+	int err;
+};
 
-	(void)df_table_ready(m->t, m->deadline_ns);
+static void *view_main(void *arg)
+{
+	struct viewing *v = arg;
+
+	v->err = check_view(v->m);
 	return NULL;
 }
 
-static int check_known_view(struct make *m)
+/* The format rows and the view's columns, in the time of one question; the
+ * second connection is open then.  *view: what check_view() said, if the volume
+ * is there. */
+static int ask_both(struct make *m, int *view)
 {
+	struct viewing v = { .m = m };
 	pthread_t aside;
-	bool asking = !pthread_create(&aside, NULL, ask_ready, m);
-	int err = check_view(m);
+	bool asking = !pthread_create(&aside, NULL, view_main, &v);
+	int err = df_table_read_formats(m->t, m->deadline_ns);
 
 	if (asking)
 		pthread_join(aside, NULL);
+	else if (!err)
+		v.err = check_view(m);
+	*view = v.err;
 	return err;
 }
 
@@ -507,8 +518,8 @@ static int look(struct make *m)
 {
 	/* A volume that is there takes two questions; the others are for
 	 * making one. */
-	int found = df_table_read_formats(m->t, m->deadline_ns);
-	int err = found == 0 ? check_known_view(m) : found;
+	int view, found = ask_both(m, &view);
+	int err = found == 0 ? view : found;
 
 	m->has_view = !err;
 	if (!err || err != -ENOENT)
