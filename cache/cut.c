@@ -107,6 +107,7 @@ struct df_cut *df_cut_begin(struct df_vol *v, df_nid force)
 	c->node = v->node;
 	c->time = v->cut_time = v->hlc;
 	df_journal_cut(v);
+	c->seq = v->jseq;
 	v->first_dirty_ns = 0;
 	v->cut = c;
 	return c;
@@ -145,6 +146,32 @@ void df_cut_free(struct df_vol *v, struct df_cut *c)
 	free(c->objs);
 	df_nidset_release(&c->pending);
 	free(c);
+}
+
+struct again {
+	struct df_vol *v;
+	uint64_t seq;
+};
+
+static int cut_again(void *arg, struct df_obj *o)
+{
+	const struct again *a = arg;
+	uint32_t whole = o->flags & DF_OBJ_WHOLE;
+
+	/* Who has a newer record has been through this cut, and its marks. */
+	if (o->jseq >= a->seq || !df_obj_dirty(o) || !worth_sending(o))
+		return 0;
+	df_obj_mark_cut(o);
+	o->flags |= whole; /* until its row is found noted */
+	df_fold_touch(a->v->fold, o);
+	return 0;
+}
+
+int df_cut_replay(struct df_vol *v, uint64_t seq)
+{
+	struct again a = { v, seq };
+
+	return df_fold_each_flagged(v->fold, cut_again, &a);
 }
 
 static int recount_one(void *arg, struct df_obj *o)

@@ -14,6 +14,7 @@
 
 struct df_cut {
 	uint64_t number;
+	uint64_t seq;   /* of its record in the journal */
 	uint64_t time;  /* hlc */
 	uint64_t since; /* of the cut before */
 	uint64_t node;  /* whose stamps the copies have */
@@ -37,6 +38,9 @@ static inline void df_cut_guard(struct df_vol *v, struct df_obj *o)
 struct df_cut *df_cut_begin(struct df_vol *v, df_nid force_nid);
 /* Not locked: copy what still waits. */
 void df_cut_finish(struct df_vol *v, struct df_cut *c);
+/* Replay comes to the record of a cut (seq): what it took may be known to
+ * others, whether or not its row can be read.  Locked. */
+int df_cut_replay(struct df_vol *v, uint64_t seq);
 void df_cut_free(struct df_vol *v, struct df_cut *c);
 /* Locked: look through the fold for what should be in v->dirty and is not; it
  * is put there.  How many there were: always 0, unless this program is wrong. */

@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 #include "cache/commit.h"
+#include "cache/cut.h"
 #include "cache/merge.h"
 #include "cache/op.h"
 
@@ -118,7 +119,8 @@ uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded)
 {
 	for (const struct df_outrow *out = v->out; out; out = out->next)
 		folded = DF_MIN(folded, out->note_seq);
-	return folded;
+	/* Not all of what it took is marked yet, in the fold or anywhere. */
+	return v->cut ? DF_MIN(folded, v->cut->seq) : folded;
 }
 
 void df_journal_folded(struct df_vol *v)
@@ -177,8 +179,18 @@ static df_nid nid_of(void *arg, const struct df_id *id)
 	return o->nid;
 }
 
-/* The registers of a noted row are clean.  Where they live in packs whose
- * pieces were evicted since (false), they stay dirty and are said again. */
+/* What is left open was written whole since the cut, or in no cut yet. */
+static void whole_until_noted(struct df_obj *o)
+{
+	for (uint32_t i = 0; i < o->heads.n; i++)
+		if (o->heads.v[i]->flags & DF_VER_OPEN)
+			return;
+	o->flags &= ~(uint32_t)DF_OBJ_WHOLE;
+}
+
+/* The registers of a noted row are clean, and only they: the fold may be ahead
+ * of this record, with names that no cut has taken.  Where they live in packs
+ * whose pieces were evicted since (false), they stay dirty and are said again. */
 static bool noted_again(struct df_vol *v, const struct df_row *row)
 {
 	struct df_body body;
@@ -200,8 +212,9 @@ static bool noted_again(struct df_vol *v, const struct df_row *row)
 			struct df_obj *o =
 				sent ? df_fold_find(v->fold, &sent->id) : NULL;
 			if (o) {
-				df_obj_mark_cut(o);
+				df_obj_mark_told(o, sent);
 				df_obj_mark_noted(o, sent, v->segs);
+				whole_until_noted(o);
 				df_fold_touch(v->fold, o);
 			}
 			df_obj_free(sent, NULL);
@@ -218,20 +231,13 @@ struct stand {
 	const struct df_outrow *out;
 };
 
-/* The row's registers are not here: which they are is not known.  What
- * was there at the cut may be known to others: that it goes is told, and said
- * again under a new id it must not stand beside itself. */
+/* The row's registers are not here: which they are is not known.  What was
+ * there at the cut may be known to others: said again under a new id it must
+ * not stand beside itself.  (That it goes is told: df_cut_replay.) */
 static int stand_on_cut(void *arg, struct df_obj *o)
 {
 	const struct stand *s = arg;
 
-	/* What nothing shows was not in it (rule 11). */
-	if (df_obj_dirty(o) && !(o->flags & DF_OBJ_ORPHAN)) {
-		uint32_t whole = o->flags & DF_OBJ_WHOLE;
-		df_obj_mark_cut(o);
-		o->flags |= whole; /* still unsent as far as we know */
-		df_fold_touch(s->v->fold, o);
-	}
 	for (uint32_t i = 0; i < o->heads.n; i++) {
 		struct df_ver *h = o->heads.v[i];
 		if (!(o->flags & DF_OBJ_CONTENT_DIRTY) ||
@@ -270,7 +276,8 @@ static int replay_row(struct df_vol *v, const void *rec, size_t len,
 	return err;
 }
 
-static int replay_cut(struct df_vol *v, const void *rec, size_t len)
+static int replay_cut(struct df_vol *v, const void *rec, size_t len,
+		      uint64_t seq)
 {
 	struct df_rd r = df_rd(rec, len);
 
@@ -278,7 +285,7 @@ static int replay_cut(struct df_vol *v, const void *rec, size_t len)
 	if (time >> 63)
 		return DF_ECORRUPT;
 	v->cut_time = DF_MAX(v->cut_time, time);
-	return 0;
+	return df_cut_replay(v, seq);
 }
 
 static void replay_seen(struct df_vol *v, const void *rec, size_t len)
@@ -329,7 +336,7 @@ static int replay(void *arg, uint8_t type, uint64_t seq, const void *rec,
 		err = df_op_replay(v, seq, rec, len, data, data_len);
 		break;
 	case DF_J_CUT:
-		err = replay_cut(v, rec, len);
+		err = replay_cut(v, rec, len, seq);
 		break;
 	case DF_J_ROW:
 		err = replay_row(v, rec, len, seq);

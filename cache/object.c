@@ -466,6 +466,28 @@ void df_obj_mark_cut(struct df_obj *o)
 		o->xattrs[i].pub |= o->xattrs[i].dirty;
 }
 
+void df_obj_mark_told(struct df_obj *o, const struct df_obj *sent)
+{
+	if (sent->heads.n)
+		o->flags |= DF_OBJ_CONTENT_PUB;
+	if (sent->gone.n)
+		o->flags |= DF_OBJ_GONE_PUB;
+	for (int f = 0; f < DF_A_FIELDS; f++)
+		o->a.pub |= (uint8_t)((sent->a.st[f].time != 0) << f);
+	o->place.pub |= sent->place.st.time != 0;
+	for (uint32_t i = 0; i < sent->n_links; i++) {
+		struct df_link *l = df_obj_link(o, sent->links[i].parent,
+						sent->links[i].name);
+		if (l)
+			l->pub = true;
+	}
+	for (uint32_t i = 0; i < sent->n_xattrs; i++) {
+		struct df_xattr *x = df_obj_xattr(o, sent->xattrs[i].name);
+		if (x)
+			x->pub = true;
+	}
+}
+
 static void heads_noted(struct df_obj *o, const struct df_obj *sent,
 			struct df_segs *segs)
 {

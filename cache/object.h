@@ -172,6 +172,8 @@ bool df_obj_dirty(const struct df_obj *o);
 bool df_obj_published(const struct df_obj *o);
 /* A cut takes its dirty registers: others may know them from now on. */
 void df_obj_mark_cut(struct df_obj *o);
+/* A cut took these (replay): as df_obj_mark_cut then, whatever came since. */
+void df_obj_mark_told(struct df_obj *o, const struct df_obj *sent);
 /* A row with these registers is noted: what has not changed since is clean, and
  * its bytes are where the row says. */
 void df_obj_mark_noted(struct df_obj *o, const struct df_obj *sent,

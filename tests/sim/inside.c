@@ -5,7 +5,9 @@
 
 #include "cache/codec.h"
 #include "cache/commit.h"
+#include "cache/cut.h"
 #include "cache/fold.h"
+#include "cache/upload.h"
 #include "cache/vol.h"
 #include "tests/sim/sim.h"
 
@@ -227,4 +229,16 @@ bool all_sent(const struct node *nd)
 void evict_all(struct node *nd)
 {
 	df_segs_evict(nd->v->segs, UINT64_MAX / 2);
+}
+
+void cut_around(struct node *nd, void (*fn)(struct world *w))
+{
+	node_as(nd);
+	df_lock(&nd->v->lock);
+	struct df_cut *c = df_cut_begin(nd->v, 0);
+	df_unlock(&nd->v->lock);
+	must(nd->w, c);
+	fn(nd->w);
+	df_cut_finish(nd->v, c);
+	must_be(nd->w, df_upload_cut(nd->v, c), 0, "cut");
 }

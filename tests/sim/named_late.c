@@ -115,9 +115,8 @@ static void run_copy_mode_borrowed(struct world *w)
 	check_end(w);
 }
 
-/* A row too big to travel whole, whose registers this disk lacks after a crash:
- * which they were cannot be said, so that what goes now is told, all of it. */
-static void run_row_forgotten(struct world *w)
+/* /h is new, /g a new name of /f, and more than a row holds. */
+static void make_big_row(struct world *w)
 {
 	char path[16], target[DF_SYMLINK_MAX + 1];
 
@@ -133,15 +132,60 @@ static void run_row_forgotten(struct world *w)
 		snprintf(path, sizeof(path), "/s%d", i);
 		do_symlink(A, path, target);
 	}
-	node_cut(A);
-	node_send(A);
-	do_unlink(A, "/g");
-	do_unlink(A, "/h");
+}
+
+static void forget_row(struct world *w)
+{
 	evict_all(A);
 	node_restart(A);
 	world_quiesce(w);
 	must(w, !at_path(B, "/g") && !at_path(B, "/h"));
 	check_end(w);
+}
+
+/* A row too big to travel whole, whose registers this disk lacks after a crash:
+ * which they were cannot be said, so that what goes now is told, all of it ... */
+static void run_row_forgotten(struct world *w)
+{
+	make_big_row(w);
+	node_cut(A);
+	node_send(A);
+	do_unlink(A, "/g");
+	do_unlink(A, "/h");
+	forget_row(w);
+}
+
+static void unlink_both(struct world *w)
+{
+	w->table.on_pack = NULL; /* once */
+	do_unlink(A, "/g");
+	do_unlink(A, "/h");
+}
+
+/* ... and what went while its packs were sent, before it was noted ... */
+static void run_row_forgotten_late(struct world *w)
+{
+	make_big_row(w);
+	w->unnoted = true; /* the cut shows what was there when it began */
+	w->table.on_pack = unlink_both;
+	node_cut(A);
+	must(w, !w->table.on_pack);
+	forget_row(w);
+}
+
+static void fold_and_unlink(struct world *w)
+{
+	node_fold(A);
+	do_unlink(A, "/g");
+	do_unlink(A, "/h");
+}
+
+/* ... even if the fold was written before all that it took was copied. */
+static void run_row_forgotten_folded(struct world *w)
+{
+	make_big_row(w);
+	cut_around(A, fold_and_unlink);
+	forget_row(w);
 }
 
 /* A feed brings a row once.  One whose cause the server lost (a backup was
@@ -226,6 +270,8 @@ const struct named named_late[] = {
 	{ "name-not-kept", run_name_not_kept },
 	{ "copy-mode-borrowed", run_copy_mode_borrowed },
 	{ "row-forgotten", run_row_forgotten },
+	{ "row-forgotten-late", run_row_forgotten_late },
+	{ "row-forgotten-folded", run_row_forgotten_folded },
 	{ "cause-lost-in-a-feed", run_cause_lost_in_a_feed },
 	{ "many-wait", run_many_wait },
 	{ NULL, NULL },

@@ -650,6 +650,26 @@ static void run_link_in_unsent_dir(struct world *w)
 	shows(B, "/g", "t0000001");
 }
 
+/* ... nor after two, of which the first noted a waiting row once more, behind
+ * what came since: then /c, which is a name in the root, would be gone ... */
+static void run_renamed_into_unsent_dir(struct world *w)
+{
+	two(w);
+	do_create(A, "/f", "t0000001");
+	do_link(A, "/f", "/c");
+	do_link(A, "/f", "/e");
+	node_cut(A);
+	do_mkdir(A, "/d");
+	do_rename(A, "/f", "/d/c", 0);
+	node_restart(A);
+	node_restart(A);
+	do_unlink(A, "/d/c");
+	node_fold(A); /* nothing keeps the directory any more */
+	do_rmdir(A, "/d");
+	agree(w);
+	shows(B, "/c", "t0000001");
+}
+
 /* ... and not if a copy was made real in it, whose removal must be told. */
 static void run_copy_in_unsent_dir(struct world *w)
 {
@@ -867,6 +887,7 @@ const struct named named_tree[] = {
 	{ "copy-looked-at", run_copy_looked_at },
 	{ "copy-written-unseen", run_copy_written_unseen },
 	{ "link-in-unsent-dir", run_link_in_unsent_dir },
+	{ "renamed-into-unsent-dir", run_renamed_into_unsent_dir },
 	{ "copy-in-unsent-dir", run_copy_in_unsent_dir },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },

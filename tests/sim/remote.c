@@ -488,6 +488,8 @@ static int sim_pack_put(struct df_remote *r, const struct df_id *id,
 	struct table *t = &s->w->table;
 
 	(void)timeout_ms;
+	if (t->on_pack)
+		t->on_pack(s->w);
 	if (s->only || t->offline ||
 	    rng_chance(&s->w->rng, t->faults.not_applied))
 		return DF_EOFFLINE;

@@ -158,6 +158,7 @@ struct table {
 	bool ours;
 	uint64_t last_n;
 	uint64_t asked_after, gave; /* last rows_after: for the named tests */
+	void (*on_pack)(struct world *w); /* before a pack is taken, or NULL */
 };
 
 /* A handle on the table for one node; only: show exactly these rows, kept or
@@ -313,6 +314,8 @@ struct df_id newest_row(const struct node *nd);
 /* Its disk forgets every byte that the table has. */
 void evict_all(struct node *nd);
 bool all_sent(const struct node *nd); /* every noted row is acknowledged */
+/* A row is noted; fn is done when the cut has begun and copied nothing yet. */
+void cut_around(struct node *nd, void (*fn)(struct world *w));
 
 /* ---- check.c */
 /* Called when a row is first put: is its past what its writer shows? */
