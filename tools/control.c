@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -31,6 +32,8 @@
 #define REQUEST_MAX 16384
 #define PROGRESS_MS 250
 #define GONE_MS 1500
+/* An answer that nobody reads must not keep the daemon from ending. */
+static const struct timeval send_timeout = { .tv_sec = 3 };
 
 struct client {
 	struct df_control *control;
@@ -68,8 +71,9 @@ static enum df_control_state control_state(struct df_control *c)
 
 /* ---- answers */
 
-/* Sends a line; j is stolen.  False when the client has gone. */
-static bool say(struct client *cl, json_t *j)
+/* Sends a line; j is stolen.  False when the client has gone, or does not read
+ * for send_timeout. */
+static bool send_line(struct client *cl, json_t *j, int flags)
 {
 	DF_FREE char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 	size_t len = text ? strlen(text) : 0;
@@ -80,12 +84,26 @@ static bool say(struct client *cl, json_t *j)
 	else
 		text[len++] = '\n'; /* in the place of the NUL */
 	for (size_t at = 0; at < len && !cl->gone;) {
-		ssize_t n = send(cl->fd, text + at, len - at, MSG_NOSIGNAL);
+		ssize_t n = send(cl->fd, text + at, len - at,
+				 MSG_NOSIGNAL | (at ? 0 : flags));
+		if (n < 0 && errno == EAGAIN && !at && flags)
+			break; /* none of it left */
 		if (n < 0 && errno != EINTR)
 			cl->gone = true;
 		at += n > 0 ? (size_t)n : 0;
 	}
 	return !cl->gone;
+}
+
+static bool say(struct client *cl, json_t *j)
+{
+	return send_line(cl, j, 0);
+}
+
+/* Who does not read at the moment (a stopped command) misses it. */
+static bool say_aside(struct client *cl, json_t *j)
+{
+	return send_line(cl, j, MSG_DONTWAIT);
 }
 
 static void say_result(struct client *cl, int err, const char *what)
@@ -103,11 +121,11 @@ static bool say_progress(struct client *cl)
 	struct df_vol_status st;
 
 	df_vol_status(cl->control->conf.vol, &st);
-	return say(cl,
-		   json_pack("{s:{s:I, s:I, s:s}}", "progress", "dirty_bytes",
-			     (json_int_t)st.dirty_bytes, "dirty_files",
-			     (json_int_t)st.dirty_files, "state",
-			     state_name[control_state(cl->control)]));
+	return say_aside(
+		cl, json_pack("{s:{s:I, s:I, s:s}}", "progress", "dirty_bytes",
+			      (json_int_t)st.dirty_bytes, "dirty_files",
+			      (json_int_t)st.dirty_files, "state",
+			      state_name[control_state(cl->control)]));
 }
 
 static void cmd_ping(struct client *cl, const json_t *request)
@@ -212,9 +230,9 @@ static bool warm_progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct client *cl = arg;
 
-	return say(cl,
-		   json_pack("{s:{s:I, s:I}}", "progress", "done",
-			     (json_int_t)done, "total", (json_int_t)total)) &&
+	return say_aside(cl, json_pack("{s:{s:I, s:I}}", "progress", "done",
+				       (json_int_t)done, "total",
+				       (json_int_t)total)) &&
 	       control_state(cl->control) == DF_STATE_MOUNTED;
 }
 
@@ -342,6 +360,8 @@ static void take_client(struct df_control *c)
 	}
 	cl->control = c;
 	cl->fd = fd;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send_timeout,
+			 sizeof(send_timeout));
 	if (pthread_create(&cl->thread, NULL, client_main, cl)) {
 		close(fd);
 		free(cl);

@@ -9,6 +9,7 @@ import concurrent.futures
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -273,6 +274,26 @@ def test_daemon_killed_with_waiting_writer(box):
     t.mount.kill()
     ends(p, "the writer, when the daemon was killed")
     t.end()
+
+
+def test_daemon_ends_with_a_silent_client(box):
+    """Who asks on the control socket and reads no answer, as a command that was
+    stopped, does not keep the daemon from ending."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount()
+    where = os.open(m.cache, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(f"/proc/self/fd/{where}/control")
+        os.close(where)
+        s.settimeout(1)
+        try:
+            while True:     # until the daemon waits to say more
+                s.sendall(b'{"cmd": "status"}\n' * 100)
+        except TimeoutError:
+            pass
+        start = time.monotonic()
+        m.down()
+        took("umount", start, 4 + SLACK_S)
 
 
 def test_fsync_is_interrupted(box):
