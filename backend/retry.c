@@ -1,6 +1,6 @@
 /*
- * retry.c - see retry.h.  The table of docs/design.md, section "What each
- * answer of the server means", is `by_status` and `by_fault` below.
+ * retry.c - see retry.h.  `by_status` and `by_fault` say what each answer of
+ * the server means: applied or not, again or not, and the error.
  */
 #include "backend/retry.h"
 

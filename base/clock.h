@@ -12,7 +12,7 @@
 #define DF_NS_PER_MS INT64_C(1000000)
 #define DF_NS_PER_S INT64_C(1000000000)
 
-/* The product's times, in milliseconds (design.md, section 12). */
+/* The product's times, in milliseconds. */
 enum {
 	DF_FIRST_FLUSH_MS = 20,       /* first change after a quiet second */
 	DF_FLUSH_DELAY_MS = 1000,     /* later changes */

@@ -9,7 +9,7 @@
  * the record to the journal with one write, which is what makes the operation
  * answered.  begin sees to it that there is room, so that end fails only when
  * the disk itself does; then the volume is failsafe, for memory is ahead of
- * the journal.  Replay (recover.c) feeds the same items to the same calls.
+ * the journal.  Replay (opitem.c) feeds the same items to the same calls.
  *
  * Locks: the volume's, from begin to end.
  */

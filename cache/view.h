@@ -1,5 +1,5 @@
 /*
- * view.h - keeps the files view: one row a file in the table T (design.md 9).
+ * view.h - keeps the files view: one row a file in the table T (docs/view.md).
  *
  * The view is derived from the registers and may lag; the log is the truth.
  * A cut's objects are noted in a queue (a local file, so that SIGKILL does not

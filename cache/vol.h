@@ -2,7 +2,7 @@
  * vol.h - the volume's private state, shared by the files of cache/ that work
  * under its lock.  What each file does is said at its head; who calls whom:
  *
- *   name.c attr.c data.c xattr.c   local operations (volume.h)
+ *   vol_*.c         local operations (volume.h)
  *     -> op.c       one operation: stamp, journal record, apply
  *     -> settle.c   make true what is shown, first (merge-rules 9)
  *     -> tree.c     what is shown; derived indexes kept up to date
@@ -10,7 +10,7 @@
  *   poll.c merge.c  rows -> registers
  *   checkpoint.c    all registers -> blocks, and back
  *   identity.c      node ids, restamping
- *   recover.c       the journal -> memory
+ *   journal.c       rows noted; the journal -> memory
  *   worker.c        the threads
  */
 #ifndef DF_CACHE_VOL_H
@@ -28,16 +28,13 @@
 #include "cache/rules.h"
 #include "cache/volume.h"
 
-/* Journal record types (docs/formats.md). */
+/* Journal record types (docs/formats.md, "Journal records"). */
 enum df_jtype {
-	DF_J_LIFE = 1, /* a process began: node id, time of its last cut */
-	DF_J_OP,       /* items of one local operation */
-	DF_J_REMOTE,   /* a commit's body, before it is merged */
-	DF_J_CUT,      /* a cut begins: its time */
-	DF_J_ROW,      /* the row's exact bytes */
-	DF_J_UPLOADED, /* local bytes are in these packs now */
-	DF_J_ACKED,    /* the row was acknowledged */
-	DF_J_SEEN,     /* the row was seen in a poll */
+	DF_J_LIFE = 1, /* a process began: node id, time of its last stamp */
+	DF_J_OP = 2,   /* items of one local operation */
+	DF_J_CUT = 4,  /* a cut begins: its time */
+	DF_J_ROW = 5,  /* the row's exact bytes */
+	DF_J_SEEN = 8, /* the row was seen in a poll */
 };
 
 /* So many entries that SQLite lacks (a kilobyte of memory each, which the

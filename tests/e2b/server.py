@@ -3,7 +3,7 @@
 Control plane (v1, v2, templates v3) and proxy on one port; each sandbox is
 guest.py in namespaces of its own, with real processes and FUSE.  What it must
 answer was taken from the vendor's API description; the official clients run
-against it (test_clients.sh) to keep it so.
+against it (test_clients.py) to keep it so.
 
 Beside the API, for tests:  POST /__fault {"match": "POST /v2/sandboxes",
 "action": "lose" | "status:503" | "cut:N" | "delay:S", "times": N, "after": N,

@@ -5,6 +5,7 @@
  * Every interleaving is another seed: sim --only one-dir --seeds 300.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,7 +166,38 @@ static void run_one_dir(struct world *w)
 	node_free(probe);
 }
 
+/* Names that were there and are not, for ever: 100 bytes of checkpoint each. */
+static void run_removed_names(struct world *w)
+{
+	enum { N = 2000 };
+	char path[32], text[TOK + 1];
+	size_t before;
+
+	w->unnoted = true;
+	two(w);
+	do_mkdir(A, "/d");
+	node_push(A);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(path, sizeof(path), "/d/result-%06u.json", i);
+		token_text(token_new(w), text);
+		do_create(A, path, text);
+	}
+	node_push(A);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(path, sizeof(path), "/d/result-%06u.json", i);
+		do_unlink(A, path);
+	}
+	node_push(A);
+	before = table_pack_bytes(&w->table);
+	node_as(A);
+	must_be(w, df_step_checkpoint(A->v), 0, "checkpoint");
+	size_t each = (table_pack_bytes(&w->table) - before) / N;
+	if (each > 100)
+		fail(w, "a removed name costs %zu bytes of checkpoint", each);
+}
+
 const struct named named_many[] = {
 	{ "one-dir", run_one_dir },
+	{ "removed-names", run_removed_names },
 	{ NULL, NULL },
 };

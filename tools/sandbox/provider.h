@@ -8,7 +8,7 @@
  *
  * Errors:  0 or -errno, already logged, except -ENOENT of attach, info, kill
  *          and of the STAT operation, which the caller words.
- * Threads: one thread; parallel work is done by processes (create.c).
+ * Threads: one thread; parallel work is done by processes (cmd_create.c).
  * Signals: every wait ends with -EINTR after SIGINT or SIGTERM (intr.h),
  *          except exec, which hands the signal to the remote process.
  */
