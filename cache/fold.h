@@ -131,6 +131,9 @@ int df_fold_each_dir(struct df_fold *f, int (*fn)(void *arg, struct df_obj *o),
 /* ---- writing */
 struct df_flush; /* one transaction's worth, encoded */
 size_t df_fold_dirty(const struct df_fold *f); /* entries to write */
+/* So much that it should not wait: objects are a kilobyte of memory each, which
+ * trimming cannot take back, and names a quarter of that. */
+bool df_fold_many(const struct df_fold *f);
 /* Encode all dirty entries (NULL: nothing to do).  Takes the writer until
  * df_fold_write of the same thread has ended. */
 struct df_flush *df_fold_begin(struct df_fold *f);

@@ -35,8 +35,10 @@ static const char *const sql[ST_COUNT] = {
 	[ST_ENT_LIST] = "SELECT cookie, name, nid FROM ent WHERE parent = ?1"
 			" AND cookie > ?2 ORDER BY cookie, name, nid",
 	[ST_ROW_HAS] = "SELECT 1 FROM log WHERE id = ?1",
+	/* A number keeps its id: the index of ids is left alone. */
 	[ST_OBJ_PUT] = "INSERT OR REPLACE INTO obj(nid, id, flagged, data)"
-		       " VALUES(?1, ?2, ?3, ?4)",
+		       " VALUES(?1, ?2, ?3, ?4) ON CONFLICT(nid) DO UPDATE"
+		       " SET flagged = excluded.flagged, data = excluded.data",
 	[ST_OBJ_DEL] = "DELETE FROM obj WHERE nid = ?1",
 	[ST_ENT_DEL] = "DELETE FROM ent WHERE parent = ?1 AND cookie = ?2"
 		       " AND name = ?3",

@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "cache/fold_int.h"
 
+#define DIRTY_MANY 4000
+
 struct df_flush {
 	struct df_buf blobs;
 	struct flush_obj {
@@ -38,6 +40,11 @@ struct df_flush {
 size_t df_fold_dirty(const struct df_fold *f)
 {
 	return f->n_dirty + f->n_dirty_names + f->n_pending;
+}
+
+bool df_fold_many(const struct df_fold *f)
+{
+	return f->n_dirty + f->n_dirty_names / 4 + f->n_pending >= DIRTY_MANY;
 }
 
 /* What is written can be read again: else the volume is lost at restart. */

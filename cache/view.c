@@ -29,8 +29,11 @@
 #define IDLE_MS 5000
 #define HOT_BYTES_S 32768 /* what one file may cost */
 #define BACKOFF_MAX_MS 30000
-#define BUSY_MS 20     /* a request so long ago: more may follow */
-#define YIELD_MS 10000 /* so long the view lets requests go first */
+#define BUSY_MS 20             /* a request so long ago: more may follow */
+#define YIELD_MS 10000         /* so long the view lets requests go first */
+#define TURN_MS 10             /* then it works so long while they come ... */
+#define REST 7                 /* ... and rests so many times that */
+#define QUEUE_MANY (16u << 20) /* bytes of the queue: now it hurries */
 
 /* ---- the queue's file */
 static void put_rec(uint8_t out[REC_LEN], const struct view_rec *r)
@@ -361,26 +364,44 @@ int view_flush_if(struct df_view *w, struct view_batch *b, bool all)
 	return err;
 }
 
+/* Do requests come, and may they go first? */
+static bool give_locked(const struct df_view *w, int64_t request_ns)
+{
+	return df_clock_mono_ns() - request_ns < BUSY_MS * DF_NS_PER_MS &&
+	       w->tail - w->head < QUEUE_MANY && !w->stop && !w->drain;
+}
+
 /* Reading files and guessing their types wants the volume's lock and half a CPU
- * just when a program is at work.  That one goes first, for a while. */
+ * just when a program is at work.  That one goes first: alone for a while, then
+ * for most of the time. */
 static void give_way(struct df_view *w)
 {
-	bool busy = w->started;
+	int64_t turn_ms = (df_clock_mono_ns() - w->turn_ns) / DF_NS_PER_MS;
+	bool first = w->yield_ms > 0;
+	int64_t left = first ? w->yield_ms
+		       : turn_ms < TURN_MS
+			       ? 0
+			       : REST * DF_MIN(turn_ms, (int64_t)10 * TURN_MS);
+	bool busy = w->started && left > 0;
 
+	if (!busy)
+		return;
 	while (busy) {
 		df_lock(&w->v->lock);
-		int64_t ns = df_clock_mono_ns() - w->v->last_request_ns;
+		int64_t request_ns = w->v->last_request_ns;
 		df_unlock(&w->v->lock);
 		df_lock(&w->lock);
-		busy = ns < BUSY_MS * DF_NS_PER_MS && w->yield_ms > 0 &&
-		       !w->stop && !w->drain;
+		busy = left > 0 && give_locked(w, request_ns);
 		if (busy) {
-			w->yield_ms -= BUSY_MS;
+			left -= BUSY_MS;
 			df_cond_wait_until(&w->cond, &w->lock,
 					   df_deadline_ms(BUSY_MS));
 		}
 		df_unlock(&w->lock);
 	}
+	w->turn_ns = df_clock_mono_ns();
+	if (first)
+		w->yield_ms = left;
 }
 
 static int queue_round(struct df_view *w, uint64_t ready)
@@ -564,6 +585,7 @@ int df_view_start(struct df_view *w)
 		return 0;
 	if (pthread_create(&w->thread, NULL, view_main, w))
 		return df_fail(-EAGAIN, "start the thread of the files view");
+	pthread_setname_np(w->thread, "df-view");
 	w->started = true;
 	return 0;
 }

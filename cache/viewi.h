@@ -116,6 +116,7 @@ struct df_view {
 	struct view_doubts doubts;
 	unsigned fails;
 	int64_t yield_ms; /* how long it still lets requests go first */
+	int64_t turn_ns;  /* since when it works between rests */
 	magic_t magic;    /* NULL until needed */
 	bool magic_failed;
 	struct view_foreign *foreign;

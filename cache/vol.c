@@ -87,6 +87,12 @@ struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid)
 	return df_fold_get(v->fold, real ? real : nid);
 }
 
+struct df_obj *df_vol_asked(struct df_vol *v, df_nid nid)
+{
+	v->last_request_ns = df_clock_mono_ns();
+	return df_vol_obj(v, nid);
+}
+
 df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o)
 {
 	if (o->nid == v->root)
@@ -302,7 +308,7 @@ void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o)
 		return;
 	now = df_clock_mono_ns();
 	v->last_change_ns = now;
-	if (df_fold_dirty(v->fold) >= DF_FOLD_MANY)
+	if (df_fold_many(v->fold))
 		df_cond_signal(&v->fold_cond);
 	if (v->first_dirty_ns)
 		return;

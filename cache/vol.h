@@ -37,10 +37,6 @@ enum df_jtype {
 	DF_J_SEEN = 8, /* the row was seen in a poll */
 };
 
-/* So many entries that SQLite lacks (a kilobyte of memory each, which the
- * fold's ceiling cannot take back) do not wait for the time. */
-#define DF_FOLD_MANY 4000
-
 struct df_waiter {
 	struct df_waiter *next;
 	void (*done)(void *arg, int err); /* NULL when taken */
@@ -216,6 +212,8 @@ static inline struct df_dirids df_vol_dirids(const struct df_vol *v)
 
 /* fuse number -> object; NULL: not known.  Locked. */
 struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid);
+/* The same for a request of the kernel: the mount is in use.  Locked. */
+struct df_obj *df_vol_asked(struct df_vol *v, df_nid nid);
 /* object -> fuse number */
 df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o);
 /* bytes more are in the table: the server is there.  Locked. */

@@ -12,8 +12,7 @@ int df_vol_getattr(struct df_vol *v, df_nid nid, struct df_attr *a,
 		   double *timeout)
 {
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
-	v->last_request_ns = df_clock_mono_ns();
+	struct df_obj *o = df_vol_asked(v, nid);
 	if (o) {
 		df_vol_attr(v, o, a);
 		*timeout = df_vol_timeout(v);
@@ -89,7 +88,7 @@ static void set_registers(struct df_vol *v, struct df_obj *o, unsigned mask,
 static int setattr_locked(struct df_vol *v, df_nid nid, unsigned mask,
 			  const struct df_attr *in, struct df_attr *out)
 {
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 
 	if (!o)
 		return -ESTALE;
@@ -137,7 +136,7 @@ ssize_t df_vol_getxattr(struct df_vol *v, df_nid nid, const char *name,
 	ssize_t n = -ESTALE;
 
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	const struct df_xattr *x = o ? df_obj_xattr(o, name) : NULL;
 	if (o)
 		n = x && x->there ? (ssize_t)x->len : -ENODATA;
@@ -154,7 +153,7 @@ ssize_t df_vol_listxattr(struct df_vol *v, df_nid nid, char *list, size_t size)
 	ssize_t n = 0;
 
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	for (uint32_t i = 0; o && i < o->n_xattrs && n >= 0; i++) {
 		size_t len = strlen(o->xattrs[i].name) + 1;
 		if (!o->xattrs[i].there)
@@ -174,7 +173,7 @@ ssize_t df_vol_listxattr(struct df_vol *v, df_nid nid, char *list, size_t size)
 static int change_xattr(struct df_vol *v, df_nid nid, const char *name,
 			bool there, const void *value, size_t size, int flags)
 {
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	const struct df_xattr *x = o ? df_obj_xattr(o, name) : NULL;
 	bool is = x && x->there;
 

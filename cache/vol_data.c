@@ -132,7 +132,7 @@ static void hint(struct df_vol *v, const struct df_extmap *m, uint64_t end)
 static int try_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 		    struct df_read *r, struct gather *g)
 {
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	struct df_texts t = { 0 };
 	const struct df_ver *h;
 

@@ -172,8 +172,7 @@ int df_vol_readdir(struct df_vol *v, df_nid nid, uint64_t cookie, bool plus,
 	while (!l.end && !err) {
 		l.n = 0;
 		df_lock(&v->lock);
-		struct df_obj *dir = df_vol_obj(v, nid);
-		v->last_request_ns = df_clock_mono_ns();
+		struct df_obj *dir = df_vol_asked(v, nid);
 		if (!dir || !df_obj_is_dir(dir)) {
 			df_unlock(&v->lock);
 			err = dir ? -ENOTDIR : -ESTALE;

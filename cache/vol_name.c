@@ -23,9 +23,8 @@ static int name_ok(const char *name)
 /* The directory with this number, or -errno. */
 static int get_dir(struct df_vol *v, df_nid nid, struct df_obj **out)
 {
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 
-	v->last_request_ns = df_clock_mono_ns();
 	if (!o)
 		return -ESTALE;
 	if (!df_obj_is_dir(o))
@@ -91,7 +90,7 @@ int df_vol_lookup(struct df_vol *v, df_nid parent, const char *name,
 	/* With export handles the kernel asks a node for itself. */
 	int err;
 	if (!strcmp(name, ".")) {
-		o = df_vol_obj(v, parent);
+		o = df_vol_asked(v, parent);
 		err = o && reachable(v, o) ? 0 : -ESTALE;
 	} else {
 		err = find(v, parent, name, &o);
@@ -315,7 +314,7 @@ int df_vol_symlink(struct df_vol *v, df_nid parent, const char *name,
 int df_vol_readlink(struct df_vol *v, df_nid nid, char *out)
 {
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	int err = !o                                    ? -ESTALE
 		  : o->a.type == S_IFLNK && o->a.target ? 0
 							: -EINVAL;
@@ -330,7 +329,7 @@ int df_vol_readlink(struct df_vol *v, df_nid nid, char *out)
 static int link_locked(struct df_vol *v, df_nid nid, df_nid parent,
 		       const char *name, struct df_entry *e)
 {
-	struct df_obj *dir = NULL, *o = df_vol_obj(v, nid), *there;
+	struct df_obj *dir = NULL, *o = df_vol_asked(v, nid), *there;
 	int err = o ? name_ok(name) : -ESTALE;
 
 	if (!err && df_obj_is_dir(o))

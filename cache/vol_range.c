@@ -15,7 +15,7 @@ static int change_range(struct df_vol *v, df_nid nid, const struct df_write *in,
 	struct df_write w = *in;
 
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	int err = !o                    ? -ESTALE
 		  : df_obj_is_dir(o)    ? -EISDIR
 		  : df_data_unloaded(o) ? -EAGAIN
@@ -73,7 +73,7 @@ int df_vol_lseek(struct df_vol *v, df_nid nid, uint64_t off, int whence,
 	struct df_texts t = { 0 };
 
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
+	struct df_obj *o = df_vol_asked(v, nid);
 	const struct df_ver *h = o && o->heads.n ? o->heads.v[0] : NULL;
 	if (h && o->heads.n > 1) {
 		df_texts_init(&t, &o->heads, NULL);
@@ -133,7 +133,7 @@ static struct df_ext *range_extents(const struct df_obj *o, uint64_t off,
 static int copy_locked(struct df_vol *v, df_nid in, uint64_t in_off, df_nid out,
 		       uint64_t out_off, uint64_t len, uint64_t *copied)
 {
-	struct df_obj *a = df_vol_obj(v, in), *b = df_vol_obj(v, out);
+	struct df_obj *a = df_vol_asked(v, in), *b = df_vol_asked(v, out);
 	struct df_write w = { .off = out_off };
 
 	if (!a || !b)

@@ -120,8 +120,7 @@ static int write_once(struct df_vol *v, df_nid nid, uint64_t off,
 	int err = 0;
 
 	df_lock(&v->lock);
-	struct df_obj *o = df_vol_obj(v, nid);
-	v->last_request_ns = df_clock_mono_ns();
+	struct df_obj *o = df_vol_asked(v, nid);
 	if (!o)
 		err = -ESTALE;
 	else if (df_obj_is_dir(o))

@@ -279,8 +279,10 @@ int df_fs_workers_start(struct df_fs *fs)
 
 		w->fs = fs;
 		err = pthread_create(&w->thread, NULL, worker_run, w);
-		if (!err)
-			fs->n_workers++;
+		if (err)
+			continue;
+		pthread_setname_np(w->thread, "df-loop");
+		fs->n_workers++;
 	}
 	if (fs->n_workers < n) {
 		df_lock(&fs->crew_lock);
@@ -291,6 +293,8 @@ int df_fs_workers_start(struct df_fs *fs)
 	if (!err) {
 		err = pthread_create(&fs->monitor, NULL, monitor_run, fs);
 		fs->monitor_started = !err;
+		if (!err)
+			pthread_setname_np(fs->monitor, "df-monitor");
 	}
 	return err ? df_fail(-err, "starting the threads of the mount") : 0;
 }
