@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "tools/serve/meta.h"
 #include "tools/serve/server.h"
 
 static bool is(const struct df_req *r, const char *method, int n_seg)
@@ -182,7 +183,7 @@ static void account_revoke(struct df_req *r)
 			     "a token can revoke itself only: \"current\"");
 		return;
 	}
-	if (s->ops->token_revoke(s, r->caller.row.id) < 0) {
+	if (df_meta_token_revoke(s, r->caller.row.id) < 0) {
 		df_req_error(r, 503, "INTERNAL",
 			     "the store does not answer: try again");
 		return;
@@ -203,7 +204,7 @@ static void account_orgs(struct df_req *r)
 	const char *it = NULL;
 
 	df_buf_init(&list, (size_t)16 << 20);
-	if (s->ops->org_list(s, &list) < 0 ||
+	if (df_meta_org_list(s, &list) < 0 ||
 	    !df_json_valid((char *)list.data, list.len, &all)) {
 		df_req_error(r, 503, "INTERNAL",
 			     "the store does not answer: "
@@ -330,7 +331,7 @@ void df_api_workspaces(struct df_req *r)
 
 	if (is(r, "GET", 1)) {
 		df_buf_put_str(&r->out, "{\"data\":");
-		if (s->ops->ws_list(s, r->caller.org, &r->out) < 0) {
+		if (df_meta_ws_list(s, r->caller.org, &r->out) < 0) {
 			df_req_error(r, 503, "INTERNAL",
 				     "the store does not "
 				     "answer: try again");

@@ -1,5 +1,6 @@
 /* admin.c - see admin.h. */
 #include "tools/serve/admin.h"
+#include "tools/serve/meta.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,11 +153,11 @@ static int token_run(struct df_store *store, int argc, char **argv)
 	if (argc >= 1 && strcmp(argv[0], "create") == 0)
 		return token_create(store, argc - 1, argv + 1);
 	if (argc == 1 && strcmp(argv[0], "list") == 0)
-		return store->ops->token_list(store, list_one, NULL) < 0
+		return df_meta_token_list(store, list_one, NULL) < 0
 			       ? DF_EXIT_FAILED
 			       : DF_EXIT_OK;
 	if (argc == 2 && strcmp(argv[0], "revoke") == 0) {
-		err = store->ops->token_revoke(store, argv[1]);
+		err = df_meta_token_revoke(store, argv[1]);
 		if (err < 0)
 			df_log_error("token revoke %s: %s", argv[1],
 				     err == -ENOENT

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "tools/serve/meta.h"
 #include "tools/serve/server.h"
 
 #define AUTH_SLOTS 256
@@ -80,12 +81,12 @@ static void uuid_new(char out[40])
 static int meta_once(struct df_store *s, const char *key, const char *fresh,
 		     struct df_buf *out)
 {
-	int err = s->ops->meta_get(s, key, out);
+	int err = df_meta_get(s, key, out);
 
 	if (err != -ENOENT)
 		return err;
-	err = s->ops->meta_put(s, key, fresh, true);
-	return err < 0 ? err : s->ops->meta_get(s, key, out);
+	err = df_meta_put(s, key, fresh, true);
+	return err < 0 ? err : df_meta_get(s, key, out);
 }
 
 static int hex_bytes(const char *hex, uint8_t *out, size_t n)
@@ -128,8 +129,7 @@ int df_auth_load(struct df_auth *a)
 	if (err == 0) {
 		(void)snprintf(a->org, sizeof(a->org), "%s", df_buf_cstr(&b));
 		if (strcmp(a->org, uuid) == 0)
-			err = a->store->ops->org_put(a->store, a->org,
-						     "deeplake");
+			err = df_meta_org_put(a->store, a->org, "deeplake");
 	}
 	df_buf_release(&b);
 	return err < 0 ? df_fail(err, "the store's secret") : 0;
@@ -152,7 +152,7 @@ int df_auth_issue(struct df_auth *a, struct df_token_row *row, const char *user,
 	(void)snprintf(t.name, sizeof(t.name), "%s", row->name);
 	t.expires_s = row->expires_s;
 	err = df_jwt_sign(&t, a->secret, out);
-	return err < 0 ? err : a->store->ops->token_put(a->store, row);
+	return err < 0 ? err : df_meta_token_put(a->store, row);
 }
 
 void df_auth_forget(struct df_auth *a)
@@ -183,7 +183,7 @@ static int auth_row(struct df_auth *a, const char *id, struct df_token_row *row)
 	df_unlock(&a->lock);
 	if (fresh)
 		return known ? 0 : -ENOENT;
-	err = a->store->ops->token_get(a->store, id, row);
+	err = df_meta_token_get(a->store, id, row);
 	if (err < 0 && err != -ENOENT)
 		return err;
 	df_lock(&a->lock);
@@ -370,7 +370,7 @@ static bool credentials_good(struct df_server *s, const char *path)
 		       df_jwt_verify(token.p, token.len, s->auth->secret,
 				     df_clock_real_ns() / DF_NS_PER_S,
 				     &jwt) == 0 &&
-		       s->store->ops->token_get(s->store, jwt.id, &row) == 0 &&
+		       df_meta_token_get(s->store, jwt.id, &row) == 0 &&
 		       !row.revoked;
 	}
 	df_buf_release(&b);

@@ -122,7 +122,7 @@ static const char *login_state(struct df_store *store, const char *code,
 			       ? "slow_down"
 			       : "authorization_pending";
 	if (strcmp(l->grant, DF_LOGIN_REFUSED) == 0 ||
-	    store->ops->token_get(store, l->grant, row) < 0 || row->revoked)
+	    df_meta_token_get(store, l->grant, row) < 0 || row->revoked)
 		return "access_denied";
 	return NULL;
 }

@@ -244,17 +244,8 @@ static int file_get(struct df_store *store, const char *org, const char *ws,
 }
 
 const struct df_store_ops lite_meta_ops = {
-	.ws_list = df_meta_ws_list,
 	.ws_create = ws_create,
 	.ws_exists = ws_exists,
-	.meta_get = df_meta_get,
-	.meta_put = df_meta_put,
-	.org_list = df_meta_org_list,
-	.org_put = df_meta_org_put,
-	.token_put = df_meta_token_put,
-	.token_get = df_meta_token_get,
-	.token_revoke = df_meta_token_revoke,
-	.token_list = df_meta_token_list,
 	.own_run = own_run,
 	.own_rows = own_rows,
 	.file_put = file_put,

@@ -78,13 +78,31 @@ struct json_list {
 	int n;
 };
 
+/* Begins an object of the list. */
+static struct df_buf *put_id(struct json_list *l, const char *id)
+{
+	df_buf_put_str(l->out, l->n++ > 0 ? ",{\"id\":" : "{\"id\":");
+	df_json_puts(l->out, id);
+	return l->out;
+}
+
+static int put_list(struct df_store *s, const char *sql, const char *const *arg,
+		    int n, void (*each)(void *arg, const char *const *v),
+		    struct df_buf *out)
+{
+	struct json_list list = { out, 0 };
+
+	df_buf_put_u8(out, '[');
+	int err = s->ops->own_rows(s, sql, arg, n, each, &list);
+
+	df_buf_put_u8(out, ']');
+	return err < 0 ? err : out->err;
+}
+
 static void put_org(void *arg, const char *const *v)
 {
-	struct json_list *l = arg;
-	struct df_buf *out = l->out;
+	struct df_buf *out = put_id(arg, v[0]);
 
-	df_buf_put_str(out, l->n++ > 0 ? ",{\"id\":" : "{\"id\":");
-	df_json_puts(out, v[0]);
 	df_buf_put_str(out, ",\"name\":");
 	df_json_puts(out, v[1]);
 	df_buf_put_u8(out, '}');
@@ -92,23 +110,14 @@ static void put_org(void *arg, const char *const *v)
 
 int df_meta_org_list(struct df_store *s, struct df_buf *out)
 {
-	struct json_list list = { out, 0 };
-
-	df_buf_put_u8(out, '[');
-	int err = s->ops->own_rows(s, "SELECT id, name FROM @orgs ORDER BY id",
-				   NULL, 0, put_org, &list);
-
-	df_buf_put_u8(out, ']');
-	return err < 0 ? err : out->err;
+	return put_list(s, "SELECT id, name FROM @orgs ORDER BY id", NULL, 0,
+			put_org, out);
 }
 
 static void put_ws(void *arg, const char *const *v)
 {
-	struct json_list *l = arg;
-	struct df_buf *out = l->out;
+	struct df_buf *out = put_id(arg, v[0]);
 
-	df_buf_put_str(out, l->n++ > 0 ? ",{\"id\":" : "{\"id\":");
-	df_json_puts(out, v[0]);
 	df_buf_put_str(out, ",\"org_id\":");
 	df_json_puts(out, v[1]);
 	df_buf_put_str(out, ",\"name\":");
@@ -124,13 +133,7 @@ int df_meta_ws_list(struct df_store *s, const char *org, struct df_buf *out)
 		"WHERE NOT EXISTS (SELECT 1 FROM @workspaces WHERE org = $1 "
 		"AND id = 'default') ORDER BY 1";
 
-	struct json_list list = { out, 0 };
-
-	df_buf_put_u8(out, '[');
-	int err = s->ops->own_rows(s, sql, &org, 1, put_ws, &list);
-
-	df_buf_put_u8(out, ']');
-	return err < 0 ? err : out->err;
+	return put_list(s, sql, &org, 1, put_ws, out);
 }
 
 /* ---- tokens */

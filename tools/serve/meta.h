@@ -10,13 +10,17 @@
 
 #include "tools/serve/store.h"
 
+/* Small values of the server itself: the secret, the default org.  -ENOENT if
+ * there is none.  put with `once` keeps an older value. */
 int df_meta_get(struct df_store *s, const char *key, struct df_buf *out);
 int df_meta_put(struct df_store *s, const char *key, const char *value,
 		bool once);
 int df_meta_org_put(struct df_store *s, const char *id, const char *name);
+/* JSON: [{"id", "name"}, ...]; workspaces have more. */
 int df_meta_org_list(struct df_store *s, struct df_buf *out);
 int df_meta_ws_list(struct df_store *s, const char *org, struct df_buf *out);
 int df_meta_token_put(struct df_store *s, const struct df_token_row *r);
+/* -ENOENT, likewise _revoke */
 int df_meta_token_get(struct df_store *s, const char *id,
 		      struct df_token_row *row);
 int df_meta_token_revoke(struct df_store *s, const char *id);

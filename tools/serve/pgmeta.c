@@ -647,17 +647,8 @@ struct df_catalog *pg_catalog_load(struct pg_store *s, struct pg_ws *w)
 }
 
 const struct df_store_ops pg_meta_ops = {
-	.ws_list = df_meta_ws_list,
 	.ws_create = ws_create,
 	.ws_exists = ws_exists,
-	.meta_get = df_meta_get,
-	.meta_put = df_meta_put,
-	.org_list = df_meta_org_list,
-	.org_put = df_meta_org_put,
-	.token_put = df_meta_token_put,
-	.token_get = df_meta_token_get,
-	.token_revoke = df_meta_token_revoke,
-	.token_list = df_meta_token_list,
 	.own_run = own_run,
 	.own_rows = own_rows,
 	.file_put = file_put,

@@ -89,8 +89,6 @@ struct df_store_ops {
 	void (*feed)(struct df_store *s, const struct df_feed_in *in,
 		     struct df_answer *out);
 
-	/* [{"id","name","created_at"}, ...] */
-	int (*ws_list)(struct df_store *s, const char *org, struct df_buf *out);
 	/* -EEXIST */
 	int (*ws_create)(struct df_store *s, const char *org, const char *id,
 			 const char *name);
@@ -107,23 +105,6 @@ struct df_store_ops {
 			const char *const *arg, int n,
 			void (*each)(void *arg, const char *const *value),
 			void *each_arg);
-	/* Small values of the server itself: the secret, the default org.
-	 * -ENOENT if there is none.  put with `once` keeps an older value. */
-	int (*meta_get)(struct df_store *s, const char *key,
-			struct df_buf *out);
-	int (*meta_put)(struct df_store *s, const char *key, const char *value,
-			bool once);
-	int (*org_list)(struct df_store *s, struct df_buf *out); /* JSON */
-	int (*org_put)(struct df_store *s, const char *id, const char *name);
-
-	int (*token_put)(struct df_store *s, const struct df_token_row *row);
-	int (*token_get)(struct df_store *s, const char *id,
-			 struct df_token_row *row); /* -ENOENT */
-	int (*token_revoke)(struct df_store *s, const char *id);
-	int (*token_list)(struct df_store *s,
-			  void (*each)(void *arg, const struct df_token_row *),
-			  void *arg);
-
 	/* Uploaded files (POST /files). */
 	int (*file_put)(struct df_store *s, const char *org, const char *ws,
 			const char *id, const char *name, const char *type,
