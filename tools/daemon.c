@@ -198,9 +198,9 @@ static void write_runfile(struct daemon *d)
 		err = df_runfile_write(m->dev, &r, &d->runfile);
 	df_mounted_release(&list);
 	if (err || !d->runfile)
-		df_log_warn("%s: no run file: %s; umount and status need "
-			    "-o cache_dir=%s",
-			    c->path, df_strerror(err), c->cache_dir);
+		df_log_warn("%s: no run file: %s; 'deeplake umount %s' needs "
+			    "--cache-dir %s, and status cannot ask",
+			    c->path, df_strerror(err), c->path, c->cache_dir);
 }
 
 /* What the rooms below cannot know: what to do next. */

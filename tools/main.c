@@ -65,7 +65,9 @@ const struct df_cmd df_cmds[] = {
 	  "                       the mount's umount_timeout (60)\n"
 	  "  --force              unmount even if not: the next mount sends "
 	  "the rest\n"
-	  "  --lazy               now, without sending or waiting\n" },
+	  "  --lazy               now, without sending or waiting\n"
+	  "  --cache-dir DIR      the mount's cache, where nothing else says "
+	  "whose it is\n" },
 	{ "list", "ls", df_cmd_list, "[--json]",
 	  "the mounts, running or remembered", NULL },
 	{ "status", NULL, df_cmd_status, "[PATH] [--json] [--clear]",
