@@ -128,9 +128,24 @@ static void hint(struct df_vol *v, const struct df_extmap *m, uint64_t end)
 		df_fetch_hint(v->fetch, next, n);
 }
 
-/* 0: r is filled; 1: missing pieces are in g; or -errno.  Locked. */
+/* Is a read at off, whose bytes are missing, one of a reader in sequence?  The
+ * first one goes alone: a byte must not wait for megabytes behind it. */
+static bool reads_on(struct df_vol *v, const struct df_extmap *m, uint64_t off)
+{
+	struct df_loc loc;
+
+	if (!off)
+		return false;
+	const struct df_ext *e = df_extmap_at(m, df_extmap_find(m, off - 1));
+	return e && e->off < off &&
+	       (e->loc.seg ||
+		df_seg_find_piece(v->segs, &e->piece.pack, e->piece.off, &loc));
+}
+
+/* 0: r is filled; 1: missing pieces are in g; or -errno.  came: they were
+ * fetched for it.  Locked. */
 static int try_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
-		    struct df_read *r, struct gather *g)
+		    bool came, struct df_read *r, struct gather *g)
 {
 	struct df_obj *o = df_vol_asked(v, nid);
 	struct df_texts t = { 0 };
@@ -153,7 +168,9 @@ static int try_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 			df_data_pages(o, &g->missing, &g->n_missing);
 		else
 			gather(g, &h->ext, off, end);
-		if (g->n_missing || off / HINT_EVERY != end / HINT_EVERY)
+		if (g->n_missing ? reads_on(v, &h->ext, off)
+				 : (came && !off) ||
+					   off / HINT_EVERY != end / HINT_EVERY)
 			hint(v, &h->ext, end);
 	}
 	df_texts_release(&t, NULL);
@@ -204,7 +221,7 @@ static void fetched(void *arg, int err)
 	struct df_obj *o = df_vol_obj(v, p->nid);
 	int rc = o ? df_data_load(v, o) : 0;
 	if (rc == 0 || rc == -EAGAIN)
-		rc = try_read(v, p->nid, p->off, p->len, &r, &g);
+		rc = try_read(v, p->nid, p->off, p->len, true, &r, &g);
 	df_unlock(&v->lock);
 	if (rc == 1 && ++w->tries < DF_READ_TRIES) {
 		df_wish_fetch(w, g.missing, g.n_missing);
@@ -220,7 +237,7 @@ int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 	struct gather g;
 
 	df_lock(&v->lock);
-	int rc = try_read(v, nid, off, len, r, &g);
+	int rc = try_read(v, nid, off, len, false, r, &g);
 	if (rc != 1) {
 		df_unlock(&v->lock);
 		free(g.missing);

@@ -125,5 +125,26 @@ def test_small_write_into_many_extents(box):
         assert h.read() == image
 
 
+def test_first_bytes_go_alone(box):
+    """A byte of a large file does not wait for what is read ahead, and a
+    reader that jumps gets no more than what it asks for."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.far(0.1)
+    block = os.urandom(1 << 20)
+    with open(m.path + "/big", "wb") as f:
+        for i in range(24):
+            f.write(block[i:] + block[:i])
+    m.flush()
+    for at in (0, 9 << 20):
+        m.remount(empty_cache=True)
+        fd = os.open(m.path + "/big", os.O_RDONLY)
+        os.fstat(fd)
+        m.link.count()
+        assert os.pread(fd, 1, at) == block[at >> 20:][:1]
+        got = m.link.count()["down_bytes"]
+        os.close(fd)
+        assert 1 << 16 < got < 1 << 20, f"{got} bytes for one, at {at}"
+
+
 if __name__ == "__main__":
     harness.main(globals())
