@@ -423,6 +423,16 @@ void df_obj_be_dir(struct df_obj *o)
 	o->place.pub = true;
 }
 
+bool df_obj_blank(const struct df_obj *o)
+{
+	bool known = df_obj_is_dir(o) || o->heads.n || o->gone.n ||
+		     o->n_links || o->n_xattrs;
+
+	for (int f = 0; f < DF_A_FIELDS; f++)
+		known |= o->a.st[f].time != 0;
+	return !known;
+}
+
 bool df_obj_dirty(const struct df_obj *o)
 {
 	if ((o->flags & (DF_OBJ_CONTENT_DIRTY | DF_OBJ_GONE_DIRTY)) ||

@@ -121,6 +121,9 @@ static inline bool df_obj_is_dir(const struct df_obj *o)
 	return o->place.name != NULL || o->nid == DF_ROOT_NID;
 }
 
+/* Is nothing known of it? */
+bool df_obj_blank(const struct df_obj *o);
+
 /* ---- joins.  Return true if the register changed.  dirty: mark the register
  * as changed since the last cut (a local write), else as published. */
 bool df_obj_join_link(struct df_obj *o, df_nid parent, const char *name,

@@ -186,7 +186,7 @@ static struct df_obj *file_obj(struct df_vol *v, const struct df_obj *parent,
 		struct df_obj *o = df_fold_find(v->fold, &id);
 		if (!o)
 			return df_fold_make(v->fold, &id);
-		if (!o->heads.n && !df_obj_is_dir(o))
+		if (df_obj_blank(o))
 			return o;
 	}
 	id = fresh_id(v);

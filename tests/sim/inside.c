@@ -7,6 +7,7 @@
 #include "cache/commit.h"
 #include "cache/cut.h"
 #include "cache/fold.h"
+#include "cache/identity.h"
 #include "cache/upload.h"
 #include "cache/vol.h"
 #include "tests/sim/sim.h"
@@ -231,14 +232,30 @@ void evict_all(struct node *nd)
 	df_segs_evict(nd->v->segs, UINT64_MAX / 2);
 }
 
-void cut_around(struct node *nd, void (*fn)(struct world *w))
+void ask_identity(struct node *nd)
 {
 	node_as(nd);
 	df_lock(&nd->v->lock);
-	struct df_cut *c = df_cut_begin(nd->v, 0);
+	bool renewed = df_identity_check(nd->v);
 	df_unlock(&nd->v->lock);
-	must(nd->w, c);
-	fn(nd->w);
-	df_cut_finish(nd->v, c);
-	must_be(nd->w, df_upload_cut(nd->v, c), 0, "cut");
+	if (renewed)
+		nd->v->remote->ops->reset(nd->v->remote);
+}
+
+int cut_around(struct node *nd, void (*fn)(struct node *nd, bool copied))
+{
+	struct df_vol *v = nd->v;
+
+	ask_identity(nd);
+	df_lock(&v->lock);
+	struct df_cut *c = df_cut_begin(v, 0);
+	df_unlock(&v->lock);
+	if (!c)
+		return 0;
+	fn(nd, false);
+	df_cut_finish(v, c);
+	fn(nd, true);
+	bool empty = !c->n;
+	int err = df_upload_cut(v, c);
+	return err ? err : !empty;
 }

@@ -59,6 +59,34 @@ static void run_name_not_kept(struct world *w)
 	check_end(w);
 }
 
+/* A new name of a log came, the row that made it did not: appending to the old
+ * name makes another file, for this one is known. */
+static void run_log_known_by_name(struct world *w)
+{
+	struct set only = { 0 };
+	struct node *late;
+	df_nid nid;
+
+	two(w);
+	do_append(A, "/d", "t0000001");
+	node_push(A);
+	do_rename(A, "/d", "/c", 0);
+	node_push(A);
+	set_add(&only, 0);
+	set_add(&only, w->table.n_rows - 1);
+	late = node_probe(w, &only);
+	w->now_ms += 2 * 60000; /* long enough to do without the first */
+	node_poll(late, true);
+	node_poll(late, true);
+	do_append(late, "/d", "t0000002");
+	must(w, !at_path(late, "/c"));
+	nid = at_path(late, "/d");
+	must(w, nid);
+	let_go(late, nid);
+	node_free(late);
+	set_release(&only);
+}
+
 /* A lookup of the one conflict copy there is. */
 static df_nid at_copy(struct node *nd)
 {
@@ -173,18 +201,20 @@ static void run_row_forgotten_late(struct world *w)
 	forget_row(w);
 }
 
-static void fold_and_unlink(struct world *w)
+static void fold_and_unlink(struct node *nd, bool copied)
 {
-	node_fold(A);
-	do_unlink(A, "/g");
-	do_unlink(A, "/h");
+	if (copied)
+		return;
+	node_fold(nd);
+	do_unlink(nd, "/g");
+	do_unlink(nd, "/h");
 }
 
 /* ... even if the fold was written before all that it took was copied. */
 static void run_row_forgotten_folded(struct world *w)
 {
 	make_big_row(w);
-	cut_around(A, fold_and_unlink);
+	must_be(w, cut_around(A, fold_and_unlink), 1, "cut");
 	forget_row(w);
 }
 
@@ -268,6 +298,7 @@ static void run_many_wait(struct world *w)
 const struct named named_late[] = {
 	{ "xattr-before-its-file", run_xattr_before_its_file },
 	{ "name-not-kept", run_name_not_kept },
+	{ "log-known-by-name", run_log_known_by_name },
 	{ "copy-mode-borrowed", run_copy_mode_borrowed },
 	{ "row-forgotten", run_row_forgotten },
 	{ "row-forgotten-late", run_row_forgotten_late },

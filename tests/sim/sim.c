@@ -3,7 +3,7 @@
  *
  *	sim [--seeds N] [--first S] [--steps K] [--jobs J] [--rule NAME=0]
  *	    [--trace] [--log] [--dump] [--named] [--only NAME] [--rules]
- *	    [--apart N]
+ *	    [--apart N] [--amid N]
  *
  * Every run is a child process with a directory of its own in memory: a crash
  * or a hang is a failure of that seed, not of the whole.
@@ -39,7 +39,7 @@ static const char *const rule_names[] = {
 
 static struct {
 	unsigned seeds; /* 0: as many as is usual */
-	unsigned steps, jobs, apart;
+	unsigned steps, jobs, apart, amid;
 	uint64_t first;
 	bool trace, log, dump, named, rules;
 	const char *only, *rule;
@@ -157,6 +157,7 @@ static void child(const struct job *job)
 	setrlimit(RLIMIT_CPU, &cpu);
 	world_init(&w, job->seed, opt.steps, job->dir);
 	w.apart = opt.apart;
+	w.amid = opt.amid;
 	if (opt.rule)
 		set_rule(&w, opt.rule);
 	if (job->named) {
@@ -346,7 +347,8 @@ static int usage(void)
 	fprintf(stderr,
 		"usage: sim [--seeds N] [--first S] [--steps K] "
 		"[--jobs J] [--rule NAME=0] [--trace] [--log] [--dump]\n"
-		"           [--named] [--only NAME] [--rules] [--apart N]\n");
+		"           [--named] [--only NAME] [--rules] [--apart N]\n"
+		"           [--amid N]\n");
 	return DF_EXIT_USAGE;
 }
 
@@ -359,6 +361,7 @@ static bool parse(int argc, char **argv)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "rule", required_argument, NULL, 'r' },
 		{ "apart", required_argument, NULL, 'a' },
+		{ "amid", required_argument, NULL, 'i' },
 		{ "only", required_argument, NULL, 'o' },
 		{ "trace", no_argument, NULL, 't' },
 		{ "log", no_argument, NULL, 'l' },
@@ -382,6 +385,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'a':
 			opt.apart = (unsigned)strtoul(optarg, NULL, 10);
+			break;
+		case 'i':
+			opt.amid = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'j':
 			opt.jobs = (unsigned)strtoul(optarg, NULL, 10);

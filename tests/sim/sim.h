@@ -227,6 +227,7 @@ struct world {
 	/* Cuts are not compared: each costs as much as all before it. */
 	bool unnoted;
 	unsigned apart; /* steps of a thousand that are apart.c's */
+	unsigned amid;  /* cuts of a hundred with operations in them */
 	struct df_buf trace;
 	unsigned long n_ops, n_cuts, n_prefix, n_orders, n_conflicts, n_hidden,
 		n_forks, n_restarts, n_deaths, n_big, n_checkpoints, n_deleted,
@@ -314,8 +315,11 @@ struct df_id newest_row(const struct node *nd);
 /* Its disk forgets every byte that the table has. */
 void evict_all(struct node *nd);
 bool all_sent(const struct node *nd); /* every noted row is acknowledged */
-/* A row is noted; fn is done when the cut has begun and copied nothing yet. */
-void cut_around(struct node *nd, void (*fn)(struct world *w));
+/* What a cut does first: what nd shows may have other names afterwards. */
+void ask_identity(struct node *nd);
+/* df_step_cut, with fn done when the cut has begun, and again when all that it
+ * takes is copied, before it is packed. */
+int cut_around(struct node *nd, void (*fn)(struct node *nd, bool copied));
 
 /* ---- check.c */
 /* Called when a row is first put: is its past what its writer shows? */

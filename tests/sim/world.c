@@ -302,38 +302,88 @@ static bool transient(int err)
 	return err == -EAGAIN || err == DF_EOFFLINE;
 }
 
-int node_cut(struct node *nd)
+static void some_deeds(struct node *nd, bool copied)
 {
-	struct world *w = nd->w;
-	static const struct cutrec none;
-	struct cutrec *c;
-	int err;
+	(void)copied;
+	for (unsigned n = rng_below(&nd->w->rng, 4); n; n--)
+		deed_random(nd->w, nd);
+}
 
-	notice(nd);
-	err = df_step_cut(nd->v);
-	if (err < 0 && !transient(err)) /* packs go out with the cut */
-		fail(w, "cut at n%u: %s", nd->uid, df_strerror(err));
-	if (err <= 0)
-		return err;
-	trace(w, "n%u cuts", nd->uid);
-	w->n_cuts++;
-	if (w->unnoted)
-		return err;
-	c = cutrec_copy(&none);
+/* A cut with operations in it, of which it must take nothing: it shows what
+ * was there, and has the tokens from before. */
+static int cut_amid(struct node *nd, struct flat *shown, struct set *pending)
+{
+	*pending = nd->pending;
+	nd->pending = (struct set){ 0 };
+	ask_identity(nd);
+	flat_read(nd->w, nd, shown);
+	flat_detach(shown);
+	trace(nd->w, "n%u is about to cut", nd->uid);
+	return cut_around(nd, some_deeds);
+}
+
+/* A cut finds texts equal, and hides copies: only then are their sums known. */
+static bool may_hide(const struct flat *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		for (size_t k = 0; k < f->n; k++)
+			if (k != i && strstr(f->e[i].path, ".conflict-") &&
+			    f->e[i].kind == 'f' && f->e[k].kind == 'f' &&
+			    !strcmp(f->e[i].text, f->e[k].text))
+				return true;
+	return false;
+}
+
+/* The row that nd has just noted, before it is sent; takes shown. */
+static void note_cut(struct node *nd, struct flat *shown, struct set *pending)
+{
+	static const struct cutrec none;
+	struct cutrec *c = cutrec_copy(&none);
+	struct world *w = nd->w;
+
 	c->row = newest_row(nd);
 	for (size_t i = 0; i < w->table.n_rows; i++)
 		if (knows_row(nd, &w->table.row[i].row.id))
 			set_add(&c->known, i);
-	flat_read(w, nd, &c->shown);
-	flat_detach(&c->shown);
-	c->held = held_files(nd) != 0;
+	c->shown = *shown;
+	c->held = held_files(nd) ||
+		  (pending != &nd->pending && may_hide(shown));
 	if (!c->held) { /* else who knows which of it is in the row */
-		set_join(&c->tokens, &nd->pending);
-		set_join(&c->fresh, &nd->pending);
+		set_join(&c->tokens, pending);
+		set_join(&c->fresh, pending);
 		flat_tokens(&c->shown, &c->tokens);
-		set_release(&nd->pending);
+		set_release(pending);
 	}
 	cutrec_add(nd, c);
+}
+
+int node_cut(struct node *nd)
+{
+	struct world *w = nd->w;
+	struct flat shown = { 0 };
+	struct set pending = { 0 };
+	bool amid = w->amid && rng_chance(&w->rng, w->amid);
+	int err;
+
+	notice(nd);
+	err = amid ? cut_amid(nd, &shown, &pending) : df_step_cut(nd->v);
+	if (err < 0 && !transient(err)) /* packs go out with the cut */
+		fail(w, "cut at n%u: %s", nd->uid, df_strerror(err));
+	if (err > 0) {
+		trace(w, "n%u cuts", nd->uid);
+		w->n_cuts++;
+	}
+	if (err > 0 && !w->unnoted) {
+		if (!amid) {
+			flat_read(w, nd, &shown);
+			flat_detach(&shown);
+		}
+		note_cut(nd, &shown, amid ? &pending : &nd->pending);
+	} else {
+		flat_release(&shown);
+	}
+	set_join(&nd->pending, &pending);
+	set_release(&pending);
 	return err;
 }
 
@@ -569,6 +619,7 @@ void world_quiesce(struct world *w)
 	w->table.everything = true;
 	w->table.faults = (struct faults){ 0 };
 	w->table.offline = false;
+	w->amid = 0;
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		w->now_ms += DELAY_MS;
 		for (unsigned i = 0; i < w->n_nodes; i++) {
