@@ -101,6 +101,7 @@ class Tool:
         d = self.folder + "/home/.deeplake"
         os.makedirs(d, exist_ok=True)
         with open(d + "/credentials.json", "w", encoding="utf-8") as f:
+            os.fchmod(f.fileno(), 0o600)
             json.dump(dict(token=token, orgId="org", apiUrl=url, **more), f)
 
     def start(self, *args, **kw):

@@ -7,14 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "tools/sandbox/args.h"
+#include "tools/sandbox/creds.h"
 #include "tools/sandbox/frame.h"
 #include "tools/sandbox/mount.h"
 #include "tools/sandbox/url.h"
@@ -226,6 +229,51 @@ static void sockets_are_no_symlinks(void **state)
 	rmdir(dir);
 }
 
+/* The credentials that load has from file, or from the usual place: *has in
+ * them, *not not. */
+static void check_creds(const char *file, const char *has, const char * not )
+{
+	struct df_creds c;
+
+	assert_int_equal(df_creds_load_quiet(file, &c), 0);
+	assert_non_null(strstr(c.text, has));
+	assert_null(strstr(c.text, not ));
+	df_creds_release(&c);
+}
+
+/* As every other command of deeplake has them. */
+static void credentials(void **state)
+{
+	static const char text[] =
+		"{\"token\": \"of-file\", \"orgId\": \"org-a\"}";
+	char dir[] = "/tmp/df-creds-XXXXXX";
+	struct df_creds c;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	DF_FREE char *sub = df_strf("%s/.deeplake", dir);
+	DF_FREE char *path = df_strf("%s/credentials.json", sub);
+	assert_int_equal(mkdir(sub, 0700), 0);
+	assert_int_equal(df_file_replace(path, text, strlen(text), 0644), 0);
+	setenv("HOME", dir, 1);
+	assert_int_equal(df_creds_load(NULL, &c), -EACCES);
+	assert_int_equal(df_creds_load(path, &c), -EACCES);
+	assert_int_equal(chmod(path, 0600), 0);
+	check_creds(NULL, "org-a", "org-b");
+	setenv("ACTIVELOOP_ORG_ID", "org-b", 1);
+	check_creds(NULL, "org-b", "org-a");
+	unsetenv("ACTIVELOOP_ORG_ID");
+	/* the file's organization is not that of another token */
+	setenv("DEEPLAKE_TOKEN", "of-environment", 1);
+	check_creds(NULL, "of-environment", "org-a");
+	/* what was named on purpose counts */
+	check_creds(path, "of-file", "of-environment");
+	unsetenv("DEEPLAKE_TOKEN");
+	unlink(path);
+	rmdir(sub);
+	rmdir(dir);
+}
+
 static void watches(void **state)
 {
 	struct df_watch w;
@@ -257,6 +305,7 @@ int main(void)
 		cmocka_unit_test(wrong_arguments),
 		cmocka_unit_test(frames),
 		cmocka_unit_test(sockets_are_no_symlinks),
+		cmocka_unit_test(credentials),
 		cmocka_unit_test(watches),
 	};
 

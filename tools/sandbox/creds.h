@@ -10,9 +10,11 @@ struct df_creds {
 };
 
 /*
- * From file, or ~/.deeplake/credentials.json, with DEEPLAKE_TOKEN (or
- * DEEPLAKE_API_KEY), DEEPLAKE_ORG_ID, DEEPLAKE_WORKSPACE_ID (or
- * DEEPLAKE_WORKSPACE) and DEEPLAKE_API_URL on top.  0, or -EACCES, logged.
+ * From file, or from ~/.deeplake/credentials.json with DEEPLAKE_TOKEN (or
+ * DEEPLAKE_API_KEY) on top; and DEEPLAKE_ORG_ID (or ACTIVELOOP_ORG_ID),
+ * DEEPLAKE_WORKSPACE_ID (or DEEPLAKE_WORKSPACE) and DEEPLAKE_API_URL, as
+ * backend/creds.h has it.  0, or -EACCES, logged: also where others can read
+ * the file.
  */
 int df_creds_load(const char *file, struct df_creds *c);
 /* The same without a word, for what is better with them and goes without. */
