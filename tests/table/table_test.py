@@ -4,7 +4,6 @@ argument: sqlite (default) or a postgres:// URL.
 """
 import base64
 import http.client
-import http.client
 import json
 import os
 import re
@@ -204,6 +203,9 @@ def test_tokens():
         new = "/users/me/tokens"
         a = s.request("POST", new, {"name": "n", "table": "yours"}, token=tt)
         assert a.status == 403 and "mine" in a.error, a.body
+        a = s.request("POST", new, {"name": "n", "duration": 2 ** 63 - 1})
+        assert s.query("SELECT 1",
+                       token=a.json["token"]["token"]).status == 200
         a = s.request("POST", new, {
             "name": "n", "duration": 60, "workspace": "default",
             "table": "mine", "read_only": True})
@@ -223,6 +225,29 @@ def test_tokens():
         assert s.token not in s.log_text()
 
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def confirm(s, code, token):
+    """The page: somebody shows a token."""
+    return s.request("POST", "/device", f"user_code={code}&token={token}"
+                     "&answer=yes", headers=FORM)
+
+
+def test_access_log():
+    """A line a request, whatever a table is called; no token."""
+    with tempfile.TemporaryDirectory() as d:
+        with Server(STORE, args=["--access-log", d + "/log"]) as s:
+            assert s.query('CREATE TABLE "x\nforged 200" (a TEXT)').status == 200
+            assert s.query('DROP TABLE "x\nforged 200"').status == 200
+        with open(d + "/log", encoding="utf-8") as f:
+            text = f.read()
+        assert s.token not in text
+        lines = text.splitlines()
+        assert lines and all(len(x.split()) == 13 for x in lines), text
+        assert any(" x?forged?200 " in x for x in lines), text
+
+
 def test_device_login():
     with Server(STORE) as s:
         c = s.request("POST", "/auth/device/code", b"").json
@@ -236,18 +261,25 @@ def test_device_login():
         assert c["user_code"].encode() in page.body
         x = s.request("GET", "/device?user_code=%3Cscript%3E").body
         assert b"<script>" not in x
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        a = s.request("POST", "/device", f"user_code={c['user_code']}&token=bad"
-                      "&answer=yes", headers=form)
+        a = confirm(s, c["user_code"], "bad")
         assert a.status == 401
-        a = s.request("POST", "/device", f"user_code={c['user_code'].lower()}"
-                      f"&token={s.token}&answer=yes", headers=form)
+        a = confirm(s, c["user_code"].lower(), s.token)
         assert a.status == 200, a.body
         got = s.request("POST", "/auth/device/token", body)
         assert got.status == 200, got.body
+        assert got.json["expires_in"] == 30 * 86400
         assert s.query("SELECT 1", token=got.json["access_token"]).status == 200
         assert s.request("POST", "/auth/device/token",
                          body).json["error"] == "expired_token"
+        # it does not outlive the token that confirmed
+        short = s.run("token", "create", "--expires", "90s").stdout.strip()
+        c = s.request("POST", "/auth/device/code", b"").json
+        assert confirm(s, c["user_code"], short).status == 200
+        got = s.request("POST", "/auth/device/token",
+                        {"device_code": c["device_code"]}).json
+        assert 0 < got["expires_in"] <= 90, got
+        me = s.request("GET", "/me", token=got["access_token"]).json
+        assert me["token"]["expires_at"] <= time.time() + 91, me
 
 
 def test_files():

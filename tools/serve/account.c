@@ -9,6 +9,8 @@
 #include "tools/serve/meta.h"
 #include "tools/serve/server.h"
 
+#define DURATION_MAX_S (INT64_C(36500) * 86400)
+
 static bool is(const struct df_req *r, const char *method, int n_seg)
 {
 	return strcmp(r->method, method) == 0 && r->n_seg == n_seg;
@@ -130,7 +132,7 @@ static bool token_narrow(struct df_req *r, struct df_arena *a,
 static void account_token(struct df_req *r)
 {
 	struct df_token_row row = r->caller.row;
-	int64_t seconds = body_number(r, "duration");
+	int64_t seconds = DF_MIN(body_number(r, "duration"), DURATION_MAX_S);
 	int64_t now = df_clock_real_ns() / DF_NS_PER_S;
 	struct df_arena a;
 	struct df_buf token;

@@ -103,6 +103,14 @@ static void oauth_error(struct df_req *r, const char *code)
 	df_buf_printf(&r->out, "{\"error\":\"%s\"}", code);
 }
 
+/* Seconds for a token that this one confirms: it lives no longer itself. */
+static int64_t token_life(const struct df_token_row *row)
+{
+	return row->expires_s == 0 ? DEVICE_TOKEN_S
+				   : DF_MIN(DEVICE_TOKEN_S,
+					    row->expires_s - now_ms() / 1000);
+}
+
 /* NULL: *row is the token that confirmed, or *err.  A revoked one grants
  * nothing. */
 static const char *login_state(struct df_store *store, const char *code,
@@ -122,7 +130,8 @@ static const char *login_state(struct df_store *store, const char *code,
 			       ? "slow_down"
 			       : "authorization_pending";
 	if (strcmp(l->grant, DF_LOGIN_REFUSED) == 0 ||
-	    df_meta_token_get(store, l->grant, row) < 0 || row->revoked)
+	    df_meta_token_get(store, l->grant, row) < 0 || row->revoked ||
+	    token_life(row) <= 0)
 		return "access_denied";
 	return NULL;
 }
@@ -130,12 +139,12 @@ static const char *login_state(struct df_store *store, const char *code,
 static void device_grant(struct df_req *r, const struct df_login *l,
 			 struct df_token_row *row)
 {
+	int64_t life = token_life(row);
 	struct df_buf token;
 
 	df_buf_init(&token, DF_JWT_MAX);
 	(void)snprintf(row->name, sizeof(row->name), "device %s", l->user_code);
-	if (df_auth_issue(r->server->auth, row, l->user, DEVICE_TOKEN_S,
-			  &token) < 0) {
+	if (df_auth_issue(r->server->auth, row, l->user, life, &token) < 0) {
 		df_req_error(r, 500, "INTERNAL", "token creation failed");
 	} else {
 		r->status = 200;
@@ -144,7 +153,7 @@ static void device_grant(struct df_req *r, const struct df_login *l,
 		df_buf_printf(&r->out,
 			      ",\"token_type\":\"Bearer\","
 			      "\"expires_in\":%lld}",
-			      (long long)DEVICE_TOKEN_S);
+			      (long long)life);
 	}
 	df_buf_release(&token);
 }

@@ -143,11 +143,21 @@ static void req_free(struct df_req *r)
 	free(r);
 }
 
+/* A table's name may hold anything; in a line of fields it may not. */
+static void plain_name(const char *name, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; name[n] != '\0' && n + 1 < size; n++)
+		out[n] = name[n] > ' ' && name[n] < 0x7f ? name[n] : '?';
+	out[n] = '\0';
+}
+
 /* One line a finished request; never a token, a query or a body. */
 static void access_line(struct df_req *r, int64_t ns)
 {
 	const union MHD_ConnectionInfo *info;
-	char line[600], host[64] = "-", when[40];
+	char line[600], host[64] = "-", when[40], table[sizeof(r->table)];
 	time_t now = (time_t)(df_clock_real_ns() / DF_NS_PER_S);
 	struct tm tm;
 	int n;
@@ -162,6 +172,7 @@ static void access_line(struct df_req *r, int64_t ns)
 					  ? sizeof(struct sockaddr_in6)
 					  : sizeof(struct sockaddr_in),
 				  host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+	plain_name(r->table, table, sizeof(table));
 	gmtime_r(&now, &tm);
 	(void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	n = snprintf(line, sizeof(line),
@@ -172,8 +183,8 @@ static void access_line(struct df_req *r, int64_t ns)
 		     r->kind != DF_SQL_UNKNOWN ? df_sql_kind_name(r->kind)
 					       : "-",
 		     r->has_caller ? r->caller.org : "-",
-		     r->table[0] != '\0' ? r->table : "-", r->status,
-		     r->body.len, r->out.len, (long long)(ns / 1000000),
+		     table[0] != '\0' ? table : "-", r->status, r->body.len,
+		     r->out.len, (long long)(ns / 1000000),
 		     (long long)(ns / 1000 % 1000), r->id);
 	if (n > 0)
 		(void)df_write_all(r->server->access_fd, line,
