@@ -74,7 +74,7 @@ const struct df_option df_options[] = {
 	SIZE("cache_size", cache_size, "0", 8 * MIB, 64 * TIB,
 	     "most local disk; 0 is 1 GiB or a tenth of the disk, the less"),
 	SIZE("memory", memory, "0", 0, TIB,
-	     "memory for file names and attributes; 0 chooses"),
+	     "memory for file names and attributes; 0 is 16 MiB"),
 	SIZE("free_size", free_size, "0", 0, 8192 * KIB * TIB,
 	     "what df shows as free; 0 is 1 PiB"),
 
@@ -126,7 +126,7 @@ const struct df_option df_options[] = {
 	{ "log_level", DF_CONF_CHOICE, AT(log_level), "LEVEL", "info", 0, 0,
 	  level_choices, "error, warn, info, debug or trace" },
 	{ "threads", DF_CONF_NUMBER, AT(threads), "N", "0", 0, 64, NULL,
-	  "threads that answer the kernel; 0 chooses" },
+	  "most threads that answer the kernel; 0 is 8" },
 
 	/* what mount -o remount reads back from the mount table */
 	IGNORE("user_id"),
@@ -455,8 +455,7 @@ void df_conf_help(FILE *out)
 {
 	for (const struct df_option *o = df_options; o->name; o++) {
 		char head[64];
-		bool said = strstr(o->doc ? o->doc : "", "0 is") ||
-			    strstr(o->doc ? o->doc : "", "0 chooses");
+		bool said = strstr(o->doc ? o->doc : "", "0 is");
 
 		if (!o->doc)
 			continue;
