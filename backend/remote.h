@@ -135,6 +135,9 @@ struct df_remote;
 
 struct df_remote_ops {
 	const char *name;
+	/* NULL, or: find out caps, as the first of the others does otherwise.
+	 * -ENOENT: no volume. */
+	int (*learn)(struct df_remote *r, int64_t timeout_ms);
 	/* Insert a log row, `sent` as given.  A 2xx is an answer, not proof. */
 	int (*row_put)(struct df_remote *r, const struct df_row *row,
 		       uint64_t sent, int64_t timeout_ms, struct df_ack *ack);

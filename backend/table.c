@@ -179,6 +179,10 @@ int df_table_probe(struct df_remote *r, int64_t timeout_ms)
 }
 
 /* ---- the operations that are about the connection */
+static int learn(struct df_remote *r, int64_t timeout_ms)
+{
+	return learn_format(df_table_of(r), df_deadline_ms(timeout_ms));
+}
 
 /* A refused write says that these credentials are for reading; the flag is
  * what the volume asks. */
@@ -271,7 +275,8 @@ static void table_free(struct df_remote *r)
 }
 
 #define OPS_WITHOUT_VIEW                                                  \
-	.name = "table", .row_put = row_put, .rows_after = df_rows_after, \
+	.name = "table", .learn = learn, .row_put = row_put,              \
+	.rows_after = df_rows_after,                                      \
 	.rows_feed = df_rows_feed, .rows_list = df_rows_list,             \
 	.rows_get = df_rows_get, .rows_delete = df_rows_delete,           \
 	.pack_put = pack_put, .packs_put = packs_put,                     \

@@ -144,6 +144,13 @@ static int passed(struct inliner *x, int err, struct df_rows *out)
 	return mirror(x, err);
 }
 
+static int in_learn(struct df_remote *r, int64_t timeout_ms)
+{
+	struct inliner *x = of(r);
+
+	return mirror(x, x->lower->ops->learn(x->lower, timeout_ms));
+}
+
 static int in_row_put(struct df_remote *r, const struct df_row *row,
 		      uint64_t sent, int64_t timeout_ms, struct df_ack *ack)
 {
@@ -462,6 +469,7 @@ static int open_db(struct inliner *x, const char *dir)
 
 static const struct df_remote_ops all_ops = {
 	.name = "inlinepack",
+	.learn = in_learn,
 	.row_put = in_row_put,
 	.rows_after = in_rows_after,
 	.rows_feed = in_rows_feed,
@@ -490,6 +498,8 @@ int df_inlinepack_new(const char *cache_dir, struct df_remote **lower,
 
 	df_lock_init(&x->lock);
 	x->ops = all_ops;
+	if (!ops->learn)
+		x->ops.learn = NULL;
 	if (!ops->rows_feed)
 		x->ops.rows_feed = NULL;
 	if (!ops->view_apply)

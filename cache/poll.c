@@ -482,10 +482,11 @@ int df_poll_small(struct df_vol *v)
 	int64_t date = 0;
 	bool small = true;
 
-	if (!v->remote->caps.feed)
-		return 1;
-	int err = v->remote->ops->rows_feed(v->remote, 0, FIRST_ROWS, 0, &rows,
-					    &date);
+	const struct df_remote_ops *ops = v->remote->ops;
+	int err = ops->learn ? ops->learn(v->remote, df_poll_timeout_ms(v)) : 0;
+	if (err || !v->remote->caps.feed)
+		return err ? err : 1;
+	err = ops->rows_feed(v->remote, 0, FIRST_ROWS, 0, &rows, &date);
 	for (size_t i = 0; i < rows.n; i++)
 		small &= rows.row[i].kind != DF_ROW_CHECKPOINT;
 	if (!err)
