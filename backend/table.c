@@ -274,16 +274,15 @@ static void table_free(struct df_remote *r)
 	free(t);
 }
 
-#define OPS_WITHOUT_VIEW                                                  \
-	.name = "table", .learn = learn, .row_put = row_put,              \
-	.rows_after = df_rows_after,                                      \
-	.rows_feed = df_rows_feed, .rows_list = df_rows_list,             \
-	.rows_get = df_rows_get, .rows_delete = df_rows_delete,           \
-	.pack_put = pack_put, .packs_put = packs_put,                     \
-	.pack_get = df_packs_get, .packs_have = df_packs_have,            \
-	.packs_list = df_packs_list, .packs_delete = df_packs_delete,     \
-	.reload = reload, .health = health, .reset = reset, .stop = stop, \
-	.free = table_free
+#define OPS_WITHOUT_VIEW                                                     \
+	.name = "table", .learn = learn, .row_put = row_put,                 \
+	.rows_after = df_rows_after, .rows_feed = df_rows_feed,              \
+	.rows_list = df_rows_list, .rows_get = df_rows_get,                  \
+	.rows_delete = df_rows_delete, .pack_put = pack_put,                 \
+	.packs_put = packs_put, .pack_get = df_packs_get,                    \
+	.packs_have = df_packs_have, .packs_list = df_packs_list,            \
+	.packs_delete = df_packs_delete, .reload = reload, .health = health, \
+	.reset = reset, .stop = stop, .free = table_free
 
 static const struct df_remote_ops plain_ops = { OPS_WITHOUT_VIEW };
 static const struct df_remote_ops view_ops = {

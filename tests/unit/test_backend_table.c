@@ -607,6 +607,7 @@ static void notices_read_only(void **state)
 {
 	struct df_row a = make_row(1, 1, "x");
 	struct df_ack ack;
+	struct df_rows rows;
 	struct fake f;
 
 	(void)state;
@@ -621,6 +622,14 @@ static void notices_read_only(void **state)
 	r = open_table(&f); /* and from the start: the server says so */
 	assert_int_equal(df_table_probe(r, T_MS), 0);
 	assert_true(r->read_only);
+	close_table(r);
+	/* A mount's way: known when the feed, asked beside it, has answered. */
+	r = open_table(&f);
+	assert_int_equal(r->ops->learn(r, T_MS), 0);
+	assert_true(r->caps.feed && !r->read_only);
+	assert_int_equal(r->ops->rows_feed(r, 0, 100, 0, &rows, NULL), 0);
+	assert_true(r->read_only);
+	df_rows_release(&rows);
 	df_row_release(&a);
 	close_table(r);
 	fake_stop(&f);
