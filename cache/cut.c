@@ -161,6 +161,10 @@ static int cut_again(void *arg, struct df_obj *o)
 	/* Who has a newer record has been through this cut, and its marks. */
 	if (o->jseq >= a->seq || !df_obj_dirty(o) || !worth_sending(o))
 		return 0;
+	/* It may have been held; what is written to it once it has no name any
+	 * more would bring it back, if it passed for known. */
+	if (unsent_bytes(o) > HELD_BYTES)
+		return 0;
 	df_obj_mark_cut(o);
 	o->flags |= whole; /* until its row is found noted */
 	df_fold_touch(a->v->fold, o);

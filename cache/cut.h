@@ -39,7 +39,8 @@ struct df_cut *df_cut_begin(struct df_vol *v, df_nid force_nid);
 /* Not locked: copy what still waits. */
 void df_cut_finish(struct df_vol *v, struct df_cut *c);
 /* Replay comes to the record of a cut (seq): what it took may be known to
- * others, whether or not its row can be read.  Locked. */
+ * others, whether or not its row can be read (files that may have been held
+ * then: only if it can).  Locked. */
 int df_cut_replay(struct df_vol *v, uint64_t seq);
 void df_cut_free(struct df_vol *v, struct df_cut *c);
 /* Locked: look through the fold for what should be in v->dirty and is not; it

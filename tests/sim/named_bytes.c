@@ -143,6 +143,27 @@ static void sync_done(void *arg, int err)
 	e->err = err;
 }
 
+/* Unlinked while it is held and open: no cut has taken it, so that what is
+ * written then is nobody's, after a crash too. */
+static void run_held_unlinked(struct world *w)
+{
+	df_nid nid;
+
+	two(w);
+	put_held(A, "/big", 4);
+	do_create(A, "/x", "t0000001");
+	node_cut(A);
+	nid = at_path(A, "/big");
+	do_unlink(A, "/big");
+	node_as(A);
+	must_be(w, df_vol_write(A->v, nid, 0, "t0000002", TOK, 0, NULL, NULL),
+		0, "write");
+	node_restart(A);
+	world_quiesce(w);
+	must(w, !there(A, "/big") && there(A, "/x"));
+	check_end(w);
+}
+
 /* Its own fsync does not wait 30 s. */
 static void run_held_fsync(struct world *w)
 {
@@ -733,6 +754,7 @@ static void run_checkpoint(struct world *w)
 const struct named named_bytes[] = {
 	{ "held", run_held },
 	{ "held-killed", run_held_killed },
+	{ "held-unlinked", run_held_unlinked },
 	{ "held-fsync", run_held_fsync },
 	{ "sent-watermark", run_sent_watermark },
 	{ "thousand-lives", run_thousand_lives },
