@@ -87,9 +87,21 @@ struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid)
 	return df_fold_get(v->fold, real ? real : nid);
 }
 
+void df_vol_used(struct df_vol *v)
+{
+	int64_t now = df_clock_mono_ns();
+
+	/* It polled seldom, for nobody wanted to see anything. */
+	if (now - v->last_request_ns > DF_IDLE_AFTER_MS * DF_NS_PER_MS) {
+		v->poll_now = true;
+		df_cond_signal(&v->poll_cond);
+	}
+	v->last_request_ns = now;
+}
+
 struct df_obj *df_vol_asked(struct df_vol *v, df_nid nid)
 {
-	v->last_request_ns = df_clock_mono_ns();
+	df_vol_used(v);
 	return df_vol_obj(v, nid);
 }
 

@@ -160,6 +160,7 @@ struct df_vol {
 	int64_t last_poll_ms, last_commit_ms; /* real */
 	int64_t last_foreign_ns, last_request_ns; /* monotonic */
 	int64_t poll_interval_ms;
+	bool poll_now;         /* it was idle, and is used */
 	int64_t open_until_ns; /* while opening, until the first answer: when
 				* to give the server up; else 0 */
 	struct df_active {
@@ -212,7 +213,9 @@ static inline struct df_dirids df_vol_dirids(const struct df_vol *v)
 
 /* fuse number -> object; NULL: not known.  Locked. */
 struct df_obj *df_vol_obj(struct df_vol *v, df_nid nid);
-/* The same for a request of the kernel: the mount is in use.  Locked. */
+/* Somebody uses the mount.  Locked. */
+void df_vol_used(struct df_vol *v);
+/* df_vol_obj for a request of the kernel: the mount is in use.  Locked. */
 struct df_obj *df_vol_asked(struct df_vol *v, df_nid nid);
 /* object -> fuse number */
 df_nid df_vol_nid(const struct df_vol *v, const struct df_obj *o);

@@ -486,7 +486,7 @@ int df_vol_sync(struct df_vol *v, df_nid nid, bool remote, int64_t timeout_ms,
 	bool local = v->conf.fsync_local && !remote;
 
 	df_lock(&v->lock);
-	v->last_request_ns = df_clock_mono_ns();
+	df_vol_used(v);
 	int err = df_lost_once(v, nid);
 	if (!err && v->failsafe)
 		err = -EIO;

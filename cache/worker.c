@@ -276,6 +276,7 @@ static void *poll_main(void *arg)
 		bool full = !v->last_list_ns ||
 			    df_clock_mono_ns() - v->last_list_ns >
 				    DF_RELIST_MS * DF_NS_PER_MS;
+		v->poll_now = false;
 		df_unlock(&v->lock);
 		if (stop)
 			return NULL;
@@ -290,7 +291,7 @@ static void *poll_main(void *arg)
 			continue; /* the feed itself waits */
 		int64_t ms = df_poll_interval_ms(v);
 		df_lock(&v->lock);
-		if (!v->stop_now && !v->upload_ended)
+		if (!v->stop_now && !v->upload_ended && !v->poll_now)
 			df_cond_wait_until(&v->poll_cond, &v->lock,
 					   df_deadline_ms(ms));
 		df_unlock(&v->lock);

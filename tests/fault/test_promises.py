@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Promises of the design that no other test names, each on real mounts.
 
-3: lost bytes fail the next fsync, once.  6: no effect without its cause.
+3: lost bytes fail the next fsync, once.  5: use ends the idle pace.  6: no
+effect without its cause.
 7: appends of mounts that were cut off.  10: certificates, and the ways to the
 server: proxies, bwlimit.
 """
@@ -135,6 +136,33 @@ def test_lost_bytes_fail_a_local_fsync_once(box):
     m.remount(empty_cache=True)
     for name in hurt:
         assert get(f"{m.path}/{name}") == whole
+
+
+# ---- promise 5
+@harness.waits
+def test_use_ends_the_idle_pace(box):
+    """Idle, on a server that did not prove itself ours, a mount polls every
+    30 s; who uses it sees at once what others did."""
+    rules = box.dir + "/simulate.json"
+    with open(rules, "w", encoding="utf-8") as f:
+        json.dump({"no_feed": True, "no_unique": True}, f)
+    server = box.serve(args=["--simulate", rules])
+    options = {"view": "off"}
+    a, b = (box.mount(n, home=box.new_home(n), server=server, options=options)
+            for n in "ab")
+    os.listdir(b.path)
+    harness.wait_for("b is idle", lambda: b.status()["poll_interval_s"] >= 30,
+                     150, 1)
+    last = b.status()["last_poll"]
+    harness.wait_for("a poll, the next is 30 s later",
+                     lambda: b.status()["last_poll"] != last, 60, 0.5)
+    put(a.path + "/new", b"1")
+    a.flush()
+    start = time.monotonic()
+    harness.wait_for("the file in b", lambda: "new" in os.listdir(b.path), 20)
+    took = time.monotonic() - start
+    print(f"  after {took:.1f} s")
+    assert took < 10, f"{took:.1f} s"
 
 
 # ---- promise 6
