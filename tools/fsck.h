@@ -34,7 +34,7 @@ struct fsck {
 	uint64_t behind; /* rows of the view that are missing or old */
 	/* counted */
 	uint64_t rows, packs, pieces, bytes, files, view_rows;
-	uint64_t n_checkpoints;
+	bool checkpointed; /* somebody wrote one: rows may be gone */
 };
 
 void fsck_say(struct fsck *f, bool repaired, const char *kind,

@@ -104,7 +104,7 @@ static void check_cause(struct fsck *f, const struct df_idepoch_list *all,
 	char hex[33];
 
 	/* A checkpoint may cover it: then it was deleted. */
-	if (!df_id_cmp(&d->id, &none) || f->n_checkpoints ||
+	if (!df_id_cmp(&d->id, &none) || f->checkpointed ||
 	    in_list(all, &d->id))
 		return;
 	df_id_hex(&d->id, hex);
@@ -141,8 +141,6 @@ static int check_page(struct fsck *f, const struct df_idepoch_list *all,
 		ids[i] = all->v[from + i].id;
 	int err = o->rows_get(r, ids, n, ROW_MS, &rows);
 	for (size_t i = 0; i < rows.n && !err; i++)
-		f->n_checkpoints += rows.row[i].kind == DF_ROW_CHECKPOINT;
-	for (size_t i = 0; i < rows.n && !err; i++)
 		err = check_row(f, all, &rows.row[i]);
 	if (rows.refused)
 		fsck_say(f, false, "row", "the log",
@@ -162,6 +160,9 @@ int fsck_log(struct fsck *f)
 
 	if (all.n)
 		qsort(all.v, all.n, sizeof(*all.v), id_cmp);
+	/* Its own row, and all that know it, carry its generation. */
+	for (size_t i = 0; i < all.n; i++)
+		f->checkpointed |= all.v[i].epoch > 0;
 	for (size_t i = 0; i < all.n && !err; i += PAGE_ROWS)
 		err = check_page(f, &all, i,
 				 DF_MIN(all.n - i, (size_t)PAGE_ROWS));

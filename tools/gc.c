@@ -249,8 +249,9 @@ static int put_back(struct gc *g, const struct df_id *ids, struct df_buf *bytes,
 	if (!err)
 		err = collect(g);
 	for (size_t i = 0; i < n; i++) {
-		/* when in doubt, all of them */
-		if (!err && !is_referred(g, &ids[i]))
+		/* when in doubt, all of them; what could not be read was
+		 * nobody's */
+		if (!bytes[i].len || (!err && !is_referred(g, &ids[i])))
 			continue;
 		int late = g->raw->ops->pack_put(g->raw, &ids[i], bytes[i].data,
 						 bytes[i].len, PACK_MS);

@@ -4,10 +4,14 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import urllib.parse
 import urllib.request
 
 from common import harness, put, rows, sql, table_is
+
+sys.path.append(os.path.join(harness.TOP, "tests", "fault"))
+from rows import insert as log_row                      # noqa: E402
 
 
 def deeplake(box, *args, **kw):
@@ -177,6 +181,27 @@ def test_fsck_log(box):
     r = json.loads(deeplake(box, "fsck", "data", "--json", status=4).stdout)
     what = " ".join(p["what"] for p in r["problems"])
     assert "is missing" in what and "not what their id says" in what, r
+
+
+def test_fsck_where_a_checkpoint_is(box):
+    """Rows that it covered may be gone, wherever its own is listed."""
+    server = box.serve()
+    m = box.mount(server=server, home=box.home)
+    for i in range(130):
+        put(f"{m.path}/f{i}", "x")
+        m.flush()
+    m.down()
+    log = sorted((r["id"], r["prev"][:32]) for r in sql(
+        box, """SELECT id, prev FROM "data__log" """))
+    gone = next(prev for _, prev in log if prev)    # listed with the first
+    sql(box, f"DELETE FROM \"data__log\" WHERE id = '{gone}'")
+    late = next(x for x in (log_row("data", b"", 1, seq=n, epoch=1,
+                                    kind="checkpoint") for n in range(1, 9999))
+                if x.split("VALUES ('")[1][:32] > log[110][0])
+    sql(box, late)
+    r = deeplake(box, "fsck", "data", "--json", check=False)
+    problems = json.loads(r.stdout)["problems"]
+    assert not [p for p in problems if "it held is lost" in p["what"]], problems
 
 
 def test_fsck_of_large_rows(box):
