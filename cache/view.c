@@ -29,7 +29,7 @@
 #define IDLE_MS 5000
 #define HOT_BYTES_S 32768 /* what one file may cost */
 #define BACKOFF_MAX_MS 30000
-#define BUSY_MS 20             /* a request so long ago: more may follow */
+#define BUSY_MS 100            /* a request so long ago: more may follow */
 #define YIELD_MS 10000         /* so long the view lets requests go first */
 #define TURN_MS 10             /* then it works so long while they come ... */
 #define REST 7                 /* ... and rests so many times that */
@@ -368,7 +368,8 @@ int view_flush_if(struct df_view *w, struct view_batch *b, bool all)
 static bool give_locked(const struct df_view *w, int64_t request_ns)
 {
 	return df_clock_mono_ns() - request_ns < BUSY_MS * DF_NS_PER_MS &&
-	       w->tail - w->head < QUEUE_MANY && !w->stop && !w->drain;
+	       w->tail != w->head && w->tail - w->head < QUEUE_MANY &&
+	       !w->stop && !w->drain;
 }
 
 /* Reading files and guessing their types wants the volume's lock and half a CPU
@@ -492,6 +493,7 @@ int df_view_step(struct df_view *w)
 
 	if (!w || w->dead)
 		return 0;
+	give_way(w); /* what comes meanwhile shares its statements */
 	uint64_t ready = take_ready(w, &waiting);
 	int err = w->head < ready ? queue_round(w, ready) : 0;
 	if (!err)
