@@ -42,9 +42,19 @@ size_t df_fold_dirty(const struct df_fold *f)
 	return f->n_dirty + f->n_dirty_names + f->n_pending;
 }
 
+static size_t weight(const struct df_fold *f)
+{
+	return f->n_dirty + f->n_dirty_names / 4 + f->n_pending;
+}
+
 bool df_fold_many(const struct df_fold *f)
 {
-	return f->n_dirty + f->n_dirty_names / 4 + f->n_pending >= DIRTY_MANY;
+	return weight(f) >= DIRTY_MANY;
+}
+
+bool df_fold_behind(const struct df_fold *f)
+{
+	return weight(f) >= 3 * DIRTY_MANY;
 }
 
 /* What is written can be read again: else the volume is lost at restart. */

@@ -275,13 +275,26 @@ uint64_t df_segs_dirty_bytes(const struct df_segs *cs)
 	return dirty;
 }
 
-/* Is a quarter of the limit in use by what cannot go: unsent, or pinned? */
+/* May g go?  An active segment of data or pieces may, when nothing else can
+ * (`last`): its stream then starts a new one. */
+static bool evictable_locked(const struct df_segs *s, const struct seg *g,
+			     bool last)
+{
+	if (g->pins || g->writers || g->closing || g->dirty > 0)
+		return false;
+	if (g->stream == DF_STREAM_JOURNAL)
+		return !g->active && g->last_seq < s->floor;
+	return last ? g->end > DF_SEG_PAGE : !g->active;
+}
+
+/* Is a quarter of the limit in use by what cannot go yet: unsent, pinned, or
+ * journal that SQLite or the table still lacks? */
 static bool crowded_locked(const struct df_segs *s)
 {
-	uint64_t held = s->dirty;
+	uint64_t held = 0;
 
 	for (size_t i = 0; i < s->n_seg && held <= s->limit / 4; i++)
-		if (s->seg[i]->pins && s->seg[i]->dirty <= 0)
+		if (!evictable_locked(s, s->seg[i], true))
 			held += seg_size_locked(s->seg[i]);
 	return held > s->limit / 4;
 }
@@ -294,18 +307,6 @@ bool df_segs_crowded(struct df_segs *s)
 		   df_clock_mono_ns() - s->crowded_ns < CROWDED_NS;
 	df_unlock(&s->lock);
 	return yes;
-}
-
-/* May g go?  An active segment of data or pieces may, when nothing else can
- * (`last`): its stream then starts a new one. */
-static bool evictable_locked(const struct df_segs *s, const struct seg *g,
-			     bool last)
-{
-	if (g->pins || g->writers || g->closing || g->dirty > 0)
-		return false;
-	if (g->stream == DF_STREAM_JOURNAL)
-		return !g->active && g->last_seq < s->floor;
-	return last ? g->end > DF_SEG_PAGE : !g->active;
 }
 
 static struct seg *victim_locked(struct df_segs *s)

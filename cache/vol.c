@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #include "cache/copy.h"
+#include "cache/room.h"
 #include "cache/rowfiles.h"
 #include "cache/tree.h"
 
@@ -320,8 +321,10 @@ void df_vol_mark_dirty(struct df_vol *v, struct df_obj *o)
 		return;
 	now = df_clock_mono_ns();
 	v->last_change_ns = now;
-	if (df_fold_many(v->fold))
+	if (df_fold_many(v->fold)) {
 		df_cond_signal(&v->fold_cond);
+		df_room_look(v);
+	}
 	if (v->first_dirty_ns)
 		return;
 	v->first_dirty_ns = now;

@@ -16,6 +16,8 @@
 #ifndef DF_CACHE_VOL_H
 #define DF_CACHE_VOL_H
 
+#include <stdatomic.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/lock.h"
@@ -134,9 +136,10 @@ struct df_vol {
 	size_t n_newdeps, newdeps_size;
 	struct df_waiter *sync_waiters, *local_waiters;
 	bool uploading, upload_ended;
-	int64_t last_cut_ns;          /* monotonic */
-	struct df_wish *wishes;       /* vol_data.h */
-	struct parked_write *writers; /* wait for room, in order: vol_write.c */
+	int64_t last_cut_ns;                   /* monotonic */
+	struct df_wish *wishes;                /* vol_data.h */
+	struct df_room_waiter *room[DF_WAITS]; /* in order: room.h */
+	atomic_bool fold_behind;                    /* changes wait; set with lock */
 	bool sync_asked;
 	bool inherited; /* some bytes may be an earlier life's and nowhere
 			 * else: lost.h */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "cache/lost.h"
+#include "cache/room.h"
 #include "cache/vol_data.h"
 
 #define HINT_PIECES 32
@@ -267,7 +268,7 @@ void df_vol_interrupt(struct df_vol *v, void *arg)
 			break;
 		}
 	if (!found && !df_wish_interrupt(v, arg))
-		df_data_interrupt_write(v, arg);
+		df_room_interrupt(v, arg);
 	/* Not from here: who interrupts may hold what the completion wants. */
 	if (found)
 		df_fetch_post(v->fetch, found->done, found->arg, -EINTR);

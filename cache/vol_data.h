@@ -49,10 +49,6 @@ int df_data_fetch_wait(struct df_vol *v, const struct df_piece *p, size_t n);
 /* Decode h's pages, which are local: 0, -EAGAIN (some are not), -EIO. */
 int df_ver_load(struct df_vol *v, struct df_ver *h);
 uint64_t df_data_size(const struct df_obj *o); /* of the text that is shown */
-/* err 0: space may have come; else all waiting writers fail with it. */
-void df_data_retry_writes(struct df_vol *v, int fail);
-/* Locked. */
-void df_data_interrupt_write(struct df_vol *v, void *arg);
 int df_vol_writable_unlocked(struct df_vol *v);
 
 #endif

@@ -10,13 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache/room.h"
 #include "cache/settle.h"
 #include "cache/vol_data.h"
-
-/* A full cache is an error when nothing was sent for so long. */
-#define STALL_MS 20000
-/* ... and when the server has refused to be talked to for so long. */
-#define AWAY_MS 3000
 
 /* Every append is a piece of its own, with an identity made of its bytes, place
  * and time; the cut joins them (content.h).  So whatever a fork does to the
@@ -158,102 +154,15 @@ static int write_now(struct df_vol *v, df_nid nid, uint64_t off,
 
 /* ---- a full cache: writers wait for the uplink */
 struct parked_write {
-	struct parked_write *next;
+	struct df_vol *v;
 	df_done_fn *done;
 	void *arg;
 	df_nid nid;
 	uint64_t off;
 	size_t len;
 	unsigned flags;
-	uint64_t sent;       /* what had left when it last had hope */
-	int64_t deadline_ns; /* and until when that lasts */
-	bool trying;         /* a thread is at it, without the lock */
-	bool interrupted;    /* meanwhile */
 	uint8_t data[];
 };
-
-/* Is the cache full of bytes that are on their way out, or being read?
- * Locked. */
-static bool room_will_come(struct df_vol *v)
-{
-	return df_segs_crowded(v->segs) && df_vol_away_ms(v) < AWAY_MS &&
-	       !v->auth_err && !v->failsafe && v->started && !v->stopping &&
-	       !(v->offline && df_clock_mono_ns() - v->last_sent_ns >
-				       STALL_MS * DF_NS_PER_MS);
-}
-
-/* A slow link takes half a minute for the packs under way: bytes of those count
- * where the remote counts them. */
-static uint64_t sent_so_far(struct df_vol *v)
-{
-	struct df_remote_health h = { 0 };
-
-	if (v->remote->ops->health)
-		v->remote->ops->health(v->remote, &h);
-	return v->bytes_sent + h.moved;
-}
-
-int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
-		 size_t len, unsigned flags, df_done_fn *done, void *arg)
-{
-	if (!len)
-		return 0;
-	int err = df_vol_writable_unlocked(v);
-	if (!err)
-		err = write_now(v, nid, off, data, len, flags);
-	if (err == -EAGAIN && !done) {
-		err = df_vol_load(v, nid, NULL, NULL);
-		if (!err)
-			err = write_now(v, nid, off, data, len, flags);
-	}
-	if (err != -ENOSPC || !done)
-		return err;
-	struct parked_write *p = df_xalloc(sizeof(*p) + len), **at;
-	*p = (struct parked_write){ .done = done,
-				    .arg = arg,
-				    .nid = nid,
-				    .off = off,
-				    .len = len,
-				    .flags = flags };
-	memcpy(p->data, data, len);
-	df_lock(&v->lock);
-	if (room_will_come(v)) {
-		p->sent = sent_so_far(v);
-		p->deadline_ns = df_deadline_ms(STALL_MS);
-		for (at = &v->writers; *at; at = &(*at)->next)
-			;
-		*at = p;
-		v->sync_asked = true;
-		df_cond_signal(&v->up_cond);
-		err = DF_EPARKED;
-	}
-	df_unlock(&v->lock);
-	if (err != DF_EPARKED)
-		free(p);
-	return err;
-}
-
-/* Has nothing left for as long as a writer waits?  Then the network is as good
- * as gone, whatever the requests under way still hope for. */
-static bool stalled(struct df_vol *v, struct parked_write *p)
-{
-	uint64_t sent = sent_so_far(v);
-
-	if (p->sent == sent)
-		return df_clock_mono_ns() > p->deadline_ns;
-	p->sent = sent;
-	p->deadline_ns = df_deadline_ms(STALL_MS);
-	return false;
-}
-
-static void unlink_write(struct df_vol *v, struct parked_write *p)
-{
-	struct parked_write **at = &v->writers;
-
-	while (*at != p)
-		at = &(*at)->next;
-	*at = p->next;
-}
 
 static void map_came(void *arg, int err)
 {
@@ -261,54 +170,62 @@ static void map_came(void *arg, int err)
 	(void)err; /* the next try says it */
 }
 
-/* Bytes have become remote: let waiting writers try again, in their order. */
-void df_data_retry_writes(struct df_vol *v, int fail)
+static int parked_run(void *arg)
 {
-	struct parked_write *p;
+	struct parked_write *p = arg;
+	int err = write_now(p->v, p->nid, p->off, p->data, p->len, p->flags);
 
-	df_lock(&v->lock);
-	while ((p = v->writers) && !p->trying) {
-		bool wait = !fail && room_will_come(v) && !stalled(v, p);
-		p->trying = true;
-		df_unlock(&v->lock);
-		int err = fail ? fail
-			       : write_now(v, p->nid, p->off, p->data, p->len,
-					   p->flags);
-		/* Another mount's version came while it waited. */
-		bool map = err == -EAGAIN;
-		if (map)
-			df_vol_load(v, p->nid, map_came, NULL);
-		df_lock(&v->lock);
-		p->trying = false;
-		bool again = map || err == -ENOSPC;
-		if (again && p->interrupted)
-			err = -EINTR;
-		else if (again && wait)
-			break;
-		else if (map)
-			err = -ETIMEDOUT;
-		unlink_write(v, p);
-		df_unlock(&v->lock);
-		p->done(p->arg, err);
-		free(p);
-		df_lock(&v->lock);
-	}
-	df_unlock(&v->lock);
+	if (err != -EAGAIN)
+		return err;
+	/* Another mount's version came while it waited. */
+	df_vol_load(p->v, p->nid, map_came, NULL);
+	return -ENOSPC;
 }
 
-void df_data_interrupt_write(struct df_vol *v, void *arg)
+static void parked_done(void *arg, int err)
 {
-	struct parked_write *p = v->writers;
+	struct parked_write *p = arg;
+	df_done_fn *done = p->done;
+	void *whose = p->arg;
 
-	while (p && p->arg != arg)
-		p = p->next;
-	if (!p)
-		return;
-	if (p->trying) {
-		p->interrupted = true;
-		return;
-	}
-	unlink_write(v, p);
-	df_fetch_post(v->fetch, p->done, p->arg, -EINTR);
 	free(p);
+	done(whose, err);
+}
+
+static const struct df_wait_ops parked_ops = { .run = parked_run,
+					       .done = parked_done };
+
+static int park(struct df_vol *v, enum df_wait what,
+		const struct parked_write *w, const void *data)
+{
+	struct parked_write *p = df_xalloc(sizeof(*p) + w->len);
+
+	*p = *w;
+	memcpy(p->data, data, w->len);
+	df_lock(&v->lock);
+	int err = df_room_wait(v, what, &parked_ops, p, w->arg);
+	df_unlock(&v->lock);
+	if (err != DF_EPARKED)
+		free(p);
+	return err;
+}
+
+int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
+		 size_t len, unsigned flags, df_done_fn *done, void *arg)
+{
+	struct parked_write w = { v, done, arg, nid, off, len, flags };
+
+	if (!len)
+		return 0;
+	int err = df_vol_writable_unlocked(v);
+	if (!err && done && df_vol_behind(v))
+		err = park(v, DF_WAIT_FOLD, &w, data);
+	if (!err)
+		err = write_now(v, nid, off, data, len, flags);
+	if (err == -EAGAIN && !done) {
+		err = df_vol_load(v, nid, NULL, NULL);
+		if (!err)
+			err = write_now(v, nid, off, data, len, flags);
+	}
+	return err == -ENOSPC && done ? park(v, DF_WAIT_ROOM, &w, data) : err;
 }

@@ -20,6 +20,7 @@
 #include "cache/journal.h"
 #include "cache/lost.h"
 #include "cache/poll.h"
+#include "cache/room.h"
 #include "cache/rowfiles.h"
 #include "cache/step.h"
 #include "cache/upload.h"
@@ -400,7 +401,7 @@ static void end_waiters(struct df_vol *v)
 	df_unlock(&v->lock);
 	df_waiters_run(sync, -EIO);
 	df_waiters_run(local, -EIO);
-	df_data_retry_writes(v, -EIO);
+	df_room_retry(v, -EIO);
 }
 
 int df_vol_stop(struct df_vol *v, int64_t timeout_ms)

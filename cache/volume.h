@@ -6,7 +6,8 @@
  * to wait for the network is *parked*: the call returns DF_EPARKED and the
  * completion runs later, once, on a thread of the volume, never on the
  * caller's.  A completion must not block and must not call back into the
- * volume except df_vol_read_done() and, after df_vol_load(), what it was for.
+ * volume except df_vol_read_done() and, after df_vol_load() and in
+ * df_vol_wait(), what it was for.
  *
  * Nodes: a df_nid names an object locally, for the life of this daemon; the
  * root of the mount is DF_ROOT_NID.  A nid stays valid while its lookup count
@@ -236,6 +237,28 @@ int df_vol_lseek(struct df_vol *v, df_nid nid, uint64_t off, int whence,
 /* Shares extents; *copied <= len. */
 int df_vol_copy_range(struct df_vol *v, df_nid in, uint64_t in_off, df_nid out,
 		      uint64_t out_off, uint64_t len, uint64_t *copied);
+
+/* ---- changes that wait.  Where the cache is full a change fails with -ENOSPC;
+ * and while df_vol_behind(), the next one is to wait first, for only memory has
+ * what the local database lacks. */
+enum df_wait {
+	DF_WAIT_ROOM = 0, /* it got -ENOSPC */
+	DF_WAIT_FOLD,     /* df_vol_behind() */
+	DF_WAITS,
+};
+struct df_wait_ops {
+	/* Try (again): the change's own error; -ENOSPC: it waits on.  On a
+	 * thread of the volume, as done. */
+	int (*run)(void *arg);
+	df_done_fn *done;
+	/* Did it end already?  Asked once, under the volume's lock; or NULL. */
+	bool (*interrupted)(void *arg);
+};
+bool df_vol_behind(const struct df_vol *v);
+/* Parks, or: -ENOSPC (no room will come: disk full, offline, stopping), 0 (the
+ * database is not behind any more), -EINTR.  ops: lives as long as arg. */
+int df_vol_wait(struct df_vol *v, enum df_wait what,
+		const struct df_wait_ops *ops, void *arg);
 
 /* ---- durability.  Always parks or returns an error or 0 at once.
  * nid 0: everything.  Promise 3 (or the local disk with fsync_local; nid 0

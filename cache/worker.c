@@ -14,6 +14,7 @@
 #include "cache/journal.h"
 #include "cache/lost.h"
 #include "cache/poll.h"
+#include "cache/room.h"
 #include "cache/rowfiles.h"
 #include "cache/upload.h"
 #include "cache/view.h"
@@ -27,6 +28,7 @@
 #define TRIM_MANY 10000
 #define TRIM_AT_LAST 50000
 #define CHECKPOINT_EVERY 20 /* looks between syncs of the database */
+#define CHECKPOINT_SOON 4   /* the same while changes wait for room */
 #define TICK_MS 1000
 #define REST_MS 10000 /* without a request */
 #define GATHER_NS 1500000
@@ -103,6 +105,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	if (b) {
 		df_lock(&v->lock);
 		df_fold_end(v->fold, b, err);
+		df_room_look(v);
 		df_unlock(&v->lock);
 	}
 	if (err || !durable || df_fold_checkpoint(v->fold))
@@ -137,7 +140,7 @@ static int64_t upload_due_ms(struct df_vol *v)
 df_nid df_work_forced(const struct df_vol *v)
 {
 	/* Writers that wait for room wait for held files, too. */
-	df_nid force = v->stopping || v->writers ? DF_ROOT_NID : 0;
+	df_nid force = v->stopping || v->room[DF_WAIT_ROOM] ? DF_ROOT_NID : 0;
 
 	for (const struct df_waiter *w = v->sync_waiters; w; w = w->next)
 		force = !force || force == w->nid ? w->nid : DF_ROOT_NID;
@@ -242,7 +245,7 @@ static void *upload_main(void *arg)
 		bool again = v->sync_waiters != NULL;
 		df_unlock(&v->lock);
 		df_work_wake(v);
-		df_data_retry_writes(v, 0);
+		df_room_retry(v, 0);
 		fails = err < 0 ? fails + 1 : 0;
 		if (err < 0 && !df_vol_backoff(v, fails, err))
 			again = false;
@@ -318,9 +321,12 @@ static bool fold_due(const struct df_vol *v, int64_t last_ns)
 {
 	int64_t now = df_clock_mono_ns();
 
+	/* Only a sync of the database lets the journal go. */
+	if (v->room[DF_WAIT_ROOM])
+		return true;
 	if (!df_fold_dirty(v->fold))
 		return false;
-	return df_fold_many(v->fold) || v->writers || v->stopping ||
+	return df_fold_many(v->fold) || v->stopping ||
 	       now - v->last_request_ns > REQUEST_MS * DF_NS_PER_MS ||
 	       now - last_ns > FOLD_BUSY_MS * DF_NS_PER_MS;
 }
@@ -334,7 +340,8 @@ static void *fold_main(void *arg)
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
-		bool soon = v->dirty.n || v->sync_waiters || v->writers;
+		bool waits = v->room[DF_WAIT_ROOM];
+		bool soon = v->dirty.n || v->sync_waiters || waits;
 		if (!df_fold_many(v->fold))
 			df_cond_wait_until(
 				&v->fold_cond, &v->lock,
@@ -343,7 +350,7 @@ static void *fold_main(void *arg)
 		bool work = fold_due(v, last_ns);
 		bool resting = !dirty && rest(v, &rested_ns);
 		df_unlock(&v->lock);
-		n += dirty != 0;
+		n += dirty || waits;
 		written += work ? dirty : 0;
 		if (resting || written > (work ? TRIM_AT_LAST : TRIM_MANY)) {
 			malloc_trim(0);
@@ -352,9 +359,10 @@ static void *fold_main(void *arg)
 		/* Deadlines pass while the uploader waits for the server, and
 		 * writers who wait for room must hear that none will come. */
 		df_work_wake(v);
-		df_data_retry_writes(v, 0);
-		unsigned every = (unsigned)df_fault_value("fold.every",
-							  CHECKPOINT_EVERY);
+		df_room_retry(v, 0);
+		unsigned every = (unsigned)df_fault_value(
+			"fold.every",
+			waits ? CHECKPOINT_SOON : CHECKPOINT_EVERY);
 		if (work && df_work_fold(v, n >= every)) {
 			df_lock(&v->lock);
 			df_vol_fail(v, "the local database cannot be "

@@ -1,11 +1,12 @@
 /*
- * again.h - requests that the volume cannot answer before it knows a file's
- * whole extent map (-EAGAIN, volume.h).
+ * again.h - requests that the volume cannot answer yet: it has to know a file's
+ * whole extent map first (-EAGAIN, volume.h), or a change finds the cache full
+ * or the local database behind (df_vol_wait()).
  *
  * An operation is described once, by a struct df_again.  df_again() runs it;
- * where the map is missing the request is parked (park.h) with a copy of the
- * description, and run again from the volume's thread once the map is there.
- * So a slow server takes no worker away from others.
+ * where it has to wait the request is parked (park.h) with a copy of the
+ * description, and run again from a thread of the volume.  So neither a slow
+ * server nor a slow disk takes a worker away from others.
  */
 #ifndef DF_FS_AGAIN_H
 #define DF_FS_AGAIN_H
@@ -20,11 +21,15 @@ struct df_again {
 	int (*run)(struct df_fs *fs, struct df_again *a, struct df_park *p);
 	/* Answer, after run() gave 0. */
 	void (*answer)(fuse_req_t req, const struct df_again *a);
-	df_nid nid, nid2; /* whose maps are wanted; nid2 0: none */
+	fuse_req_t req;   /* set by df_again(); valid until it is answered */
+	bool changes;     /* waits for room, and for the database */
+	df_nid nid, nid2; /* whose maps are wanted on -EAGAIN; nid2 0: none */
 	uint64_t off, off2, len;
 	unsigned flags;
 	const void *data; /* len bytes of the request's buffer, or NULL */
+	const char *name, *name2; /* of the request's buffer, or NULL */
 	struct df_attr attr;
+	struct df_entry entry;
 	double timeout;
 };
 

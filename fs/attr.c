@@ -103,10 +103,14 @@ static int attr_chown_kills(struct df_fs *fs, df_nid nid, unsigned *mask)
 static int attr_run(struct df_fs *fs, struct df_again *a, struct df_park *p)
 {
 	struct df_attr out;
-	int err = df_vol_setattr(fs->vol, a->nid, a->flags, &a->attr, &out,
-				 &a->timeout);
+	int err = a->flags & DF_SET_MODE
+			  ? df_acl_chmod(fs->vol, a->nid, a->attr.mode)
+			  : 0;
 
 	(void)p;
+	if (!err)
+		err = df_vol_setattr(fs->vol, a->nid, a->flags, &a->attr, &out,
+				     &a->timeout);
 	if (!err)
 		a->attr = out;
 	return err;
@@ -138,14 +142,13 @@ void df_fuse_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 	(void)fi;
 	if (mask & (DF_SET_UID | DF_SET_GID))
 		err = attr_chown_kills(fs, ino, &mask);
-	if (!err && mask & DF_SET_MODE)
-		err = df_acl_chmod(fs->vol, ino, st->st_mode);
 	if (err) {
 		df_fs_reply(req, err);
 		return;
 	}
 	struct df_again a = { .run = attr_run,
 			      .answer = attr_answer,
+			      .changes = true,
 			      .nid = ino,
 			      .flags = mask,
 			      .attr = in };

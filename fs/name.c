@@ -8,9 +8,11 @@
  */
 #include "fs/fs.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "fs/acl.h"
+#include "fs/again.h"
 
 static void name_reply(fuse_req_t req, int err, const struct df_entry *e)
 {
@@ -63,97 +65,125 @@ void df_fuse_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *f)
 	fuse_reply_none(req);
 }
 
-/* mknod, mkdir and create: what they share is the parent's default ACL. */
-static int name_make(fuse_req_t req, df_nid parent, const char *name,
-		     mode_t mode, dev_t rdev, int open_flags,
-		     struct df_entry *e)
+/* mknod, mkdir and create: what they share is the parent's default ACL.
+ * a: nid the parent, flags those of open, attr mode and rdev. */
+static int name_make(struct df_fs *fs, struct df_again *a, struct df_park *p)
 {
-	struct df_vol *v = df_fs_of(req)->vol;
+	struct df_vol *v = fs->vol;
+	mode_t mode = a->attr.mode;
 	struct df_acl_new acl;
 	struct df_cred cred;
 	int err;
 
-	df_fs_cred(req, &cred);
-	err = df_acl_inherit(v, parent, &mode, &cred, &acl);
+	(void)p;
+	df_fs_cred(a->req, &cred);
+	err = df_acl_inherit(v, a->nid, &mode, &cred, &acl);
 	if (err)
 		return err;
 	if (S_ISDIR(mode))
-		err = df_vol_mkdir(v, parent, name, mode, &cred, e);
+		err = df_vol_mkdir(v, a->nid, a->name, mode, &cred, &a->entry);
 	else
-		err = df_vol_mknod(v, parent, name, mode, (uint32_t)rdev,
-				   open_flags, &cred, e);
+		err = df_vol_mknod(v, a->nid, a->name, mode, a->attr.rdev,
+				   (int)a->flags, &cred, &a->entry);
 	if (!err && acl.some) {
-		err = df_acl_apply(v, e->nid, &acl);
+		err = df_acl_apply(v, a->entry.nid, &acl);
 		if (err) {
 			if (S_ISDIR(mode))
-				df_vol_rmdir(v, parent, name);
+				df_vol_rmdir(v, a->nid, a->name);
 			else
-				df_vol_unlink(v, parent, name);
-			df_vol_forget(v, e->nid, 1);
+				df_vol_unlink(v, a->nid, a->name);
+			df_vol_forget(v, a->entry.nid, 1);
 		}
 	}
 	return err;
 }
 
+static int name_create(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	int err = name_make(fs, a, p);
+
+	/* The kernel believed that the name is free, and would open what is
+	 * there without asking for permission.  ESTALE makes it look again. */
+	return err == -EEXIST && !(a->flags & O_EXCL) ? -ESTALE : err;
+}
+
+static void name_answer(fuse_req_t req, const struct df_again *a)
+{
+	name_reply(req, 0, &a->entry);
+}
+
+static void name_answer_create(fuse_req_t req, const struct df_again *a)
+{
+	struct df_fs *fs = df_fs_of(req);
+	struct fuse_file_info fi = { .flags = (int)a->flags, .keep_cache = 1 };
+	struct fuse_entry_param p;
+
+	df_fs_entry_param(&a->entry, &p);
+	if (fuse_reply_create(req, &p, &fi))
+		df_vol_forget(fs->vol, a->entry.nid, 1);
+}
+
+static void name_answer_done(fuse_req_t req, const struct df_again *a)
+{
+	(void)a;
+	df_fs_reply(req, 0);
+}
+
 void df_fuse_create(fuse_req_t req, fuse_ino_t parent, const char *name,
 		    mode_t mode, struct fuse_file_info *fi)
 {
-	struct df_fs *fs = df_fs_of(req);
-	struct df_entry e;
-	struct fuse_entry_param p;
-	int err;
+	struct df_again a = { .run = name_create,
+			      .answer = name_answer_create,
+			      .changes = true,
+			      .nid = parent,
+			      .name = name,
+			      .flags = (unsigned)fi->flags };
 
-	mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
-	err = name_make(req, parent, name, mode, 0, fi->flags, &e);
-	/* The kernel believed that the name is free, and would open what is
-	 * there without asking for permission.  ESTALE makes it look again. */
-	if (err == -EEXIST && !(fi->flags & O_EXCL))
-		err = -ESTALE;
-	if (err) {
-		df_fs_reply(req, err);
-		return;
-	}
-	df_fs_entry_param(&e, &p);
-	fi->fh = 0;
-	fi->keep_cache = 1;
-	if (fuse_reply_create(req, &p, fi))
-		df_vol_forget(fs->vol, e.nid, 1);
+	a.attr.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
+	df_again(req, &a);
 }
 
 void df_fuse_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 		   mode_t mode, dev_t rdev)
 {
-	struct df_entry e;
-	int err;
+	struct df_again a = { .run = name_make,
+			      .answer = name_answer,
+			      .changes = true,
+			      .nid = parent,
+			      .name = name };
 
-	if (!(mode & S_IFMT))
-		mode |= S_IFREG;
-	err = name_make(req, parent, name, mode, rdev, 0, &e);
-	name_reply(req, err, &e);
+	a.attr.mode = mode & S_IFMT ? mode : mode | S_IFREG;
+	a.attr.rdev = (uint32_t)rdev;
+	df_again(req, &a);
 }
 
 void df_fuse_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 		   mode_t mode)
 {
-	struct df_entry e;
-	int err;
+	df_fuse_mknod(req, parent, name, (mode & ~(mode_t)S_IFMT) | S_IFDIR, 0);
+}
 
-	mode = (mode & ~(mode_t)S_IFMT) | S_IFDIR;
-	err = name_make(req, parent, name, mode, 0, 0, &e);
-	name_reply(req, err, &e);
+static int name_symlink(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	struct df_cred cred;
+
+	(void)p;
+	df_fs_cred(a->req, &cred);
+	return df_vol_symlink(fs->vol, a->nid, a->name, a->name2, &cred,
+			      &a->entry);
 }
 
 void df_fuse_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
 		     const char *name)
 {
-	struct df_cred cred;
-	struct df_entry e;
-	int err;
+	struct df_again a = { .run = name_symlink,
+			      .answer = name_answer,
+			      .changes = true,
+			      .nid = parent,
+			      .name = name,
+			      .name2 = target };
 
-	df_fs_cred(req, &cred);
-	err = df_vol_symlink(df_fs_of(req)->vol, parent, name, target, &cred,
-			     &e);
-	name_reply(req, err, &e);
+	df_again(req, &a);
 }
 
 void df_fuse_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -167,28 +197,73 @@ void df_fuse_readlink(fuse_req_t req, fuse_ino_t ino)
 		fuse_reply_readlink(req, target);
 }
 
+static int name_link(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	(void)p;
+	return df_vol_link(fs->vol, a->nid2, a->nid, a->name, &a->entry);
+}
+
 void df_fuse_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
 		  const char *name)
 {
-	struct df_entry e;
-	int err = df_vol_link(df_fs_of(req)->vol, ino, parent, name, &e);
+	struct df_again a = { .run = name_link,
+			      .answer = name_answer,
+			      .changes = true,
+			      .nid = parent,
+			      .nid2 = ino,
+			      .name = name };
 
-	name_reply(req, err, &e);
+	df_again(req, &a);
+}
+
+static int name_remove(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	(void)p;
+	return S_ISDIR(a->attr.mode) ? df_vol_rmdir(fs->vol, a->nid, a->name)
+				     : df_vol_unlink(fs->vol, a->nid, a->name);
 }
 
 void df_fuse_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	df_fs_reply(req, df_vol_unlink(df_fs_of(req)->vol, parent, name));
+	struct df_again a = { .run = name_remove,
+			      .answer = name_answer_done,
+			      .changes = true,
+			      .nid = parent,
+			      .name = name };
+
+	df_again(req, &a);
 }
 
 void df_fuse_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	df_fs_reply(req, df_vol_rmdir(df_fs_of(req)->vol, parent, name));
+	struct df_again a = { .run = name_remove,
+			      .answer = name_answer_done,
+			      .changes = true,
+			      .nid = parent,
+			      .name = name };
+
+	a.attr.mode = S_IFDIR;
+	df_again(req, &a);
+}
+
+static int name_rename(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	(void)p;
+	return df_vol_rename(fs->vol, a->nid, a->name, a->nid2, a->name2,
+			     a->flags);
 }
 
 void df_fuse_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 		    fuse_ino_t new_parent, const char *new_name, unsigned flags)
 {
-	df_fs_reply(req, df_vol_rename(df_fs_of(req)->vol, parent, name,
-				       new_parent, new_name, flags));
+	struct df_again a = { .run = name_rename,
+			      .answer = name_answer_done,
+			      .changes = true,
+			      .nid = parent,
+			      .nid2 = new_parent,
+			      .name = name,
+			      .name2 = new_name,
+			      .flags = flags };
+
+	df_again(req, &a);
 }

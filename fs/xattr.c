@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fs/acl.h"
+#include "fs/again.h"
 
 static bool xattr_has_prefix(const char *name, const char *prefix)
 {
@@ -51,28 +52,62 @@ void df_fuse_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 	xattr_reply(req, n, buf);
 }
 
+static int xattr_set(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	(void)p;
+	if (df_acl_is_name(a->name))
+		return df_acl_set(a->req, fs->vol, a->nid, a->name, a->data,
+				  a->len, (int)a->flags);
+	return df_vol_setxattr(fs->vol, a->nid, a->name, a->data, a->len,
+			       (int)a->flags);
+}
+
+static void xattr_answer(fuse_req_t req, const struct df_again *a)
+{
+	(void)a;
+	df_fs_reply(req, 0);
+}
+
 void df_fuse_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		      const char *value, size_t size, int flags)
 {
-	struct df_vol *v = df_fs_of(req)->vol;
 	int err = xattr_check(name);
+	struct df_again a = { .run = xattr_set,
+			      .answer = xattr_answer,
+			      .changes = true,
+			      .nid = ino,
+			      .name = name,
+			      .data = value,
+			      .len = size,
+			      .flags = (unsigned)flags };
 
 	if (!err && size > DF_XATTR_VALUE_MAX)
 		err = -E2BIG;
-	if (!err && df_acl_is_name(name))
-		err = df_acl_set(req, v, ino, name, value, size, flags);
-	else if (!err)
-		err = df_vol_setxattr(v, ino, name, value, size, flags);
-	df_fs_reply(req, err);
+	if (err)
+		df_fs_reply(req, err);
+	else
+		df_again(req, &a);
+}
+
+static int xattr_remove(struct df_fs *fs, struct df_again *a, struct df_park *p)
+{
+	(void)p;
+	return df_vol_removexattr(fs->vol, a->nid, a->name);
 }
 
 void df_fuse_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	int err = xattr_check(name);
+	struct df_again a = { .run = xattr_remove,
+			      .answer = xattr_answer,
+			      .changes = true,
+			      .nid = ino,
+			      .name = name };
 
-	if (!err)
-		err = df_vol_removexattr(df_fs_of(req)->vol, ino, name);
-	df_fs_reply(req, err);
+	if (err)
+		df_fs_reply(req, err);
+	else
+		df_again(req, &a);
 }
 
 /* trusted.* is for root's eyes only, in lists as well. */

@@ -8,7 +8,9 @@ import errno
 import os
 import random
 import signal
+import sqlite3
 import subprocess
+import sys
 import threading
 import time
 
@@ -82,6 +84,52 @@ def test_slow_uplink_slows(box):
     for i in range(count - 1, -1, -11):
         with open(f"{m.path}/f{i}", "rb") as f:
             assert f.read() == block(i), i
+
+
+@harness.waits
+def test_slow_uplink_slows_names(box):
+    """What makes and moves names beside a writer is slowed down, too."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.far(0.05, mbit=10, options={"cache_size": "8M"})
+    writing, failed = threading.Event(), []
+    writing.set()
+
+    def write():
+        try:    # 16 KiB each: until nothing is left for a name either
+            with open(m.path + "/big", "wb", buffering=0) as f:
+                for i in range(32 if LONG else 16):
+                    data = block(i)
+                    for at in range(0, MIB, 16384):
+                        f.write(data[at:at + 16384])
+        except OSError as e:
+            failed.append(f"write: {e}")
+        writing.clear()
+
+    def names(k):
+        top, i = f"{m.path}/n{k}", 0
+        try:
+            os.mkdir(top)
+            while writing.is_set():
+                i += 1
+                os.mkdir(f"{top}/d{i}")
+                os.close(os.open(f"{top}/d{i}/f", os.O_CREAT | os.O_EXCL))
+                os.link(f"{top}/d{i}/f", f"{top}/hard{i}")
+                os.symlink("x" * 3000, f"{top}/soft{i}")
+                os.setxattr(f"{top}/hard{i}", "user.x", bytes(30000))
+                os.chmod(f"{top}/d{i}", 0o700)
+                os.rename(f"{top}/soft{i}", f"{top}/d{i}/soft")
+        except OSError as e:
+            failed.append(f"names {i}: {e}")
+
+    threads = [threading.Thread(target=write)] + [
+        threading.Thread(target=names, args=(k,)) for k in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed, failed
+    m.flush(300)
+    assert not m.status()["errors"], m.status()["errors"]
 
 
 def test_threads_in_a_small_cache(box):
@@ -312,6 +360,66 @@ def memory_after(box, count):
     fds = len(os.listdir(f"/proc/{m.pid}/fd"))
     assert fds < 256, f"{fds} descriptors"
     return most >> 20
+
+
+# Makes files until it is killed, and says how many it has.
+MAKER = r"""
+import os, sys
+top, i = sys.argv[1], 0
+while True:
+    i += 1
+    os.mknod(f"{top}/{i}", 0o644)
+    os.write(1, b"%d\n" % i)
+"""
+
+
+def last_said(p, said):
+    """What a maker says when it has said nothing for two seconds."""
+    at, end = time.monotonic(), time.monotonic() + 8
+    while time.monotonic() - at < 2:
+        line = p.stdout.readline()
+        while line:
+            said, at = int(line), time.monotonic()
+            line = p.stdout.readline()
+        assert time.monotonic() < end, f"it never had to wait: {said} files"
+        time.sleep(0.01)
+    return said
+
+
+def test_changes_wait_for_the_database(box):
+    """What SQLite lacks is in memory: makers wait before it is too much."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount()
+    db = sqlite3.connect(m.cache + "/fold.db", isolation_level=None)
+    os.mkdir(m.path + "/d")
+    os.mkdir(m.path + "/e")
+    p = subprocess.Popen([sys.executable, "-c", MAKER, m.path + "/d"],
+                         stdout=subprocess.PIPE, text=True)
+    os.set_blocking(p.stdout.fileno(), False)
+    try:
+        time.sleep(0.2)
+        db.execute("BEGIN IMMEDIATE")       # less than SQLite's patience
+        made = last_said(p, 0)
+        assert os.listdir(m.path + "/e") == [], "reading waits as well"
+        p.kill()
+        assert p.wait(2) == -signal.SIGKILL
+        start = time.monotonic()
+        db.execute("ROLLBACK")
+        os.unlink(f"{m.path}/d/{made}")
+        took = time.monotonic() - start
+        print(f"  waited after {made} files, {rss(m.pid) >> 20} MiB resident;"
+              f" went on after {took:.1f} s")
+        assert 1000 < made < 20000, f"{made} files before it had to wait"
+        assert took < 5, f"removing took {took:.1f} s"
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        db.close()
+    m.flush()
+    names = os.listdir(m.path + "/d")
+    assert len(set(names) & {str(i) for i in range(1, made)}) == made - 1
+    assert not m.status()["errors"], m.status()["errors"]
 
 
 def test_memory(box):

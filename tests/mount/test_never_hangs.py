@@ -6,6 +6,7 @@ or is a black hole.  harness.py fails each test that leaves a process in D
 state, a mount or a daemon behind.
 """
 import concurrent.futures
+import errno
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ SLACK_S = 6
 WRITER = r"""
 import os, sys, time
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
-data = os.urandom(1 << 20)
+data = os.urandom(int(sys.argv[2]))
 while True:
     print("next", flush=True)
     os.write(fd, data)
@@ -200,9 +201,9 @@ def test_refusals_are_said(box):
     assert not t.mount.status()["errors"]
 
 
-def waiting_writer(t, path):
+def waiting_writer(t, path, size=MIB):
     """A process that waits in write(2), for room in the cache."""
-    p = subprocess.Popen([sys.executable, "-c", WRITER, path],
+    p = subprocess.Popen([sys.executable, "-c", WRITER, path, str(size)],
                          stdout=subprocess.PIPE, text=True,
                          stderr=subprocess.DEVNULL, env=t.mount.box.env())
     assert p.stdout.readline(), "the writer did not start"
@@ -251,6 +252,88 @@ def test_waiting_writer_is_terminated(box):
 
 def test_waiting_writer_is_killed(box):
     full_cache(box, signal.SIGKILL)
+
+
+def change(t, what, *args):
+    """A process that makes one change; its status is the errno."""
+    code = ("import os, sys\ntry: os." + what + "(*sys.argv[1:])\n"
+            "except OSError as e: sys.exit(e.errno)")
+    return subprocess.Popen(
+        [sys.executable, "-c", code] + [t.mount.path + a for a in args],
+        stdout=subprocess.PIPE, env=t.mount.box.env())
+
+
+def waiting_names(t):
+    """One of each kind of change, all of which wait for room.  Each in its own
+    directory: the kernel holds the lock of one in which something changes."""
+    path = t.mount.path
+    for k in range(5):
+        os.mkdir(f"{path}/d{k}")
+    os.mkdir(path + "/other")
+    os.symlink("x", path + "/d3/link")
+    t.mount.flush()
+    t.begin()
+    # Little ones: nothing is left for a name either.
+    writer = waiting_writer(t, path + "/other/f", 20000)
+    found = [change(t, "mkdir", "/d0/new"), change(t, "mkfifo", "/d1/new"),
+             change(t, "symlink", "/target", "/d2/new"),
+             change(t, "rename", "/d3/link", "/d3/new"),
+             change(t, "mknod", "/d4/new"), writer]
+    time.sleep(2)
+    assert [p.poll() for p in found] == [None] * len(found), \
+        "some did not wait: " + str([p.poll() for p in found])
+    start = time.monotonic()
+    assert os.listdir(path + "/other") == ["f"]
+    assert os.readlink(path + "/d3/link") == "x"
+    took("others read", start, 2)
+    return found
+
+
+def test_names_wait_for_room(box):
+    """mkdir, mknod, symlink, rename in a full cache: as slow as writes."""
+    t = Trouble(box, "stopped", {"cache_size": "16M"})
+    found = waiting_names(t)
+    found[-1].kill()
+    os.unlink(t.mount.path + "/other/f")    # never waits for room
+    t.end()
+    for p in found:
+        ends(p, "a change, when the server came back", 15)
+    assert [p.returncode for p in found[:-1]] == [0] * 5, \
+        [p.returncode for p in found]
+    t.mount.flush()
+    t.mount.remount(empty_cache=True)
+    assert [os.listdir(f"{t.mount.path}/d{k}") for k in range(5)] == \
+        [["new"]] * 5
+
+
+def test_waiting_names_are_interrupted(box):
+    """By a signal; and all of them by the end of their patience."""
+    t = Trouble(box, "stopped", {"cache_size": "16M"})
+    found = waiting_names(t)
+    for p in found[:2] + found[-1:]:
+        p.kill()
+    for p in found[:2] + found[-1:]:
+        ends(p, "a killed change")
+    for p in found[2:-1]:       # a request was given up, nothing leaves
+        ends(p, "a change without hope", 40 + SLACK_S)
+    assert [p.returncode for p in found[2:-1]] == [errno.ENOSPC] * 3, \
+        [p.returncode for p in found]
+    t.end()
+    t.mount.flush()
+
+
+def test_daemon_ends_with_waiting_names(box):
+    t = Trouble(box, "stopped", {"cache_size": "16M", "umount_timeout": "3"})
+    m = t.mount
+    found = waiting_names(t)
+    pid, m.pid = m.pid, 0
+    start = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    for p in found:
+        ends(p, "a change, when the daemon got SIGTERM", 5 + SLACK_S)
+    box.wait_child(pid, 60)
+    took("the daemon", start, 5 + SLACK_S)
+    t.end()
 
 
 def test_daemon_ends_with_waiting_writer(box):

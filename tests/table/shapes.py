@@ -170,7 +170,8 @@ CASES = [
     ("SELECT x FROM nulls ORDER BY x DESC NULLS LAST LIMIT 1", None, [[3]]),
     ("SELECT least(1.5, 4.0 / greatest(1, 2)), least(NULL, 2), "
      "greatest(NULL::int, 1)", None, [[1.5, 2, 1]]),
-    ("SELECT nullif(1, 1), coalesce(NULL, NULL, 3)", None, [[None, 3]]),
+    ("SELECT nullif(1, 1), coalesce(NULL, NULL, 3), coalesce(4)", None,
+     [[None, 3, 4]]),
     ("SELECT 7 / 2, -7 / 2, 7 % 3, 7.0 / 2", None, [[3, -3, 1, 3.5]]),
     ("SELECT 1 / 0", None, Err("division by zero")),
     # recall: UNION ALL of parenthesised branches

@@ -292,7 +292,9 @@ static void emit_order_items(struct sql_ctx *c, const struct order *o,
 
 static void emit_function(struct sql_ctx *c, const struct ex *e)
 {
-	emit_str(c, e->func->sqlite);
+	/* SQLite wants two at least; of one it is that one. */
+	if (e->n_args != 1 || strcmp(e->func->sqlite, "coalesce"))
+		emit_str(c, e->func->sqlite);
 	emit_str(c, e->distinct ? "(DISTINCT " : "(");
 	emit_list(c, e->args);
 	emit_str(c, ")");
