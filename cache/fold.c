@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -20,6 +21,9 @@ int df_fold_open(const char *dir, uint64_t memory, struct df_segs *segs,
 
 	f->path = df_strf("%s/fold.db", dir);
 	f->segs = segs;
+	f->secret = df_xxh3(&(uint64_t[]){ (uintptr_t)f, (uintptr_t)dir,
+					   (uint64_t)df_clock_mono_ns() },
+			    3 * sizeof(uint64_t));
 	pthread_mutex_init(&f->writer, NULL);
 	f->memory = memory ? memory : FOLD_MEMORY;
 	f->n_buckets = f->name_buckets = 1024;
@@ -54,6 +58,7 @@ void df_fold_free(struct df_fold *f)
 			f->names[i] = n->next_hash;
 			free(n->name);
 			free(n->more);
+			free(n->changed);
 			free(n);
 		}
 	for (size_t i = 0; i < f->n_rivals; i++) {
@@ -91,10 +96,13 @@ static uint32_t nid_slot(const struct df_fold *f, df_nid nid)
 
 static uint32_t id_slot(const struct df_fold *f, const struct df_id *id)
 {
-	uint32_t x;
+	uint64_t x[2];
 
-	memcpy(&x, id->b, sizeof(x)); /* ids are hashes already */
-	return x & (f->n_buckets - 1);
+	/* Ids are hashes, unless an attacker chose them. */
+	memcpy(x, id->b, sizeof(x));
+	x[0] = (x[0] ^ f->secret) * UINT64_C(0x9e3779b97f4a7c15);
+	x[0] = (x[0] ^ x[0] >> 29 ^ x[1]) * (f->secret | 1);
+	return (uint32_t)(x[0] >> 32) & (f->n_buckets - 1);
 }
 
 static void lru_remove(struct df_obj *o)
@@ -209,25 +217,55 @@ static struct df_obj *load(struct df_fold *f, sqlite3_stmt *st)
 	return o;
 }
 
-struct df_obj *df_fold_get(struct df_fold *f, df_nid nid)
+/* From memory.  False: memory does not know; else *out, NULL for a dead one. */
+static bool in_memory(struct df_fold *f, df_nid nid, struct df_obj **out)
 {
+	*out = NULL;
 	for (struct df_obj *o = f->by_nid[nid_slot(f, nid)]; o; o = o->next_nid)
 		if (o->nid == nid) {
-			if (o->flags & DF_OBJ_DEAD)
-				return NULL;
-			if (f->lru.lru_next != o) {
-				lru_remove(o);
-				lru_front(f, o);
-			}
-			return o;
+			*out = o->flags & DF_OBJ_DEAD ? NULL : o;
+			return true;
 		}
-	if (f->bare && nid != DF_ROOT_NID)
-		return NULL;
+	return f->bare && nid != DF_ROOT_NID;
+}
+
+static struct df_obj *load_nid(struct df_fold *f, df_nid nid)
+{
 	sqlite3_bind_int64(f->st[ST_OBJ_GET], 1, (sqlite3_int64)nid);
-	struct df_obj *o = load(f, f->st[ST_OBJ_GET]);
+	return load(f, f->st[ST_OBJ_GET]);
+}
+
+struct df_obj *df_fold_get(struct df_fold *f, df_nid nid)
+{
+	struct df_obj *o;
+
+	if (in_memory(f, nid, &o)) {
+		if (o && f->lru.lru_next != o) {
+			lru_remove(o);
+			lru_front(f, o);
+		}
+		return o;
+	}
+	o = load_nid(f, nid);
 	if (o)
 		df_fold_insert_obj(f, o);
 	return o;
+}
+
+const struct df_obj *df_fold_peek(struct df_fold *f, df_nid nid,
+				  struct df_obj **own)
+{
+	struct df_obj *o;
+
+	*own = NULL;
+	if (!in_memory(f, nid, &o))
+		o = *own = load_nid(f, nid);
+	return o;
+}
+
+uint64_t df_fold_changes(const struct df_fold *f)
+{
+	return f->changes;
 }
 
 struct df_id df_fold_dir_id(void *fold, df_nid nid)
@@ -291,6 +329,7 @@ struct df_obj *df_fold_take(struct df_fold *f, const struct df_id *id)
 
 void df_fold_touch(struct df_fold *f, struct df_obj *o)
 {
+	f->changes++;
 	if (o->flags & DF_OBJ_FOLD_DIRTY)
 		return;
 	o->flags |= DF_OBJ_FOLD_DIRTY;

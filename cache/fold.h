@@ -29,10 +29,16 @@ struct df_name {
 	char *name;      /* owned */
 	uint32_t n;      /* candidates */
 	df_nid one;      /* n == 1 */
-	df_nid *more;    /* owned; n > 1 */
+	df_nid *more;    /* owned; n > 1; ascending */
+	uint32_t more_size;
 	uint32_t mem;
-	bool dirty, stored; /* stored: SQLite may have rows */
-	uint32_t flushing;  /* df_flush that hold it */
+	/* Came or went since the last flush began: only these are written, for
+	 * a hostile table has a million candidates for one name. */
+	df_nid *changed; /* owned */
+	uint32_t n_changed, changed_size;
+	bool dirty;
+	df_nid winner;     /* tree.c: who has the name; 0: to be found out */
+	uint32_t flushing; /* df_flush that hold it */
 	struct df_name *next_hash, *lru_prev, *lru_next;
 	struct df_name *dirty_prev, *dirty_next; /* in the parent's list */
 	struct df_name *flush_next;
@@ -50,6 +56,12 @@ int df_fold_error(const struct df_fold *f);
 /* ---- objects */
 struct df_obj *df_fold_get(struct df_fold *f, df_nid nid);
 struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id);
+/* The same object without taking it into memory, for who looks at very many:
+ * *own is to be freed, NULL where it was there. */
+const struct df_obj *df_fold_peek(struct df_fold *f, df_nid nid,
+				  struct df_obj **own);
+/* Grows with every change of an object or a name. */
+uint64_t df_fold_changes(const struct df_fold *f);
 /* The id behind a number (fold: a struct df_fold), the root's if unknown. */
 struct df_id df_fold_dir_id(void *fold, df_nid nid);
 /* A new object (its id must not be there yet). */

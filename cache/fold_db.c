@@ -41,7 +41,7 @@ static const char *const sql[ST_COUNT] = {
 		       " SET flagged = excluded.flagged, data = excluded.data",
 	[ST_OBJ_DEL] = "DELETE FROM obj WHERE nid = ?1",
 	[ST_ENT_DEL] = "DELETE FROM ent WHERE parent = ?1 AND cookie = ?2"
-		       " AND name = ?3",
+		       " AND name = ?3 AND nid = ?4",
 	[ST_ENT_PUT] = "INSERT OR REPLACE INTO ent VALUES(?1, ?2, ?3, ?4)",
 	[ST_RIVAL_PUT] = "INSERT OR REPLACE INTO rival VALUES(?1, ?2)",
 	[ST_RIVAL_DEL] = "DELETE FROM rival WHERE parent = ?1 AND name = ?2",

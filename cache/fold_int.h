@@ -52,6 +52,8 @@ struct df_fold {
 	uint64_t memory, used;
 	bool bare; /* SQLite has no object but the root, and no name */
 	df_nid next_nid;
+	uint64_t changes;
+	uint64_t secret; /* of the hash table of ids */
 	/* objects */
 	struct df_obj **by_nid, **by_id; /* chained; size n_buckets */
 	uint32_t n_buckets, n_objs;
@@ -85,6 +87,8 @@ void df_fold_condemn(struct df_fold *f);
 int df_fold_sql_error(struct df_fold *f, sqlite3 *db, const char *what);
 int df_fold_load_start(struct df_fold *f);
 void df_fold_touch_name(struct df_fold *f, struct df_name *n);
+/* nid came to n, or went: SQLite does not know. */
+void df_fold_cand_changed(struct df_fold *f, struct df_name *n, df_nid nid);
 /* Is the row among what the flush in flight writes?  The reader of SQLite does
  * not see it yet. */
 bool df_fold_flight_has(const struct df_fold *f, const struct df_id *id);

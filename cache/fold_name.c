@@ -40,16 +40,37 @@ static void grow_names(struct df_fold *f)
 	free(names);
 }
 
+/* Where nid is among n->more (n > 1), or would be. */
+static uint32_t cand_at(const struct df_name *n, df_nid nid)
+{
+	uint32_t lo = 0, hi = n->n;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		if (n->more[mid] < nid)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
 static void push_cand(struct df_name *n, df_nid nid)
 {
 	if (n->n == 0) {
 		n->one = nid;
-	} else {
-		n->more = df_xrealloc(n->more, n->n + 1, sizeof(*n->more));
-		if (n->n == 1)
-			n->more[0] = n->one;
-		n->more[n->n] = nid;
+		n->n = 1;
+		return;
 	}
+	if (n->n == 1) {
+		n->more_size = 4;
+		n->more = df_xalloc(n->more_size * sizeof(*n->more));
+		n->more[0] = n->one;
+	}
+	DF_GROW(n->more, n->n, n->more_size);
+	uint32_t at = cand_at(n, nid);
+	memmove(n->more + at + 1, n->more + at, (n->n - at) * sizeof(*n->more));
+	n->more[at] = nid;
 	n->n++;
 }
 
@@ -68,7 +89,6 @@ static void load_cands(struct df_fold *f, struct df_name *n)
 	if (rc != SQLITE_DONE)
 		df_fold_sql_error(f, f->rd, "look up a name");
 	sqlite3_reset(st);
-	n->stored = n->n > 0;
 }
 
 struct df_name *df_fold_name(struct df_fold *f, df_nid parent, const char *name)
@@ -117,15 +137,16 @@ void df_fold_free_name(struct df_fold *f, struct df_name *n)
 	f->used -= n->mem;
 	free(n->name);
 	free(n->more);
+	free(n->changed);
 	free(n);
 }
 
 bool df_name_has(const struct df_name *n, df_nid nid)
 {
-	for (uint32_t i = 0; i < n->n; i++)
-		if (df_name_cand(n, i) == nid)
-			return true;
-	return false;
+	if (n->n < 2)
+		return n->n && n->one == nid;
+	uint32_t at = cand_at(n, nid);
+	return at < n->n && n->more[at] == nid;
 }
 
 void df_fold_touch_name(struct df_fold *f, struct df_name *n)
@@ -148,32 +169,39 @@ void df_fold_touch_name(struct df_fold *f, struct df_name *n)
 	p->n_dirty_names++;
 }
 
+void df_fold_cand_changed(struct df_fold *f, struct df_name *n, df_nid nid)
+{
+	DF_GROW(n->changed, n->n_changed, n->changed_size);
+	n->changed[n->n_changed++] = nid;
+	f->changes++;
+	df_fold_touch_name(f, n);
+}
+
 void df_fold_add_cand(struct df_fold *f, struct df_name *n, df_nid nid)
 {
 	if (df_name_has(n, nid))
 		return;
 	push_cand(n, nid);
-	df_fold_touch_name(f, n);
+	df_fold_cand_changed(f, n, nid);
 }
 
 void df_fold_del_cand(struct df_fold *f, struct df_name *n, df_nid nid)
 {
-	for (uint32_t i = 0; i < n->n; i++) {
-		if (df_name_cand(n, i) != nid)
-			continue;
-		if (n->n > 1) {
-			memmove(n->more + i, n->more + i + 1,
-				(n->n - i - 1) * sizeof(*n->more));
-			if (n->n == 2) {
-				n->one = n->more[0];
-				free(n->more);
-				n->more = NULL;
-			}
-		}
-		n->n--;
-		df_fold_touch_name(f, n);
+	if (!df_name_has(n, nid))
 		return;
+	if (n->n > 1) {
+		uint32_t at = cand_at(n, nid);
+		memmove(n->more + at, n->more + at + 1,
+			(n->n - at - 1) * sizeof(*n->more));
+		if (n->n == 2) {
+			n->one = n->more[0];
+			free(n->more);
+			n->more = NULL;
+			n->more_size = 0;
+		}
 	}
+	n->n--;
+	df_fold_cand_changed(f, n, nid);
 }
 
 /* ---- listing: SQLite's rows with memory's changes laid over them */
@@ -187,9 +215,10 @@ static int row_cmp(const void *a, const void *b)
 	return c ? c : (x->nid > y->nid) - (x->nid < y->nid);
 }
 
-/* Changed names of the directory behind `after`, candidates in order. */
+/* Changed names of the directory behind `after`, candidates in order: no more of
+ * one name than the caller takes. */
 static struct df_dirrow *changed_rows(const struct df_obj *dir, uint64_t after,
-				      size_t *n)
+				      int max, size_t *n)
 {
 	struct df_dirrow *rows = NULL;
 	size_t used = 0, size = 0;
@@ -198,7 +227,7 @@ static struct df_dirrow *changed_rows(const struct df_obj *dir, uint64_t after,
 	     m = m->dirty_next) {
 		if (m->cookie <= after)
 			continue;
-		for (uint32_t i = 0; i < m->n; i++) {
+		for (uint32_t i = 0; i < m->n && i < (uint32_t)max; i++) {
 			DF_GROW(rows, used, size);
 			rows[used].cookie = m->cookie;
 			rows[used].nid = df_name_cand(m, i);
@@ -254,7 +283,7 @@ int df_fold_list(struct df_fold *f, df_nid parent, uint64_t after,
 	size_t n_changed, at = 0;
 	int n = 0;
 
-	struct df_dirrow *changed = changed_rows(dir, after, &n_changed);
+	struct df_dirrow *changed = changed_rows(dir, after, max, &n_changed);
 	sqlite3_bind_int64(st, 1, (sqlite3_int64)parent);
 	sqlite3_bind_int64(st, 2, (sqlite3_int64)after);
 	struct df_dirrow stored;
@@ -326,6 +355,7 @@ static void pend_rival(struct df_fold *f, df_nid parent, const char *name,
 	struct df_pending *p =
 		df_fold_pend(f, on ? ST_RIVAL_PUT : ST_RIVAL_DEL);
 
+	f->changes++;
 	p->parent = parent;
 	p->text = df_xstrdup(name);
 }

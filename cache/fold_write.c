@@ -25,11 +25,10 @@ struct df_flush {
 		struct df_name *n; /* pinned by n->flushing */
 		df_nid parent;
 		uint64_t cookie;
-		char *name; /* owned */
-		df_nid one;
-		df_nid *more; /* owned */
-		uint32_t n_cands;
-		bool stored;
+		char *name;      /* owned */
+		df_nid *changed; /* owned; came if .there, else went */
+		bool *there;     /* owned */
+		uint32_t n_changed;
 	} * names;
 	size_t n_names;
 	struct df_pending *pending;
@@ -110,21 +109,22 @@ static void take_names(struct df_fold *f, struct df_flush *b)
 	f->bare &= !f->n_dirty_names;
 	for (size_t i = 0; i < f->n_dirty_names; i++) {
 		struct df_name *n = f->dirty_names[i];
-		b->names[b->n_names++] = (struct flush_name){
+		struct flush_name *t = &b->names[b->n_names++];
+		*t = (struct flush_name){
 			.n = n,
 			.parent = n->parent,
 			.cookie = n->cookie,
 			.name = df_xstrdup(n->name),
-			.one = n->one,
-			.more = n->n > 1 ? df_xdup(n->more,
-						   n->n * sizeof(*n->more))
-					 : NULL,
-			.n_cands = n->n,
-			.stored = n->stored,
+			.changed = n->changed,
+			.there = df_xalloc(n->n_changed),
+			.n_changed = n->n_changed,
 		};
+		for (uint32_t k = 0; k < n->n_changed; k++)
+			t->there[k] = df_name_has(n, n->changed[k]);
+		n->changed = NULL;
+		n->n_changed = n->changed_size = 0;
 		n->dirty = false;
 		n->flushing++;
-		n->stored = true;
 	}
 	f->n_dirty_names = 0;
 }
@@ -183,30 +183,22 @@ static int write_objects(struct df_fold *f, struct df_flush *b)
 	return err;
 }
 
-static void bind_name(sqlite3_stmt *st, const struct flush_name *n)
-{
-	sqlite3_bind_int64(st, 1, (sqlite3_int64)n->parent);
-	sqlite3_bind_int64(st, 2, (sqlite3_int64)n->cookie);
-	sqlite3_bind_blob(st, 3, n->name, (int)strlen(n->name), SQLITE_STATIC);
-}
-
 static int write_names(struct df_fold *f, struct df_flush *b)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < b->n_names && !err; i++) {
+	for (size_t i = 0; i < b->n_names; i++) {
 		const struct flush_name *n = &b->names[i];
-		if (n->stored) {
-			bind_name(f->st[ST_ENT_DEL], n);
-			err = run(f, ST_ENT_DEL);
-		}
-		for (uint32_t k = 0; k < n->n_cands && !err; k++) {
-			bind_name(f->st[ST_ENT_PUT], n);
-			sqlite3_bind_int64(
-				f->st[ST_ENT_PUT], 4,
-				(sqlite3_int64)(n->n_cands == 1 ? n->one
-								: n->more[k]));
-			err = run(f, ST_ENT_PUT);
+		for (uint32_t k = 0; k < n->n_changed && !err; k++) {
+			enum df_stmt what = n->there[k] ? ST_ENT_PUT
+							: ST_ENT_DEL;
+			sqlite3_stmt *st = f->st[what];
+			sqlite3_bind_int64(st, 1, (sqlite3_int64)n->parent);
+			sqlite3_bind_int64(st, 2, (sqlite3_int64)n->cookie);
+			sqlite3_bind_blob(st, 3, n->name, (int)strlen(n->name),
+					  SQLITE_STATIC);
+			sqlite3_bind_int64(st, 4, (sqlite3_int64)n->changed[k]);
+			err = run(f, what);
 		}
 	}
 	return err;
@@ -278,8 +270,6 @@ static void release_name(struct df_fold *f, struct df_name *n)
 		n->dirty_next->dirty_prev = n->dirty_prev;
 	n->dirty_prev = n->dirty_next = NULL;
 	p->n_dirty_names--;
-	if (!n->n)
-		n->stored = false;
 }
 
 bool df_fold_flight_has(const struct df_fold *f, const struct df_id *id)
@@ -294,12 +284,13 @@ void df_fold_end(struct df_fold *f, struct df_flush *b, int err)
 	if (f->flight == b)
 		f->flight = NULL;
 	for (size_t i = 0; i < b->n_names; i++) {
-		struct df_name *n = b->names[i].n;
-		if (err)
-			df_fold_touch_name(f, n);
-		release_name(f, n);
-		free(b->names[i].name);
-		free(b->names[i].more);
+		struct flush_name *t = &b->names[i];
+		for (uint32_t k = 0; err && k < t->n_changed; k++)
+			df_fold_cand_changed(f, t->n, t->changed[k]);
+		release_name(f, t->n);
+		free(t->name);
+		free(t->changed);
+		free(t->there);
 	}
 	for (size_t i = 0; i < b->n_objs; i++) {
 		struct df_obj *o = b->objs[i].o;

@@ -37,6 +37,13 @@ bool df_tree_newest(const struct df_obj *o, struct df_dirids ids,
 	return true;
 }
 
+/* Who has the name is to be found out again. */
+static void forget_winner(struct df_vol *v, df_nid parent, const char *name)
+{
+	if (df_fold_has_rivals(v->fold, parent))
+		df_fold_name(v->fold, parent, name)->winner = 0;
+}
+
 /* ---- rivals */
 static void update_rival(struct df_vol *v, struct df_name *n)
 {
@@ -74,6 +81,7 @@ static void set_entry(struct df_vol *v, df_nid parent, const char *name,
 			df_fold_add_cand(v->fold, n, o->nid);
 		else
 			df_fold_del_cand(v->fold, n, o->nid);
+		n->winner = 0;
 		update_rival(v, n);
 		if (v->merging)
 			df_vol_push_name(v, parent, name);
@@ -172,6 +180,7 @@ static void file_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 	}
 	for (uint32_t i = 0; i < e.n; i++) {
 		const struct df_link *l = &o->links[e.i[i]];
+		forget_winner(v, l->parent, l->name);
 		if (w->dir || !was_at(w, l->parent, l->name))
 			set_entry(v, l->parent, l->name, o, true);
 		else if (o->heads.n > 1 || w->n_heads > 1) {
@@ -205,6 +214,7 @@ static void dir_after(struct df_vol *v, struct df_obj *o, struct df_was *w)
 		 (w->one.parent != parent || strcmp(w->one.name, name)))
 		set_entry(v, w->one.parent, w->one.name, o, false);
 	bool live = df_tree_dir_live(o);
+	forget_winner(v, parent, name);
 	set_entry(v, parent, name, o, live);
 	bool revived = live && !o->place.there;
 	if (revived != (w->dir && w->revived))
@@ -252,6 +262,9 @@ struct df_stamp df_tree_stamp(const struct df_obj *o, df_nid parent,
 	return l ? l->st : (struct df_stamp){ 0 };
 }
 
+/* So many candidates of one name are no accident. */
+#define CROWD 256
+
 struct cand {
 	df_nid nid;
 	struct df_id id;
@@ -269,15 +282,22 @@ static int cand_cmp(const void *a, const void *b)
 	return c ? c : df_id_cmp(&y->id, &x->id);
 }
 
-/* Candidates of a name, the one that has it first; caller frees. */
-static struct cand *ranked(struct df_vol *v, const struct df_name *n)
+/* Candidates of a name, the one that has it first, the oldest (here) `most` of
+ * them and `first` if it is not 0; caller frees.  Ends with a nid of 0. */
+static struct cand *ranked(struct df_vol *v, const struct df_name *n,
+			   uint32_t most, df_nid first)
 {
-	struct cand *c = df_xalloc((n->n + 1) * sizeof(*c));
+	most = DF_MIN(most, n->n);
+	struct cand *c = df_xalloc((most + 2) * sizeof(*c));
 	uint32_t used = 0;
 
-	for (uint32_t i = 0; i < n->n; i++) {
+	for (uint32_t i = 0; i < most + (first != 0); i++) {
+		df_nid nid = i < most ? df_name_cand(n, i) : first;
+		struct df_obj *own = NULL;
+		/* A crowd would fill memory, and push all others out. */
 		const struct df_obj *o =
-			df_fold_get(v->fold, df_name_cand(n, i));
+			n->n > CROWD ? df_fold_peek(v->fold, nid, &own)
+				     : df_fold_get(v->fold, nid);
 		if (!o)
 			continue;
 		c[used].nid = o->nid;
@@ -286,20 +306,23 @@ static struct cand *ranked(struct df_vol *v, const struct df_name *n)
 		c[used].st =
 			df_tree_stamp(o, n->parent, n->name, &c[used].there);
 		used++;
+		df_obj_free(own, NULL);
 	}
 	if (used > 1)
 		qsort(c, used, sizeof(*c), cand_cmp);
 	return c;
 }
 
-df_nid df_tree_winner(struct df_vol *v, const struct df_name *n)
+df_nid df_tree_winner(struct df_vol *v, struct df_name *n)
 {
 	if (n->n < 2)
 		return n->n ? n->one : 0;
-	struct cand *c = ranked(v, n);
-	df_nid nid = c[0].nid;
-	free(c);
-	return nid;
+	if (!n->winner) {
+		struct cand *c = ranked(v, n, n->n, 0);
+		n->winner = c[0].nid;
+		free(c);
+	}
+	return n->winner;
 }
 
 char *df_cname(const char *name, struct df_stamp st, const char *tail)
@@ -400,15 +423,22 @@ static void add_name(struct df_vol *v, struct df_dirview *d, size_t *size,
 		     df_nid parent, const char *name)
 {
 	struct df_name *n = df_fold_name(v->fold, parent, name);
-	uint32_t n_cands = n->n;
-	struct cand *c = ranked(v, n);
+	bool crowd = n->n > DF_DIRVIEW_MOST;
+	df_nid winner = crowd ? df_tree_winner(v, n) : 0;
+	struct cand *c = ranked(v, n, DF_DIRVIEW_MOST, winner);
 
-	for (uint32_t i = 0; i < n_cands && c[i].nid; i++) {
+	if (crowd)
+		df_vol_say(v,
+			   "a name has more than %d entries, of which so many "
+			   "are shown: remove some, and others appear",
+			   DF_DIRVIEW_MOST);
+	for (uint32_t i = 0; c[i].nid; i++) {
+		if (i && c[i].nid == c[i - 1].nid)
+			continue; /* the winner, twice */
 		const struct df_obj *o = df_fold_get(v->fold, c[i].nid);
 		if (i && !c[i].dir && !c[0].dir &&
 		    same_text(df_fold_get(v->fold, c[0].nid), o)) {
-			d->hidden = df_xrealloc(d->hidden, d->n_hidden + 1,
-						sizeof(*d->hidden));
+			DF_GROW(d->hidden, d->n_hidden, d->hidden_size);
 			d->hidden[d->n_hidden].name = df_xstrdup(name);
 			d->hidden[d->n_hidden++].nid = c[i].nid;
 			continue;
@@ -532,6 +562,21 @@ void df_dirview_release(struct df_dirview *d)
 	*d = (struct df_dirview){ 0 };
 }
 
+const struct df_dirview *df_dirview_see(struct df_vol *v, df_nid parent)
+{
+	uint64_t now = df_fold_changes(v->fold);
+
+	if (!v->seen)
+		v->seen = df_xalloc(sizeof(*v->seen));
+	else if (v->seen_dir == parent && v->seen_at == now)
+		return v->seen;
+	df_dirview_release(v->seen);
+	df_dirview_init(v, parent, v->seen);
+	v->seen_dir = parent;
+	v->seen_at = now;
+	return v->seen;
+}
+
 static struct df_shown shown_obj(struct df_vol *v, df_nid nid)
 {
 	const struct df_obj *o = nid ? df_fold_get(v->fold, nid) : NULL;
@@ -555,16 +600,14 @@ struct df_shown df_tree_lookup(struct df_vol *v, df_nid parent,
 	struct df_shown s = { 0 };
 	if (!df_fold_has_rivals(v->fold, parent) || !strstr(name, ".conflict-"))
 		return s;
-	struct df_dirview d;
-	df_dirview_init(v, parent, &d);
-	for (size_t i = 0; i < d.n; i++)
-		if (!strcmp(d.v[i].shown, name)) {
-			s.kind = d.v[i].kind;
-			s.nid = d.v[i].nid;
-			s.dot = d.v[i].st;
+	const struct df_dirview *d = df_dirview_see(v, parent);
+	for (size_t i = 0; i < d->n; i++)
+		if (!strcmp(d->v[i].shown, name)) {
+			s.kind = d->v[i].kind;
+			s.nid = d->v[i].nid;
+			s.dot = d->v[i].st;
 			break;
 		}
-	df_dirview_release(&d);
 	return s;
 }
 

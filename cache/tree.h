@@ -68,12 +68,18 @@ struct df_dirview {
 		char *name; /* owned; registered */
 		df_nid nid;
 	} * hidden; /* owned */
-	size_t n_hidden;
+	size_t n_hidden, hidden_size;
 };
+/* A hostile table has a million candidates for one name.  The one that has it
+ * and so many others, the oldest here, are shown (two mounts may differ in
+ * these); status says that there are more. */
+#define DF_DIRVIEW_MOST 4096
 void df_dirview_init(struct df_vol *v, df_nid parent, struct df_dirview *d);
 void df_dirview_release(struct df_dirview *d);
+/* The same, kept: valid until something changes, or the next call. */
+const struct df_dirview *df_dirview_see(struct df_vol *v, df_nid parent);
 /* Candidate that has (parent, name), 0 if none. */
-df_nid df_tree_winner(struct df_vol *v, const struct df_name *n);
+df_nid df_tree_winner(struct df_vol *v, struct df_name *n);
 /* Stamp of the register by which o is a candidate at (parent, name). */
 struct df_stamp df_tree_stamp(const struct df_obj *o, df_nid parent,
 			      const char *name, bool *there);

@@ -106,18 +106,16 @@ static void known_dots(const struct df_obj *o, const struct view_rec *rec,
 static char *shown_name(struct df_vol *v, df_nid parent, const char *name,
 			const struct df_obj *o)
 {
-	struct df_dirview d;
 	char *out = NULL;
 
 	if (!df_fold_has_rivals(v->fold, parent) ||
 	    df_tree_winner(v, df_fold_name(v->fold, parent, name)) == o->nid)
 		return df_xstrdup(name);
-	df_dirview_init(v, parent, &d);
-	for (size_t i = 0; i < d.n && !out; i++)
-		if (d.v[i].nid == o->nid && d.v[i].kind != DF_KIND_COPY &&
-		    !strcmp(d.v[i].name, name))
-			out = df_xstrdup(d.v[i].shown);
-	df_dirview_release(&d);
+	const struct df_dirview *d = df_dirview_see(v, parent);
+	for (size_t i = 0; i < d->n && !out; i++)
+		if (d->v[i].nid == o->nid && d->v[i].kind != DF_KIND_COPY &&
+		    !strcmp(d->v[i].name, name))
+			out = df_xstrdup(d->v[i].shown);
 	return out;
 }
 

@@ -177,6 +177,10 @@ struct df_vol {
 	bool offline;
 	int auth_err; /* DF_EAUTH, -EKEYREJECTED, -EDQUOT: sending stopped */
 
+	struct df_dirview *seen; /* df_dirview_see(), tree.c; owned */
+	df_nid seen_dir;
+	uint64_t seen_at;
+
 	/* --- notices to the kernel */
 	struct df_inval_node *inval_head, **inval_tail;
 	struct df_inval_node *inval_data; /* the last DATA in the queue */

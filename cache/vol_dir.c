@@ -113,7 +113,6 @@ static int list_batch(struct df_vol *v, struct df_obj *dir, uint64_t cookie,
 		      bool plus, struct listing *l, uint64_t *scanned)
 {
 	struct df_dirrow *rows = df_xalloc(DIR_BATCH * sizeof(*rows));
-	struct df_dirview d = { 0 };
 	struct extra *extra = NULL;
 	size_t n_extra = 0, at = 0;
 	bool rivals = df_fold_has_rivals(v->fold, dir->nid);
@@ -121,10 +120,9 @@ static int list_batch(struct df_vol *v, struct df_obj *dir, uint64_t cookie,
 
 	int n = df_fold_list(v->fold, parent, DF_MAX(cookie, 2), rows,
 			     DIR_BATCH / 2);
-	if (rivals) {
-		df_dirview_init(v, parent, &d);
-		extra = extras_after(&d, cookie, &n_extra);
-	}
+	if (rivals)
+		extra = extras_after(df_dirview_see(v, parent), cookie,
+				     &n_extra);
 	bool last = n < DIR_BATCH / 2;
 	int i = 0;
 	for (; i < n && l->n < DIR_BATCH; i++) {
@@ -147,7 +145,6 @@ static int list_batch(struct df_vol *v, struct df_obj *dir, uint64_t cookie,
 	while (last && at < n_extra && l->n < DIR_BATCH)
 		fill_loser(v, &l->v[l->n++], &extra[at++], plus);
 	l->end = last && at == n_extra;
-	df_dirview_release(&d);
 	free(extra);
 	free(rows);
 	return n < 0 ? n : 0;

@@ -456,6 +456,9 @@ void df_vol_free(struct df_vol *v)
 	}
 	df_poll_release(v);
 	df_nidset_release(&v->dirty);
+	if (v->seen)
+		df_dirview_release(v->seen);
+	free(v->seen);
 	df_nidmap_release(&v->lookups);
 	df_nidmap_release(&v->alias);
 	df_nidmap_release(&v->copies);
