@@ -146,7 +146,7 @@ size_t df_fold_dirty(const struct df_fold *f); /* entries to write */
 /* So much that it should not wait: objects are a kilobyte of memory each, which
  * trimming cannot take back, and names a quarter of that. */
 bool df_fold_many(const struct df_fold *f);
-/* Three times that: whoever changes something is to wait.  As many again may be
+/* Twice that: whoever changes something is to wait.  As many again may be
  * on their way into SQLite. */
 bool df_fold_behind(const struct df_fold *f);
 /* Encode all dirty entries (NULL: nothing to do).  Takes the writer until

@@ -53,7 +53,7 @@ bool df_fold_many(const struct df_fold *f)
 
 bool df_fold_behind(const struct df_fold *f)
 {
-	return weight(f) >= 3 * DIRTY_MANY;
+	return weight(f) >= 2 * DIRTY_MANY;
 }
 
 /* What is written can be read again: else the volume is lost at restart. */

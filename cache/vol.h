@@ -139,7 +139,7 @@ struct df_vol {
 	int64_t last_cut_ns;                   /* monotonic */
 	struct df_wish *wishes;                /* vol_data.h */
 	struct df_room_waiter *room[DF_WAITS]; /* in order: room.h */
-	atomic_bool fold_behind;                    /* changes wait; set with lock */
+	atomic_bool fold_behind;               /* changes wait; set with lock */
 	bool sync_asked;
 	bool inherited; /* some bytes may be an earlier life's and nowhere
 			 * else: lost.h */

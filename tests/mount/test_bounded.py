@@ -375,7 +375,7 @@ while True:
 
 def last_said(p, said):
     """What a maker says when it has said nothing for two seconds."""
-    at, end = time.monotonic(), time.monotonic() + 8
+    at, end = time.monotonic(), time.monotonic() + 9
     while time.monotonic() - at < 2:
         line = p.stdout.readline()
         while line:
