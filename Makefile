@@ -36,7 +36,7 @@ Q       := $(if $(V),,@)
 
 BASE_SRC  := $(wildcard base/*.c)
 BACK_SRC  := $(wildcard backend/*.c)
-CACHE_SRC := $(wildcard cache/*.c)
+CACHE_SRC := $(wildcard cache/*.c cache/*/*.c)
 FS_SRC    := $(wildcard fs/*.c)
 TOOL_SRC  := $(wildcard tools/*.c)
 SERVE_SRC := $(wildcard tools/serve/*.c)

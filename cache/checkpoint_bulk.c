@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/fault.h"
-#include "cache/fold_int.h"
+#include "cache/fold/fold_int.h"
 #include "cache/merge.h"
 
 #define SLOTS_FIRST 1024

@@ -8,9 +8,9 @@
 #ifndef DF_CACHE_CHECKPOINT_FORMAT_H
 #define DF_CACHE_CHECKPOINT_FORMAT_H
 
-#include "cache/codec.h"
+#include "cache/registers/codec.h"
 #include "cache/inlinepack.h"
-#include "cache/pack.h"
+#include "cache/bytes/pack.h"
 
 /* A block is cut behind an object at this many bytes, if the object's id says
  * so (1 in DF_CK_CUT), and at the latest at the second figure.  What one

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "cache/inlinepack.h"
 
 #define TIMEOUT_MS 60000

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/fold_int.h"
+#include "cache/fold/fold_int.h"
 #include "cache/tree.h"
 
 #define NOWHERE UINT32_MAX

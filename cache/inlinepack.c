@@ -12,7 +12,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 
 #define SEARCH_EVERY_MS 60000 /* the log is not searched again before */
 #define SEARCH_PAGE 64

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/fault.h"
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "cache/cut.h"
 #include "cache/merge.h"
 #include "cache/op.h"

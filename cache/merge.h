@@ -6,7 +6,7 @@
 #ifndef DF_CACHE_MERGE_H
 #define DF_CACHE_MERGE_H
 
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "cache/tree.h"
 
 /* Bring a body's registers here and check that all of them decode.  Fetches

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cache/codec_int.h"
+#include "cache/registers/codec_int.h"
 
 static void put_id(struct df_buf *b, const struct df_id *id)
 {

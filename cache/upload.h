@@ -12,7 +12,7 @@
 #ifndef DF_CACHE_UPLOAD_H
 #define DF_CACHE_UPLOAD_H
 
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "cache/cut.h"
 #include "cache/sender.h"
 

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "cache/checkpoint_io.h"
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "cache/viewi.h"
 #include "cache/vol_data.h"
 

@@ -8,7 +8,7 @@
 #ifndef DF_CACHE_VIEW_FSCK_H
 #define DF_CACHE_VIEW_FSCK_H
 
-#include "cache/pack.h"
+#include "cache/bytes/pack.h"
 #include "cache/view.h"
 
 /* A piece that the content of an object that is there (or may come back)

@@ -23,11 +23,11 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cache/codec.h"
-#include "cache/fetch.h"
-#include "cache/fold.h"
-#include "cache/nidset.h"
-#include "cache/rules.h"
+#include "cache/registers/codec.h"
+#include "cache/bytes/fetch.h"
+#include "cache/fold/fold.h"
+#include "cache/fold/nidset.h"
+#include "cache/registers/rules.h"
 #include "cache/volume.h"
 
 /* Journal record types (docs/formats.md, "Journal records"). */

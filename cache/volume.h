@@ -37,18 +37,9 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "cache/registers/limits.h"
 #include "backend/remote.h"
 #include "base/buf.h"
-
-typedef uint64_t df_nid;
-#define DF_ROOT_NID UINT64_C(1)
-
-#define DF_NAME_MAX 255
-#define DF_SYMLINK_MAX 4095
-#define DF_XATTR_NAME_MAX 255
-#define DF_XATTR_VALUE_MAX 65536
-#define DF_FILE_SIZE_MAX (INT64_C(16) << 40) /* 16 TiB */
-#define DF_LINK_MAX 65000
 
 enum df_atime {
 	DF_ATIME_RELATIME = 0,

@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "tools/fsck.h"
 
 #define LIST_MS 300000

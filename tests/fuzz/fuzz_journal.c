@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "cache/seg.h"
-#include "cache/segfmt.h"
+#include "cache/bytes/seg.h"
+#include "cache/bytes/segfmt.h"
 #include "cache/volume.h"
 #include "tests/unit/memtable.h"
 

@@ -11,8 +11,8 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "cache/fetch.h"
-#include "cache/segfmt.h"
+#include "cache/bytes/fetch.h"
+#include "cache/bytes/segfmt.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

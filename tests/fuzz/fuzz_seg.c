@@ -17,8 +17,8 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "cache/seg.h"
-#include "cache/segfmt.h"
+#include "cache/bytes/seg.h"
+#include "cache/bytes/segfmt.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "cache/checkpoint_format.h"
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

@@ -3,7 +3,7 @@
 # folders it is linked with (files with a main() are left out).  Inputs worth
 # keeping are in tests/fuzz/corpus/NAME/.
 #
-# Checksums are not compared in these builds (df_sum_ok in cache/segfmt.h), or
+# Checksums are not compared in these builds (df_sum_ok in cache/bytes/segfmt.h), or
 # the fuzzer would never get behind them.
 FUZZ_TIME  ?= 60
 FUZZ_CC    ?= clang

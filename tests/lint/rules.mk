@@ -4,4 +4,4 @@ lint:                            ## format, sizes, rooms, cppcheck, shellcheck, 
 
 format:                          ## rewrite the C sources as .clang-format has it
 	$(Q)clang-format --style=file -i $(wildcard base/*.[ch] backend/*.[ch] \
-		cache/*.[ch] fs/*.[ch] tools/*.[ch] tools/*/*.[ch] tests/*/*.[ch])
+		cache/*.[ch] cache/*/*.[ch] fs/*.[ch] tools/*.[ch] tools/*/*.[ch] tests/*/*.[ch])

@@ -3,10 +3,10 @@
  * See sim.h. */
 #include <stdio.h>
 
-#include "cache/codec.h"
-#include "cache/commit.h"
+#include "cache/registers/codec.h"
+#include "cache/registers/commit.h"
 #include "cache/cut.h"
-#include "cache/fold.h"
+#include "cache/fold/fold.h"
 #include "cache/identity.h"
 #include "cache/upload.h"
 #include "cache/vol.h"

@@ -10,7 +10,7 @@
 
 #include "backend/remote.h"
 #include "base/err.h"
-#include "cache/commit.h"
+#include "cache/registers/commit.h"
 #include "tests/sim/sim.h"
 
 struct sim_remote {

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "cache/fetch.h"
+#include "cache/bytes/fetch.h"
 
 #define MB ((uint64_t)1 << 20)
 #define PACKS_MAX 16

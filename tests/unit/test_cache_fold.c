@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/hash.h"
-#include "cache/fold.h"
+#include "cache/fold/fold.h"
 
 static struct df_dep row(uint8_t n)
 {

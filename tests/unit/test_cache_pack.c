@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "cache/pack.h"
+#include "cache/bytes/pack.h"
 
 static uint8_t raw[DF_PIECE_RAW_MAX + 1];
 

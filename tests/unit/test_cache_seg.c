@@ -20,8 +20,8 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "cache/seg.h"
-#include "cache/segfmt.h"
+#include "cache/bytes/seg.h"
+#include "cache/bytes/segfmt.h"
 
 #define MB ((uint64_t)1 << 20)
 
