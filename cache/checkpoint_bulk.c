@@ -117,8 +117,7 @@ static int put_obj(struct df_bulk *b, const struct df_obj *o)
 		      (df_obj_is_dir(o) ? 2 : 0);
 
 	df_buf_reset(&b->blob);
-	df_coder_reset(&b->out);
-	df_code_object(&b->out, &b->blob, o);
+	df_fold_encode(&b->out, &b->blob, o);
 	if (b->blob.err)
 		return b->blob.err;
 	sqlite3_bind_int64(st, 1, (sqlite3_int64)o->nid);
@@ -314,24 +313,23 @@ static void count_dirs(struct df_bulk *b)
 		}
 }
 
-static struct df_obj *stored(struct df_bulk *b, const struct dir *d)
+static int stored(struct df_bulk *b, const struct dir *d, struct df_obj **out)
 {
 	struct df_obj *o = NULL;
 
 	sqlite3_bind_int64(b->get, 1, (sqlite3_int64)d->nid);
-	if (sqlite3_step(b->get) == SQLITE_ROW) {
-		struct df_rd r = df_rd(sqlite3_column_blob(b->get, 0),
-				       (size_t)sqlite3_column_bytes(b->get, 0));
-		df_coder_reset(&b->out);
-		o = df_decode_object(&b->out, &r);
-	}
-	sqlite3_reset(b->get);
-	if (!o) { /* named by others only */
+	int rc = sqlite3_step(b->get);
+	if (rc == SQLITE_ROW) {
+		o = df_fold_decode(&b->out, sqlite3_column_blob(b->get, 0),
+				   (size_t)sqlite3_column_bytes(b->get, 0));
+	} else if (rc == SQLITE_DONE) { /* named by others only */
 		o = df_obj_new(&d->id);
 		o->nid = d->nid;
 		df_obj_be_dir(o);
 	}
-	return o;
+	sqlite3_reset(b->get);
+	*out = o;
+	return o ? 0 : df_fold_sql_error(b->f, b->f->wr, "read a directory");
 }
 
 static int put_dirs(struct df_bulk *b)
@@ -340,7 +338,10 @@ static int put_dirs(struct df_bulk *b)
 
 	for (uint32_t i = 1; i < b->n_dirs && !err; i++) {
 		const struct dir *d = &b->dirs[i];
-		struct df_obj *o = stored(b, d);
+		struct df_obj *o;
+		err = stored(b, d, &o);
+		if (err)
+			break;
 		o->n_live = d->n_live;
 		o->n_subdirs = d->n_subdirs;
 		err = put_obj(b, o);

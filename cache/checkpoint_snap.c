@@ -186,13 +186,11 @@ static df_nid home(struct df_snap *s, const struct df_obj *o)
 	return best ? best->parent : DF_ROOT_NID;
 }
 
-static struct df_obj *decode(struct df_snap *s, sqlite3_stmt *st, int column)
+static struct df_obj *decode(struct df_snap *s, sqlite3_stmt *st)
 {
-	struct df_rd r = df_rd(sqlite3_column_blob(st, column),
-			       (size_t)sqlite3_column_bytes(st, column));
+	struct df_obj *o = df_fold_decode(&s->coder, sqlite3_column_blob(st, 0),
+					  (size_t)sqlite3_column_bytes(st, 0));
 
-	df_coder_reset(&s->coder);
-	struct df_obj *o = df_decode_object(&s->coder, &r);
 	if (!o)
 		df_fail(DF_ECORRUPT, "%s: an object", s->path);
 	return o;
@@ -230,7 +228,7 @@ static struct df_obj *get(struct df_snap *s, df_nid nid)
 
 	sqlite3_bind_int64(s->get, 1, (sqlite3_int64)nid);
 	if (sqlite3_step(s->get) == SQLITE_ROW)
-		o = decode(s, s->get, 0);
+		o = decode(s, s->get);
 	else
 		sql_error(s, "an object");
 	sqlite3_reset(s->get);
@@ -269,7 +267,7 @@ int df_snap_sort(struct df_snap *s)
 	    SQLITE_OK)
 		return sql_error(s, "objects");
 	while (!err && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct df_obj *o = decode(s, st, 0);
+		struct df_obj *o = decode(s, st);
 		if (o)
 			note(s, o);
 		else

@@ -195,17 +195,46 @@ void df_fold_unlink_obj(struct df_fold *f, struct df_obj *o)
 	f->n_objs--;
 }
 
-/* The object in a row's blob; a blob that does not decode latches the fold. */
+void df_fold_encode(struct df_coder *c, struct df_buf *b,
+		    const struct df_obj *o)
+{
+	size_t at = b->len;
+
+	df_coder_reset(c);
+	df_code_object(c, b, o);
+	if (!b->err)
+		df_buf_put_u64(b, df_xxh3(b->data + at, b->len - at));
+}
+
+struct df_obj *df_fold_decode(struct df_coder *c, const void *blob, size_t size)
+{
+	struct df_rd r = df_rd(blob, size);
+	const uint8_t *start = r.at;
+
+	if (size < sizeof(uint64_t))
+		return NULL;
+	r.end -= sizeof(uint64_t);
+	struct df_rd sum = df_rd(r.end, sizeof(uint64_t));
+	if (df_rd_u64(&sum) != df_xxh3(start, df_rd_left(&r)))
+		return NULL;
+	df_coder_reset(c);
+	struct df_obj *o = df_decode_object(c, &r);
+	if (o && df_rd_left(&r)) {
+		df_obj_free(o, NULL);
+		o = NULL;
+	}
+	return o;
+}
+
+/* The object in a row's blob; a damaged one latches the fold. */
 static struct df_obj *load(struct df_fold *f, sqlite3_stmt *st)
 {
 	struct df_obj *o = NULL;
 	int rc = sqlite3_step(st);
 
 	if (rc == SQLITE_ROW) {
-		struct df_rd r = df_rd(sqlite3_column_blob(st, 0),
-				       (size_t)sqlite3_column_bytes(st, 0));
-		df_coder_reset(&f->coder);
-		o = df_decode_object(&f->coder, &r);
+		o = df_fold_decode(&f->coder, sqlite3_column_blob(st, 0),
+				   (size_t)sqlite3_column_bytes(st, 0));
 		if (!o) {
 			f->err = df_fail(DF_ECORRUPT, "%s: an object", f->path);
 			df_fold_condemn(f);

@@ -10,7 +10,7 @@
 #include "base/mem.h"
 #include "cache/fold/fold_int.h"
 
-#define FOLD_VERSION 1
+#define FOLD_VERSION 2
 
 static const char schema[] =
 	"CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER) WITHOUT ROWID;"
@@ -25,7 +25,7 @@ static const char schema[] =
 	"CREATE TABLE log(id BLOB PRIMARY KEY, epoch INTEGER, dep INTEGER)"
 	" WITHOUT ROWID;"
 	"CREATE INDEX log_dep ON log(id) WHERE dep = 1;"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 2;";
 
 static const char *const sql[ST_COUNT] = {
 	[ST_OBJ_GET] = "SELECT data FROM obj WHERE nid = ?1",
@@ -202,9 +202,14 @@ int df_fold_db_open(struct df_fold *f, bool *fresh)
 	}
 	if (err)
 		return err;
-	if (version > FOLD_VERSION)
-		return df_fail(DF_EFORMAT, "%s has version %d", f->path,
-			       (int)version);
+	/* It may be the only place of what was not sent: never thrown away. */
+	if (version && version != FOLD_VERSION)
+		return df_fail(
+			DF_EFORMAT,
+			"%s has version %d, not %d: mount and unmount "
+			"with the deeplake that made it, then remove the "
+			"directory; or use another cache_dir",
+			f->path, (int)version, FOLD_VERSION);
 	if (version == 0) {
 		*fresh = true;
 		err = exec(f, f->wr, schema);

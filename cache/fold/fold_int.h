@@ -79,6 +79,13 @@ struct df_fold {
 	unsigned n_meta;
 };
 
+/* A row's blob: the object in the local form, and a sum of that. */
+void df_fold_encode(struct df_coder *c, struct df_buf *b,
+		    const struct df_obj *o);
+/* NULL: damaged. */
+struct df_obj *df_fold_decode(struct df_coder *c, const void *blob,
+			      size_t size);
+
 int df_fold_db_open(struct df_fold *f, bool *fresh);
 void df_fold_db_close(struct df_fold *f);
 /* Latch and log a SQLite error. */

@@ -60,12 +60,12 @@ bool df_fold_behind(const struct df_fold *f)
 static void check_readable(const struct df_flush *b, size_t off)
 {
 #ifndef NDEBUG
-	struct df_rd r = df_rd(b->blobs.data + off, b->blobs.len - off);
 	struct df_coder c;
 
 	df_coder_init(&c, true);
-	struct df_obj *o = df_decode_object(&c, &r);
-	assert(o && !df_rd_left(&r));
+	struct df_obj *o =
+		df_fold_decode(&c, b->blobs.data + off, b->blobs.len - off);
+	assert(o || b->blobs.err);
 	df_obj_free(o, NULL);
 	df_coder_release(&c);
 #else
@@ -90,8 +90,7 @@ static void take_objects(struct df_fold *f, struct df_flush *b)
 		t->flagged = (df_obj_dirty(o) || (o->flags & DF_OBJ_ORPHAN)) |
 			     df_obj_is_dir(o) << 1;
 		if (!t->dead) {
-			df_coder_reset(&c);
-			df_code_object(&c, &b->blobs, o);
+			df_fold_encode(&c, &b->blobs, o);
 			check_readable(b, t->off);
 			df_fold_account(f, o);
 		}

@@ -72,6 +72,31 @@ def test_bits_flipped(box):
         whole(m)
 
 
+def test_bits_flipped_that_still_decode(box):
+    """One bit of each object: its sum knows, where decoding does not."""
+    m = filled(box)
+    db = sqlite3.connect(m.cache + "/fold.db")
+    rows = db.execute("SELECT nid, data FROM obj WHERE nid > 1").fetchall()
+    assert len(rows) == 40, len(rows)
+    for i, (nid, data) in enumerate(rows):
+        at = (17 + i) % len(data)  # from behind the id on
+        data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+        db.execute("UPDATE obj SET data = ? WHERE nid = ?", (data, nid))
+    db.commit()
+    db.close()
+    m.up()
+    unnoticed = []
+    for i in range(40):
+        try:
+            os.stat(f"{m.path}/f{i}")
+            unnoticed.append(i)
+        except OSError as e:
+            assert e.errno == errno.EIO, e
+    assert not unnoticed, unnoticed
+    m.down()
+    whole(m)
+
+
 def test_object_damaged(box):
     """What only a read finds is said by EIO, and mended by the next mount."""
     m = filled(box)
@@ -89,18 +114,23 @@ def test_object_damaged(box):
     whole(m)
 
 
-def test_newer_format(box):
+def set_version(m, version):
+    """Of the database; returns the one it had."""
+    db = sqlite3.connect(m.cache + "/fold.db")
+    old = db.execute("PRAGMA user_version").fetchone()[0]
+    db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+    return old
+
+
+def test_other_format(box):
+    """An older and a newer cache are refused, and left as they were."""
     m = filled(box)
-    db = sqlite3.connect(m.cache + "/fold.db")
-    db.execute("PRAGMA user_version = 99")
-    db.close()
-    r = m.deeplake("init", "--table", "data", "--path", m.path, "-o",
-                   m.option_text(), check=False)
-    assert r.returncode != 0 and "99" in r.stderr, r.stderr
-    assert not harness.mounts_under(m.path)
-    db = sqlite3.connect(m.cache + "/fold.db")
-    db.execute("PRAGMA user_version = 1")
-    db.close()
+    ours = set_version(m, 99)
+    refused(m, "99", "cache_dir")
+    set_version(m, ours - 1)
+    refused(m, f"version {ours - 1}", "cache_dir")
+    set_version(m, ours)
     whole(m)
 
 
