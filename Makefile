@@ -111,7 +111,7 @@ TIMED := check-cli check-mount check-posix check-view check-faultproxy \
          check-sandbox check-table-lite check-bench bench-quick
 .PHONY: check-deps
 check: check-deps                ## every test that can run here
-	$(Q)tests/run.py -O $(O) --timed "$(TIMED)" $(SUITES)
+	$(Q)tests/run.py -O $(O) $(if $(LONG),--limit 7200) --timed "$(TIMED)" $(SUITES)
 check-deps:                      ## install what is missing, build
 	$(Q)tests/deps.sh
 	$(Q)$(MAKE) --no-print-directory all

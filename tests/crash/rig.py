@@ -78,7 +78,8 @@ class Rig:
             os.mkdir(top)
             self.workers.append(Worker(top, self.rng.random(), i < 2))
         self.m.flush()
-        self.stats = {"rounds": 0, "fired": 0, "operations": 0, "lost": 0,
+        self.fired = {}     # point: how often the daemon died there
+        self.stats = {"rounds": 0, "kills": 0, "fired": 0, "operations": 0, "lost": 0,
                       "fsyncs": 0}
         self.other = Other(box, self.server)
         self.other.start()
@@ -103,6 +104,7 @@ class Rig:
         pid, self.m.pid = self.m.pid, 0
         if not pid:
             return True
+        self.stats["kills"] += 1
         own = harness.process_state(pid) in ("Z", "")
         if not own:
             os.kill(pid, signal.SIGKILL)
@@ -181,7 +183,10 @@ class Rig:
             own = self.load(seconds, True)
         else:
             own = not self.begin(plan, born) or self.load(seconds, False)
-        self.stats["fired"] += bool(plan and own)
+        if plan:
+            point = plan.split(":")[0]
+            self.stats["fired"] += own
+            self.fired[point] = self.fired.get(point, 0) + own
         try:
             self.check(kept)
         except AssertionError as e:
@@ -191,5 +196,7 @@ class Rig:
 
     def report(self):
         self.other.end(self.m)
-        print("  " + ", ".join(f"{n} {k}" for k, n in self.stats.items())
-              + f"; {self.other.count} writes of a second mount", flush=True)
+        harness.counted("rounds", "kill", dict(
+            self.stats, writes_of_a_second_mount=self.other.count))
+        if self.fired:
+            harness.counted("faults", "points", self.fired)

@@ -40,6 +40,7 @@ class Disk:
         self.m.up()
         os.mkdir(self.m.path + "/w")
         self.worker = Worker(self.m.path + "/w", self.rng.random())
+        self.faults = {}
         self.stats = {"lives": 0, "faults": 0, "errors": 0, "operations": 0}
 
     def deeplake(self, *args, **kw):
@@ -113,6 +114,8 @@ class Disk:
         self.plan = ""
         fired = self.injected() - before
         self.stats["faults"] += fired
+        kind = plan.split(":")[0] + ":" + plan.split(":")[2]
+        self.faults[kind] = self.faults.get(kind, 0) + fired
         self.m.up()
         try:
             self.worker.meet(True)
@@ -124,8 +127,8 @@ class Disk:
         return fired
 
     def report(self):
-        print("  " + ", ".join(f"{n} {k}" for k, n in self.stats.items()),
-              flush=True)
+        harness.counted("rounds", "disk", self.stats)
+        harness.counted("faults", "disk", self.faults)
         assert self.stats["faults"], "no fault was injected"
 
 

@@ -16,8 +16,11 @@ check-hostile: all               ## an attacker's table, promises by name, damag
 check-disk: crash-build
 	$(Q)DF_SHORT=$(if $(LONG),,1) $(CRASH) tests/crash/test_local.py
 
-check-faults: all check-hostile check-disk ## mounts with a bad server, a bad network and a bad disk
-	$(Q)DF_BUILD=$(abspath $(O)) tests/mount/run.py tests/fault/test_faults.py
+check-faults: crash-build        ## bad server, network, disk and table on mounts; ends with the faults by kind
+	$(Q)DF_SHORT=$(if $(LONG),,1) $(CRASH) --counted \
+		tests/fault/test_faults.py tests/crash/test_local.py \
+		tests/fault/test_hostile.py tests/fault/test_promises.py \
+		tests/crash/test_cachedir.py
 
 $(O)/tests/fault/table_live: $(call obj,tests/fault/table_live.c $(BACK_SRC) $(BASE_SRC))
 	@echo "  LD   $@"

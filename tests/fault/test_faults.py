@@ -2,7 +2,7 @@
 """Mounts against a server and a network that fail in every way we know.
 
 Each test counts the faults that were really injected and fails when there
-were none.  LONG=1: all real programs instead of three, longer outages.
+were none.  LONG=1: all real programs instead of three, more restarts.
 """
 import json
 import os
@@ -59,12 +59,15 @@ class Proxy:
             self.p.communicate(timeout=20)
 
 
-def say(what, counts):
-    total = sum(counts.values())
-    print(f"  {what}: {total:.0f} faults: "
-          + ", ".join(f"{n:.0f} {k}" for k, n in sorted(counts.items())),
-          flush=True)
-    assert total, f"{what}: no fault was injected"
+def injected(group, planned, counts):
+    """What really happened, for the sums of make check-faults."""
+    harness.counted("faults", group,
+                    {kind: counts.get(kind, 0) for kind in planned})
+    assert sum(counts.values()), f"{group}: no fault was injected"
+
+
+def spoilt(proxy, plan):
+    injected("network", [f["kind"] for f in plan], proxy.stats()["faults"])
 
 
 def quiet(box):
@@ -108,12 +111,15 @@ def compare(m, plain, seed):
 
 
 # ---- the real programs, one request in ten spoilt
-TEN_PERCENT = [
+KINDS = [
     {"kind": "reset", "p": 0.02}, {"kind": "cut_request", "p": 0.02},
     {"kind": "lose_answer", "p": 0.02}, {"kind": "cut_answer", "p": 0.02},
     {"kind": "status", "status": 503, "p": 0.01},
     {"kind": "status_after", "status": 502, "p": 0.01},
     {"kind": "slow", "ms": 300, "p": 0.02}]
+# and each kind once for certain: short programs make few requests
+TEN_PERCENT = KINDS + [dict(f, p=1, skip=6 + 4 * i, count=1)
+                       for i, f in enumerate(KINDS)]
 
 
 def program_test(name):
@@ -122,7 +128,10 @@ def program_test(name):
         proxy = Proxy(box, box.serve(), {"delay_ms": 1,
                                          "faults": TEN_PERCENT})
         getattr(test_programs, name)(box)
-        say(name, proxy.stats()["faults"])
+        stats = proxy.stats()
+        harness.counted("rounds", "programs", {
+            "programs": 1, "requests": stats["requests"]})
+        spoilt(proxy, TEN_PERCENT)
     return test
 
 
@@ -136,14 +145,14 @@ def test_hanging_requests(box):
     quiet(box)
     proxy = Proxy(box, box.serve(), {})
     m = box.mount()
-    proxy.set({"faults": [
-        {"kind": "hang", "match": "INSERT", "count": 1},
-        {"kind": "hang_after", "match": "INSERT", "skip": 2, "count": 1}]})
+    plan = [{"kind": "hang", "match": "INSERT", "count": 1},
+            {"kind": "hang_after", "match": "INSERT", "skip": 2, "count": 1}]
+    proxy.set({"faults": plan})
     plain = same_work(box, m, 3)
     m.flush(300)
     m.remount(empty_cache=True)
     compare(m, plain, 3)
-    say("hanging", proxy.stats()["faults"])
+    spoilt(proxy, plan)
 
 
 # ---- the server's own bad days
@@ -192,7 +201,10 @@ def mode_test(mode):
             {"what": mode, "value": value} if mode.endswith("_ms") else \
             {"what": mode, "probability": value}
         with open(path + ".new", "w") as f:
-            json.dump({**calm, "rules": [rule]}, f)
+            # twice for certain: dice alone can spare a short test
+            json.dump({**calm, "rules": [rule] if isinstance(value, dict)
+                       else [rule, {**rule, "probability": 1, "skip": 2,
+                                    "count": 2}]}, f)
         os.replace(path + ".new", path)
         plain = same_work(box, a, 1)
         if mode == "status_401":        # asks for new credentials
@@ -206,9 +218,8 @@ def mode_test(mode):
             harness.wait_for("sent again", lambda: same(b, plain, True), 120,
                              1)
         harness.wait_for("the same in b", lambda: same(b, plain), 120, 1)
-        counts = simulated(server)
-        say(mode, counts)
-        assert counts.get(rule["what"]), f"{mode} never happened"
+        injected("simulate", [mode],
+                 {mode: simulated(server).get(rule["what"], 0)})
         os.replace(path, path + ".old")
         with open(path + ".new", "w") as f:
             json.dump(calm, f)
@@ -274,12 +285,14 @@ def test_rolling_restarts(box):
     m, plain = box.mount(), box.plain()
     load = Load(m, plain)
     load.start()
-    for _ in range(10 if LONG else 5):
+    times = 10 if LONG else 5
+    for _ in range(times):
         time.sleep(1)
         restart(server)()
     load.end()
     all_there(m, plain)
-    print(f"  {load.count} writes over the restarts")
+    harness.counted("rounds", "server", {"writes_meanwhile": load.count})
+    harness.counted("faults", "server", {"restarts": times})
 
 
 def test_gone_and_back(box):
@@ -290,13 +303,15 @@ def test_gone_and_back(box):
     load = Load(m, plain)
     back = restart(server)
     load.start()
-    time.sleep(180 if LONG else 12)
+    gone_s = 125
+    time.sleep(gone_s)
     harness.wait_for("the loss in status", lambda: any(
         "reached" in e for e in m.status()["errors"]), 20, 0.5)
     load.end()
     back()
     all_there(m, plain)
-    print(f"  {load.count} writes without a server")
+    harness.counted("rounds", "server", {"writes_meanwhile": load.count})
+    harness.counted("faults", "server", {"seconds_without_it": gone_s})
 
 
 def test_restored_from_an_older_backup(box):
@@ -344,6 +359,7 @@ def test_restored_from_an_older_backup(box):
                 assert e.errno == 5, e
             else:
                 assert got in allowed, f"wrong bytes in {name} of {m.name}"
+    harness.counted("faults", "server", {"backups_restored": 1})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ fuzz_srcs = $(foreach l,$(shell sed -n '1s,^// links: *,,p' $(1)),$(FUZZ_$(l)))
 FUZZ_LIBS  = $(LIBS) $(SERVE_LIBS) $(SANDBOX_LIBS)
 
 .PHONY: fuzz check-fuzz
-fuzz: $(FUZZ_NAMES:%=fuzz-%)     ## fuzz every decoder, FUZZ_TIME=60 seconds each (clang)
+fuzz: $(FUZZ_NAMES:%=$(O)/fuzz/fuzz_%) ## fuzz every decoder, FUZZ_TIME=60 seconds each (clang)
+	$(Q)tests/fuzz/each.py $(O) $(FUZZ_NAMES)
 
 check-fuzz: $(FUZZ_NAMES:%=check-fuzz-%) ## replay the kept fuzz inputs
 

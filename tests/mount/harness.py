@@ -624,6 +624,16 @@ def get(path):
         return f.read()
 
 
+def counted(word, group, counts):
+    """Say what was done, for run.py's sums: word is rounds or faults.
+
+    Of faults: every kind that was planned, also those that never came.
+    """
+    print(f"  {word} {group}: "
+          + ", ".join(f"{n:.0f} {what}" for what, n in sorted(counts.items())),
+          flush=True)
+
+
 def words(cmd):
     return " ".join(str(c) for c in cmd)
 

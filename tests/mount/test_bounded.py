@@ -4,6 +4,7 @@
 LONG=1: 100,000 files instead of 20,000 and a million besides, and more bytes
 through the cache.
 """
+import concurrent.futures
 import errno
 import os
 import random
@@ -420,6 +421,41 @@ def test_changes_wait_for_the_database(box):
     names = os.listdir(m.path + "/d")
     assert len(set(names) & {str(i) for i in range(1, made)}) == made - 1
     assert not m.status()["errors"], m.status()["errors"]
+
+
+def test_file_descriptors(box):
+    """Many open files, a cache that evicts, many readers: few of ours."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount(options={"cache_size": "32M"})
+
+    def used():
+        return len(os.listdir(f"/proc/{m.pid}/fd"))
+
+    most, before, count = 0, used(), 800
+    held = []
+    for i in range(count):
+        held.append(os.open(f"{m.path}/f{i}", os.O_CREAT | os.O_RDWR))
+        assert os.write(held[-1], block(i)[:128 << 10]) == 128 << 10
+        most = max(most, used())
+    m.flush(300)
+
+    def read(k):
+        for i in range(k, count, 20):
+            with open(f"{m.path}/f{i}", "rb") as f:
+                assert f.read() == block(i)[:128 << 10], f"f{i}"
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        reads = [pool.submit(read, k) for k in range(20)]
+        while not all(r.done() for r in reads):
+            most = max(most, used())
+            time.sleep(0.01)
+        for r in reads:
+            r.result()
+    for fd in held:
+        os.close(fd)
+    print(f"  {before} descriptors at first, {most} at most, {used()} now, "
+          f"for {count} open files")
+    assert most < 128, f"{most} descriptors"
 
 
 def test_memory(box):

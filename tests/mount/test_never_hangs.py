@@ -7,6 +7,7 @@ state, a mount or a daemon behind.
 """
 import concurrent.futures
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -394,6 +395,123 @@ def test_fsync_is_interrupted(box):
     ends(p, "SIGTERM during fsync")
     os.stat(t.mount.path + "/f")
     t.end()
+
+
+def calls(top):
+    """One of each kind of call, on files whose bytes are far."""
+    def opened(name, func, flags=os.O_RDWR):
+        fd = os.open(f"{top}/{name}", flags)
+        try:
+            return func(fd)
+        finally:
+            os.close(fd)
+
+    return {
+        "stat": lambda: os.stat(top + "/a"),
+        "stat of none": lambda: os.path.exists(top + "/none"),
+        "readdir": lambda: os.listdir(top),
+        "statvfs": lambda: os.statvfs(top),
+        "readlink": lambda: os.readlink(top + "/link"),
+        "read": lambda: opened("b", lambda fd: os.read(fd, 100)),
+        "write inside": lambda: opened("d", lambda fd: os.pwrite(fd, b"x", 9)),
+        "append": lambda: opened("e", lambda fd: os.write(fd, b"x"),
+                                 os.O_WRONLY | os.O_APPEND),
+        "O_SYNC": lambda: opened("f", lambda fd: os.write(fd, b"x"),
+                                 os.O_WRONLY | os.O_SYNC),
+        "fsync": lambda: opened("g", os.fsync),
+        "fsync of a directory": lambda: opened("synced", os.fsync,
+                                               os.O_RDONLY),
+        "truncate": lambda: os.truncate(top + "/h", 7),
+        "fallocate": lambda: opened(
+            "i", lambda fd: os.posix_fallocate(fd, 0, 1 << 19)),
+        "lseek": lambda: opened("j", lambda fd: os.lseek(fd, 0, os.SEEK_HOLE)),
+        "copy_file_range": lambda: opened("k", lambda a: opened(
+            "new1", lambda b: os.copy_file_range(a, b, 70000),
+            os.O_CREAT | os.O_RDWR)),
+        "create": lambda: opened("new2", os.fstat, os.O_CREAT | os.O_RDWR),
+        "O_TRUNC": lambda: opened("l", os.fstat, os.O_TRUNC | os.O_RDWR),
+        "mkdir": lambda: os.mkdir(top + "/new3"),
+        "mknod": lambda: os.mkfifo(top + "/new4"),
+        "symlink": lambda: os.symlink("a", top + "/new5"),
+        "link": lambda: os.link(top + "/m", top + "/new6"),
+        "rename": lambda: os.rename(top + "/n", top + "/new7"),
+        "unlink": lambda: os.unlink(top + "/o"),
+        "rmdir": lambda: os.rmdir(top + "/dir"),
+        "chmod": lambda: os.chmod(top + "/p", 0o600),
+        "chown": lambda: os.chown(top + "/p", 1, 1),
+        "utimens": lambda: os.utime(top + "/p", (1, 1)),
+        "setxattr": lambda: os.setxattr(top + "/q", "user.a", b"b"),
+        "getxattr": lambda: os.getxattr(top + "/r", "user.x"),
+        "listxattr": lambda: os.listxattr(top + "/r"),
+        "removexattr": lambda: os.removexattr(top + "/s", "user.x"),
+        "flock": lambda: opened("t", lambda fd: fcntl.flock(
+            fd, fcntl.LOCK_EX)),
+        "lockf": lambda: opened("t", lambda fd: fcntl.lockf(
+            fd, fcntl.LOCK_EX)),
+    }
+
+
+def every_call_ends(box, kind):
+    """Each by the deadline of a request, with an answer or a clean error.
+
+    The kernel holds a directory's lock while it is synced, so that one has
+    nothing else in it; and a read(2) can be two requests, one after the other,
+    for what could not be read ahead is asked for again.
+    """
+    deadline = 6
+    t = Trouble(box, kind, {"read_timeout": deadline, "umount_timeout": "4",
+                            "sync_timeout": deadline})
+    m = t.mount
+    for name in "abcdefghijklmnopqrst":
+        with open(f"{m.path}/{name}", "wb") as f:
+            f.write(os.urandom(100000))
+        os.setxattr(f"{m.path}/{name}", "user.x", b"y")
+    os.symlink("a", m.path + "/link")
+    os.mkdir(m.path + "/dir")
+    os.mkdir(m.path + "/synced")
+    m.remount(empty_cache=True)
+    m.allowed.append(NOISE)
+    t.begin()
+
+    def one(item):
+        start, err = time.monotonic(), 0
+        try:
+            item[1]()
+        except OSError as e:
+            err = e.errno
+        return item[0], time.monotonic() - start, err
+
+    todo = calls(m.path)
+    with concurrent.futures.ThreadPoolExecutor(len(todo)) as pool:
+        found = list(pool.map(one, todo.items()))
+    slow = [f"{name} {s:.1f} s" + (f" {errno.errorcode[err]}" if err else "")
+            for name, s, err in found if s > 1 or err]
+    print("  waited or failed: " + ", ".join(slow), flush=True)
+    for name, seconds, err in found:
+        assert seconds < 2 * deadline + SLACK_S, \
+            f"{name} took {seconds:.1f} s"
+        assert err in (0, errno.EIO, errno.ETIMEDOUT), \
+            f"{name} ended with {errno.errorcode[err]}"
+    assert "read" in {name for name, _, err in found if err}, \
+        "a read of what is far succeeded: was the server bad at all?"
+    t.end()
+    m.flush(120)
+
+
+def test_every_call_ends_stopped(box):
+    every_call_ends(box, "stopped")
+
+
+def test_every_call_ends_refusing(box):
+    every_call_ends(box, "refusing")
+
+
+def test_every_call_ends_503(box):
+    every_call_ends(box, "503")
+
+
+def test_every_call_ends_hole(box):
+    every_call_ends(box, "hole")
 
 
 def holes(path, n):
