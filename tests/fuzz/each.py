@@ -12,8 +12,8 @@ import os
 import re
 import subprocess
 import sys
+import time
 
-DONE = re.compile(r"^Done (\d+) runs in (\d+) second")
 STAT = re.compile(r"^stat::(\w+): +(\d+)")
 KEPT = re.compile(r"Test unit written to (\S+)")
 
@@ -21,22 +21,21 @@ KEPT = re.compile(r"Test unit written to (\S+)")
 def fuzz(build, name):
     """(what came of it, was it good)"""
     runs = new = 0
-    seconds, kept = "?", []
+    kept, start = [], time.monotonic()
     cmd = ["make", "--no-print-directory", "O=" + build, "fuzz-" + name]
     with subprocess.Popen(cmd, text=True, errors="replace",
                           stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) as p:
         for line in p.stdout:
             sys.stdout.write(line)
-            if m := DONE.match(line):
-                seconds = m[2]
-            elif m := STAT.match(line):
+            if m := STAT.match(line):
                 runs = int(m[2]) if m[1] == "number_of_executed_units" else runs
                 new = int(m[2]) if m[1] == "new_units_added" else new
             elif m := KEPT.search(line):
                 kept.append(m[1])
     good = p.returncode == 0 and not kept and runs > 0
-    text = f"{name:16} {runs:>9} runs {seconds:>4} s {new:>6} new inputs " \
+    seconds = time.monotonic() - start
+    text = f"{name:16} {runs:>9} runs {seconds:>4.0f} s {new:>6} new inputs " \
            f"{len(kept):>2} crashes"
     if not good:
         text += f"; status {p.returncode} " + " ".join(kept)

@@ -153,5 +153,20 @@ def test_runner_counts(box):
         assert (r.returncode, last) == want, (name, r.returncode, last)
 
 
+def test_runner_sums(box):
+    """run.py --counted: a kind of fault that never came fails the run."""
+    run = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
+    scripts = {"came": ("faults a: 2 x, 1 y", 0, "# all faults a: 6 of 2 kinds"
+                        ": 4 x, 2 y"),
+               "not": ("faults a: 1 x, 0 y", 1, "FAIL faults: a y was never"),
+               "none": ("rounds b: 3 c", 1, "FAIL faults: any was never")}
+    for name, (line, status, said) in scripts.items():
+        path = f"{box.dir}/{name}.py"
+        with open(path, "w") as f:
+            f.write(f"print('  {line}')\nprint('  {line}')\nprint('ok t')\n")
+        r = box.run([sys.executable, run, "--counted", path], check=False)
+        assert r.returncode == status and said in r.stdout, (name, r.stdout)
+
+
 if __name__ == "__main__":
     harness.main(globals())
