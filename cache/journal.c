@@ -115,8 +115,11 @@ void df_journal_seen(struct df_vol *v, const struct df_id *id)
 	}
 }
 
-uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded)
+/* The oldest record that is needed when the fold holds all there are. */
+static uint64_t floor_of(const struct df_vol *v)
 {
+	uint64_t folded = v->jseq + 1;
+
 	for (const struct df_outrow *out = v->out; out; out = out->next)
 		folded = DF_MIN(folded, out->note_seq);
 	/* Not all of what it took is marked yet, in the fold or anywhere. */
@@ -125,7 +128,7 @@ uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded)
 
 void df_journal_folded(struct df_vol *v)
 {
-	df_fold_set_meta(v->fold, "floor", df_journal_floor(v, v->jseq + 1));
+	df_fold_set_meta(v->fold, "floor", floor_of(v));
 	df_fold_set_meta(v->fold, "jseq", v->jseq);
 	df_fold_set_meta(v->fold, "hlc", v->hlc);
 	df_fold_set_meta(v->fold, "n_files", v->n_files);

@@ -24,11 +24,9 @@ void df_journal_rows_again(struct df_vol *v);
 void df_journal_seen(struct df_vol *v, const struct df_id *id);
 /* Replay everything into the fold.  0, or -errno (logged). */
 int df_journal_recover(struct df_vol *v);
-/* The oldest record that is still needed, given that the fold holds all
- * records below `folded`. */
-uint64_t df_journal_floor(const struct df_vol *v, uint64_t folded);
 /* The next flush of the fold has all that the journal says up to here: a start
- * after it replays what follows.  Locked. */
+ * after it replays what follows, and what rows and a cut on their way need: from
+ * the small value "floor" on.  Locked. */
 void df_journal_folded(struct df_vol *v);
 
 #endif

@@ -95,6 +95,7 @@ int df_room_wait(struct df_vol *v, enum df_wait what,
 		 const struct df_wait_ops *ops, void *arg, void *key)
 {
 	df_lock_assert(&v->lock);
+	df_room_look(v); /* the volume may be stopping since */
 	if (what == DF_WAIT_ROOM ? !room_will_come(v) : !df_vol_behind(v))
 		return what == DF_WAIT_ROOM ? -ENOSPC : 0;
 	if (ops->interrupted && ops->interrupted(arg))
@@ -137,6 +138,9 @@ static void retry(struct df_vol *v, enum df_wait what, int fail)
 	struct df_room_waiter *w;
 
 	df_lock(&v->lock);
+	/* Others than the fold's thread write into SQLite, too: when they have
+	 * left it nothing to do, it would not look. */
+	df_room_look(v);
 	while ((w = v->room[what]) && !w->trying) {
 		bool hope = !fail;
 		if (what == DF_WAIT_ROOM)

@@ -210,6 +210,16 @@ static int park(struct df_vol *v, enum df_wait what,
 	return err;
 }
 
+/* A writer that waits cannot load the map: that comes first. */
+static bool map_known(struct df_vol *v, df_nid nid)
+{
+	df_lock(&v->lock);
+	const struct df_obj *o = df_vol_obj(v, nid);
+	bool known = !o || !df_data_unloaded(o);
+	df_unlock(&v->lock);
+	return known;
+}
+
 int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 		 size_t len, unsigned flags, df_done_fn *done, void *arg)
 {
@@ -219,7 +229,8 @@ int df_vol_write(struct df_vol *v, df_nid nid, uint64_t off, const void *data,
 		return 0;
 	int err = df_vol_writable_unlocked(v);
 	if (!err && done && df_vol_behind(v))
-		err = park(v, DF_WAIT_FOLD, &w, data);
+		err = map_known(v, nid) ? park(v, DF_WAIT_FOLD, &w, data)
+					: -EAGAIN;
 	if (!err)
 		err = write_now(v, nid, off, data, len, flags);
 	if (err == -EAGAIN && !done) {

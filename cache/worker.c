@@ -97,8 +97,10 @@ void df_work_wake(struct df_vol *v)
 int df_work_fold(struct df_vol *v, bool durable)
 {
 	df_lock(&v->lock);
-	uint64_t jseq = v->jseq;
 	df_journal_folded(v);
+	/* Where replay begins, by what SQLite is given now: a cut that ends
+	 * meanwhile would let go of more. */
+	uint64_t floor = df_fold_meta(v->fold, "floor", 0);
 	struct df_flush *b = df_fold_begin(v->fold);
 	df_unlock(&v->lock);
 	int err = b ? df_fold_write(v->fold, b) : 0;
@@ -110,9 +112,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	}
 	if (err || !durable || df_fold_checkpoint(v->fold))
 		return err;
-	df_lock(&v->lock);
-	df_seg_set_floor(v->segs, df_journal_floor(v, jseq + 1));
-	df_unlock(&v->lock);
+	df_seg_set_floor(v->segs, floor);
 	(void)df_fault("fold.floor");
 	return 0;
 }
@@ -342,7 +342,8 @@ static void *fold_main(void *arg)
 	while (!v->stopped) {
 		bool waits = v->room[DF_WAIT_ROOM];
 		bool soon = v->dirty.n || v->sync_waiters || waits;
-		if (!df_fold_many(v->fold))
+		/* What cannot be written is not tried without a pause. */
+		if (!df_fold_many(v->fold) || v->failsafe)
 			df_cond_wait_until(
 				&v->fold_cond, &v->lock,
 				df_deadline_ms(soon ? FOLD_EVERY_MS : TICK_MS));

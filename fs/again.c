@@ -125,11 +125,13 @@ static void again_go(struct df_park *p, int err)
 			err = -EINTR;
 		if (err)
 			break;
-		err = again_run(df_park_fs(p), a, p);
+		/* Not again_run(): it has waited, and the database may be
+		 * behind once more because of others. */
+		err = a->run(df_park_fs(p), a, p);
 		if (err == DF_EPARKED)
 			return;
 	} while (again_waits(a, err) && ++tries < AGAIN_TRIES);
-	again_end(p, err == -EAGAIN || err == AGAIN_BEHIND ? -EIO : err);
+	again_end(p, err == -EAGAIN ? -EIO : err);
 }
 
 static void again_loaded(void *arg, int err)
