@@ -116,8 +116,15 @@ def test_fsck(box):
     r = json.loads(deeplake(box, "fsck", "data", "--json", status=4).stdout)
     assert any(p["kind"] == "pack" for p in r["problems"]), r
     sql(box, 'DELETE FROM "data__pack"')
+
+    def count():
+        return [sql(box, f'SELECT count(*) AS n FROM "data{t}"')[0]["n"]
+                for t in ("", "__log")]
+
+    held = count()
     r = json.loads(deeplake(box, "fsck", "data", "--repair", "--json",
                             status=4).stdout)
+    assert count() == held, "a repair took what it cannot make again"
     assert any(p["where"] == "/sub/deep/c.bin" and "missing" in p["what"]
                and not p["repaired"] for p in r["problems"]), r
     deeplake(box, "fsck", "nothing", status=8)
