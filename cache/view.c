@@ -585,10 +585,12 @@ int df_view_start(struct df_view *w)
 {
 	if (!w)
 		return 0;
-	if (pthread_create(&w->thread, NULL, view_main, w))
+	w->started = true; /* the thread reads it without a lock */
+	if (pthread_create(&w->thread, NULL, view_main, w)) {
+		w->started = false;
 		return df_fail(-EAGAIN, "start the thread of the files view");
+	}
 	pthread_setname_np(w->thread, "df-view");
-	w->started = true;
 	return 0;
 }
 
