@@ -33,8 +33,9 @@ int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row);
  * there. */
 int df_checkpoint_fold(struct df_vol *v, const struct df_row *row, bool force);
 /* Write one now, then delete rows that were covered for over a day.
- * -EAGAIN: what was dirty when it began is not in the table yet, or the node
- * got a new identity meanwhile: nothing was written, try again later. */
+ * -EAGAIN: the log does not show yet what was dirty when it began, or one of
+ * our rows before, or the node got a new identity meanwhile: nothing was
+ * written, try again later. */
 int df_checkpoint_write(struct df_vol *v);
 /* Is it this node's turn to write one? */
 bool df_checkpoint_due(struct df_vol *v);

@@ -6,7 +6,12 @@
  * taken (covers: what was folded by then and is in that list), so a checkpoint
  * may hold more than its covers say, never less.  What no noted row carries at
  * that moment is left out: its next value comes with a row that is not covered,
- * and the checkpoint is sent only when that row is in the table.
+ * and the checkpoint is sent only when the log shows that row.
+ *
+ * The log must show every row of ours that the moment stands on, for a table
+ * acknowledges rows and keeps nothing of them.  If such a row is lost with us,
+ * who folds the checkpoint knows what it said; who had all that is covered does
+ * not fold it, and never learns.
  */
 #include "cache/checkpoint.h"
 
@@ -27,7 +32,6 @@
 #define REUSE_PACKS 24          /* so many packs are read gladly */
 #define REUSE_BYTES (256 << 10) /* of more than that only these */
 #define LIST_TIMEOUT_MS 30000
-#define PACK_TRIES 10 /* listings until our rows show */
 #define ROW_TIMEOUT_MS 60000
 #define CUT_WAIT_MS 30000
 #define LOOK_EVERY_MS 1000
@@ -424,8 +428,19 @@ static int write_index(struct writer *w, struct df_ck_body *body)
 	return err;
 }
 
-/* Is everything that was dirty at the moment in the table by now?  0, -EAGAIN
- * (never), or 1 (not yet). */
+/* Does the checkpoint stand on this row of ours?  A later one may have brought
+ * a pack once more. */
+static bool stands_on(const struct writer *w, const struct df_outrow *o)
+{
+	bool needed = o->cut <= w->need_cut;
+
+	for (size_t i = 0; i < w->x.n_inlines && !needed; i++)
+		needed = !df_id_cmp(&w->x.inlines[i].row, &o->row.id);
+	return needed;
+}
+
+/* Does the log show all of ours by now, with what was dirty at the moment?  0,
+ * -EAGAIN (never), or 1 (not yet). */
 static int settled_locked(struct writer *w)
 {
 	struct df_vol *v = w->v;
@@ -437,7 +452,7 @@ static int settled_locked(struct writer *w)
 	if (v->acked_cut < w->need_cut)
 		return 1;
 	for (const struct df_outrow *o = v->out; o; o = o->next)
-		if (!o->acked && o->cut <= w->need_cut)
+		if (!in_log(w, &o->row.id) && stands_on(w, o))
 			return 1;
 	for (size_t i = 0; i < n; i++) {
 		const struct df_obj *o = df_fold_get(v->fold, dirty[i]);
@@ -445,25 +460,6 @@ static int settled_locked(struct writer *w)
 			return -EAGAIN; /* it missed the cut (E6) */
 	}
 	return 0;
-}
-
-static int wait_settled(struct writer *w)
-{
-	struct df_vol *v = w->v;
-	int64_t until = df_deadline_ms(CUT_WAIT_MS);
-	int rc;
-
-	df_lock(&v->lock);
-	while ((rc = settled_locked(w)) == 1 && v->started && !v->stop_now &&
-	       df_deadline_ms(0) < until) {
-		df_cond_wait_until(&v->retry_cond, &v->lock,
-				   df_deadline_ms(20));
-		df_unlock(&v->lock);
-		look(v);
-		df_lock(&v->lock);
-	}
-	df_unlock(&v->lock);
-	return rc == 1 ? -EAGAIN : rc;
 }
 
 static int list_log(struct writer *w)
@@ -479,29 +475,26 @@ static int list_log(struct writer *w)
 	return err;
 }
 
-/* Packs that we point to may travel in rows of ours that were acknowledged and
- * not kept: a checkpoint must not outlive them. */
-static int wait_packs(struct writer *w)
+/* Polls take what they see out of v->out. */
+static int wait_settled(struct writer *w)
 {
 	struct df_vol *v = w->v;
-	bool unseen = true;
-	int err = 0;
+	int64_t until = df_deadline_ms(CUT_WAIT_MS);
+	int rc, err = list_log(w);
 
-	for (unsigned tries = 0; unseen && !err; tries++) {
-		unseen = false;
-		df_lock(&v->lock);
-		for (size_t i = 0; i < w->x.n_inlines && !unseen; i++)
-			unseen = unseen_locked(w, &w->x.inlines[i].row);
+	if (err)
+		return err;
+	df_lock(&v->lock);
+	while ((rc = settled_locked(w)) == 1 && v->started && !v->stop_now &&
+	       df_deadline_ms(0) < until) {
+		df_cond_wait_until(&v->retry_cond, &v->lock,
+				   df_deadline_ms(20));
 		df_unlock(&v->lock);
-		if (unseen && tries)
-			err = !v->started || tries > PACK_TRIES ||
-					      !df_vol_backoff(v, 0, -EAGAIN)
-				      ? -EAGAIN
-				      : 0;
-		if (unseen && !err)
-			err = list_log(w);
+		look(v);
+		df_lock(&v->lock);
 	}
-	return err;
+	df_unlock(&v->lock);
+	return rc == 1 ? -EAGAIN : rc;
 }
 
 static int send_row(struct writer *w, const struct df_ck_body *body,
@@ -623,8 +616,6 @@ static int write_all(struct writer *w)
 	int sent = df_sender_wait(w->sender);
 	if (!err)
 		err = sent ? sent : wait_settled(w);
-	if (!err)
-		err = wait_packs(w);
 	if (!err)
 		err = df_fault("ckpt.row");
 	if (!err)

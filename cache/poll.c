@@ -276,7 +276,7 @@ static int fold_row(struct df_vol *v, const struct df_row *row, bool listed,
 		int due = df_checkpoint_wanted(v, row);
 		int err = due > 0 ? df_checkpoint_fold(v, row, force) : due;
 		/* A cause only if folded: it may say more than its rows do,
-		 * for instance what its writer's unseen row says. */
+		 * for instance what came after its writer's listing. */
 		if (!err)
 			note_folded(v, row, !due, due > 0);
 		return err;

@@ -59,6 +59,42 @@ static void run_name_not_kept(struct world *w)
 	check_end(w);
 }
 
+static int rename_unseen(struct node *nd, const char *from, const char *to)
+{
+	nd->w->table.faults.not_kept = 100;
+	do_rename(nd, from, to, 0);
+	node_push(nd);
+	nd->w->table.faults.not_kept = 0;
+	node_as(nd);
+	return df_step_checkpoint(nd->v);
+}
+
+/* A row was acknowledged and never kept, and its writer makes a checkpoint: who
+ * folds it would know of a name that nobody else ever hears of.  It waits until
+ * the row is sent again; if the writer dies first, there is none. */
+static void run_checkpoint_of_unseen(struct world *w)
+{
+	df_nid nid;
+
+	two(w);
+	do_create(A, "/f", "t0000001");
+	w->n_tokens = 1;
+	world_quiesce(w);
+	must_be(w, rename_unseen(A, "/f", "/g"), -EAGAIN, "checkpoint");
+	w->now_ms += 16000; /* it is sent again after 15 s */
+	node_poll(A, true);
+	node_push(A);
+	must_be(w, df_step_checkpoint(A->v), 0, "checkpoint");
+	world_quiesce(w);
+	must_be(w, rename_unseen(A, "/g", "/h"), -EAGAIN, "checkpoint");
+	node_drop(w, A);
+	world_quiesce(w);
+	nid = at_path(A, "/g"); /* that was B */
+	must(w, nid);
+	let_go(A, nid);
+	check_end(w);
+}
+
 /* A new name of a log came, the row that made it did not: appending to the old
  * name makes another file, for this one is known. */
 static void run_log_known_by_name(struct world *w)
@@ -298,6 +334,7 @@ static void run_many_wait(struct world *w)
 const struct named named_late[] = {
 	{ "xattr-before-its-file", run_xattr_before_its_file },
 	{ "name-not-kept", run_name_not_kept },
+	{ "checkpoint-of-unseen", run_checkpoint_of_unseen },
 	{ "log-known-by-name", run_log_known_by_name },
 	{ "copy-mode-borrowed", run_copy_mode_borrowed },
 	{ "row-forgotten", run_row_forgotten },

@@ -202,6 +202,24 @@ static bool worth_a_probe(size_t at)
 	return at < 256 || at % (at / 32) == 0;
 }
 
+/* What a checkpoint says the log must have said: readers that know all that is
+ * covered do not fold it. */
+static void stand_on(struct world *w, struct node *nd, size_t at)
+{
+	struct table *t = &w->table;
+
+	for (size_t i = 0; i < at; i++) {
+		if (!knows_row(nd, &t->row[i].row.id))
+			continue;
+		set_add(&t->row[at].stands, i);
+		if (!t->row[i].kept && t->row[i].row.kind == DF_ROW_COMMIT)
+			fail(w,
+			     "n%u's checkpoint stands on row %zu, which the "
+			     "log never had",
+			     nd->uid, i);
+	}
+}
+
 /* A first attempt: the row is checked against what its writer showed. */
 static size_t row_first(struct sim_remote *s, const struct df_row *row)
 {
@@ -210,9 +228,8 @@ static size_t row_first(struct sim_remote *s, const struct df_row *row)
 	struct cutrec *c = take_cut(s->nd, &row->id);
 
 	w->table.row[at].by = s->nd->uid;
-	for (size_t i = 0; row->kind == DF_ROW_CHECKPOINT && i < at; i++)
-		if (knows_row(s->nd, &w->table.row[i].row.id))
-			set_add(&w->table.row[at].stands, i);
+	if (row->kind == DF_ROW_CHECKPOINT)
+		stand_on(w, s->nd, at);
 	if (!c)
 		return at;
 	w->table.row[at].tokens = c->tokens;

@@ -520,6 +520,10 @@ static void step_checkpoint(struct world *w, struct node *nd)
 	}
 	node_as(nd);
 	err = df_step_checkpoint(nd->v);
+	if (err == -EAGAIN) { /* wait until the log shows its writer the rows */
+		w->now_ms += DELAY_MS / 8;
+		err = df_step_checkpoint(nd->v);
+	}
 	trace(w, "n%u writes a checkpoint: %s", nd->uid,
 	      err ? df_strerror(err) : "ok");
 	if (err && err != -EAGAIN && err != DF_EOFFLINE)
