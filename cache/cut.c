@@ -165,6 +165,8 @@ static int cut_again(void *arg, struct df_obj *o)
 	 * more would bring it back, if it passed for known. */
 	if (unsent_bytes(o) > HELD_BYTES)
 		return 0;
+	/* They were forgotten before that cut, and perhaps their directory. */
+	df_vol_forget_names(a->v, o);
 	df_obj_mark_cut(o);
 	o->flags |= whole; /* until its row is found noted */
 	df_fold_touch(a->v->fold, o);

@@ -143,6 +143,20 @@ void df_vol_reap(struct df_vol *v, struct df_obj *o)
 	df_fold_drop(v->fold, o);
 }
 
+void df_vol_forget_names(struct df_vol *v, struct df_obj *o)
+{
+	struct df_was w;
+	bool unknown = false;
+
+	for (uint32_t i = 0; i < o->n_links; i++)
+		unknown |= !o->links[i].there && !o->links[i].pub;
+	if (!unknown)
+		return;
+	df_tree_before(v, o, &w);
+	df_obj_drop_unpublished(o);
+	df_tree_after(v, o, &w);
+}
+
 double df_vol_timeout(const struct df_vol *v)
 {
 	return v->remote->caps.feed ? TIMEOUT_FEED_S : TIMEOUT_POLL_S;

@@ -242,6 +242,9 @@ void df_vol_count(struct df_vol *v, struct df_obj *o);
 /* o has no name any more, or lost its last lookup: forget it if nobody can
  * reach it. */
 void df_vol_reap(struct df_vol *v, struct df_obj *o);
+/* Forget o's names that came and went unseen by others: their directory may
+ * have done so, too. */
+void df_vol_forget_names(struct df_vol *v, struct df_obj *o);
 void df_vol_entry(struct df_vol *v, struct df_obj *o, struct df_entry *e);
 void df_vol_attr(struct df_vol *v, struct df_obj *o, struct df_attr *a);
 double df_vol_timeout(const struct df_vol *v);

@@ -206,28 +206,16 @@ static int take_stock(void *arg, struct df_obj *o)
 	return 0;
 }
 
-static bool has_unknown_name(const struct df_obj *o)
-{
-	for (uint32_t i = 0; i < o->n_links; i++)
-		if (!o->links[i].there && !o->links[i].pub)
-			return true;
-	return false;
-}
-
 /* Replay forgot nothing.  What had come and gone unseen by others is forgotten
  * now, as it was in the life before: objects, and names of files, which may
  * have been in such directories. */
 static int forget_unknown(void *arg, struct df_obj *o)
 {
 	struct df_vol *v = arg;
-	struct df_was w;
 
 	df_vol_reap(v, o);
-	if ((o->flags & DF_OBJ_DEAD) || !has_unknown_name(o))
-		return 0;
-	df_tree_before(v, o, &w);
-	df_obj_drop_unpublished(o);
-	df_tree_after(v, o, &w);
+	if (!(o->flags & DF_OBJ_DEAD))
+		df_vol_forget_names(v, o);
 	return 0;
 }
 

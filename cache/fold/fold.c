@@ -300,8 +300,10 @@ uint64_t df_fold_changes(const struct df_fold *f)
 struct df_id df_fold_dir_id(void *fold, df_nid nid)
 {
 	const struct df_obj *o = df_fold_get(fold, nid);
+	struct df_id nobody;
 
-	return o ? o->id : (struct df_id){ 0 };
+	memset(&nobody, nid == DF_ROOT_NID ? 0 : 0xff, sizeof(nobody));
+	return o ? o->id : nobody;
 }
 
 struct df_obj *df_fold_find(struct df_fold *f, const struct df_id *id)

@@ -63,7 +63,8 @@ const struct df_obj *df_fold_peek(struct df_fold *f, df_nid nid,
 				  struct df_obj **own);
 /* Grows with every change of an object or a name. */
 uint64_t df_fold_changes(const struct df_fold *f);
-/* The id behind a number (fold: a struct df_fold), the root's if unknown. */
+/* The id behind a number (fold: a struct df_fold); if unknown, one that nothing
+ * has: the root's would take names from the root. */
 struct df_id df_fold_dir_id(void *fold, df_nid nid);
 /* A new object (its id must not be there yet). */
 struct df_obj *df_fold_make(struct df_fold *f, const struct df_id *id);

@@ -670,6 +670,25 @@ static void run_renamed_into_unsent_dir(struct world *w)
 	shows(B, "/c", "t0000001");
 }
 
+/* ... nor if a cut was in between, which replay marks once more: what it had
+ * forgotten by then was never sent. */
+static void run_cut_behind_unsent_dir(struct world *w)
+{
+	two(w);
+	do_create(A, "/b", "t0000001");
+	do_link(A, "/b", "/c");
+	agree(w);
+	do_mkdir(A, "/e");
+	do_link(A, "/b", "/e/b");
+	do_unlink(A, "/e/b");
+	do_rmdir(A, "/e");
+	do_create(A, "/f", "t0000002");
+	node_push(A);
+	node_restart(A);
+	agree(w);
+	shows(B, "/b", "t0000001");
+}
+
 /* ... and not if a copy was made real in it, whose removal must be told. */
 static void run_copy_in_unsent_dir(struct world *w)
 {
@@ -888,6 +907,7 @@ const struct named named_tree[] = {
 	{ "copy-written-unseen", run_copy_written_unseen },
 	{ "link-in-unsent-dir", run_link_in_unsent_dir },
 	{ "renamed-into-unsent-dir", run_renamed_into_unsent_dir },
+	{ "cut-behind-unsent-dir", run_cut_behind_unsent_dir },
 	{ "copy-in-unsent-dir", run_copy_in_unsent_dir },
 	{ "revived-in-two-dirs", run_revived_in_two_dirs },
 	{ "fork", run_fork },
