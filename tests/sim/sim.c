@@ -445,6 +445,7 @@ int main(int argc, char **argv)
 	}
 	if (opt.named) {
 		run_named(&t, named_tree);
+		run_named(&t, named_copy);
 		run_named(&t, named_bytes);
 		run_named(&t, named_many);
 		run_named(&t, named_late);

@@ -333,12 +333,20 @@ void check_end(struct world *w);
 void two(struct world *w);
 /* Everything goes everywhere. */
 void meet(struct world *w);
+/* ... and then all show the same, as does a new mount. */
+void agree(struct world *w);
+/* text NULL: path must not be there. */
+void shows(struct node *nd, const char *path, const char *text);
+/* How many names begin so; the last one's text goes to *text, to be freed. */
+unsigned names(struct node *nd, const char *prefix, char **text);
+/* The path that begins so; the caller frees. */
+char *whole_name(struct node *nd, const char *prefix);
 /* named_*.c */
 struct named {
 	const char *name;
 	void (*run)(struct world *w);
 };
-extern const struct named named_tree[], named_bytes[], named_many[],
-	named_late[];
+extern const struct named named_tree[], named_copy[], named_bytes[],
+	named_many[], named_late[];
 
 #endif
