@@ -34,7 +34,7 @@ int df_step_poll(struct df_vol *v, bool full)
 
 int df_step_fold(struct df_vol *v)
 {
-	return df_work_fold(v, false);
+	return df_work_fold(v, true);
 }
 
 int df_step_checkpoint(struct df_vol *v)

@@ -101,6 +101,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	/* Where replay begins, by what SQLite is given now: a cut that ends
 	 * meanwhile would let go of more. */
 	uint64_t floor = df_fold_meta(v->fold, "floor", 0);
+	uint64_t round = df_seg_fold_begin(v->segs);
 	struct df_flush *b = df_fold_begin(v->fold);
 	df_unlock(&v->lock);
 	int err = b ? df_fold_write(v->fold, b) : 0;
@@ -112,7 +113,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	}
 	if (err || !durable || df_fold_checkpoint(v->fold))
 		return err;
-	df_seg_set_floor(v->segs, floor);
+	df_seg_folded(v->segs, floor, round);
 	(void)df_fault("fold.floor");
 	return 0;
 }
@@ -322,7 +323,7 @@ static bool fold_due(const struct df_vol *v, int64_t last_ns)
 	int64_t now = df_clock_mono_ns();
 
 	/* Only a sync of the database lets the journal go. */
-	if (v->room[DF_WAIT_ROOM])
+	if (v->room[DF_WAIT_ROOM] || df_segs_want_fold(v->segs))
 		return true;
 	if (!df_fold_dirty(v->fold))
 		return false;
@@ -340,7 +341,8 @@ static void *fold_main(void *arg)
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
-		bool waits = v->room[DF_WAIT_ROOM];
+		bool waits = v->room[DF_WAIT_ROOM] ||
+			     df_segs_want_fold(v->segs);
 		bool soon = v->dirty.n || v->sync_waiters || waits;
 		/* What cannot be written is not tried without a pause. */
 		if (!df_fold_many(v->fold) || v->failsafe)

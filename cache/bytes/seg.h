@@ -20,7 +20,8 @@
  *
  * What may be evicted: whole segments, least recently read first, never one
  * with dirty bytes (df_seg_dirty), a pin, or, for the journal, a seq at or
- * above the floor.
+ * above the floor; and none that lost dirty bytes since the last durable fold
+ * began: after a crash the maps say of these again that they are nowhere else.
  *
  * Threads: all functions may run concurrently.
  * Errors:  -ENOSPC the disk is full, or would be over the limit
@@ -109,9 +110,14 @@ void df_seg_dirty(struct df_segs *s, uint32_t seg, int64_t delta);
 /* Would eviction spare seg for the sake of this many dirty bytes?  (Also true
  * of what an earlier process left and the disk lost.)  For assertions. */
 bool df_seg_counts(struct df_segs *s, uint32_t seg, int64_t bytes);
-/* Journal frames below seq are folded durably: their segments may be evicted
- * once clean. */
-void df_seg_set_floor(struct df_segs *s, uint64_t seq);
+/* The maps as they are now go to disk.  Under the lock that they are changed
+ * under; what it returns is for df_seg_folded() when they are there. */
+uint64_t df_seg_fold_begin(struct df_segs *s);
+/* They are durable, with all that journal frames below seq say: segments that
+ * were clean then may be evicted. */
+void df_seg_folded(struct df_segs *s, uint64_t seq, uint64_t round);
+/* Did eviction find no room but what the next durable fold lets go? */
+bool df_segs_want_fold(struct df_segs *s);
 /* Unlink clean segments until `need` more bytes fit under the limit and 64 MiB
  * (or a tenth of the limit) of slack exist; true if they do now. */
 bool df_segs_evict(struct df_segs *s, uint64_t need);

@@ -222,6 +222,8 @@ void df_seg_dirty(struct df_segs *s, uint32_t no, int64_t delta)
 			delta = -g->dirty;
 		g->dirty += delta;
 		s->dirty += (uint64_t)delta;
+		if (delta < 0)
+			g->eased = s->round;
 	}
 	df_unlock(&s->lock);
 	if (!g)
@@ -247,12 +249,29 @@ bool df_seg_counts(struct df_segs *s, uint32_t no, int64_t bytes)
 	return yes;
 }
 
-void df_seg_set_floor(struct df_segs *s, uint64_t seq)
+uint64_t df_seg_fold_begin(struct df_segs *s)
 {
 	df_lock(&s->lock);
-	if (seq > s->floor)
-		s->floor = seq;
+	uint64_t round = s->round++;
 	df_unlock(&s->lock);
+	return round;
+}
+
+void df_seg_folded(struct df_segs *s, uint64_t seq, uint64_t round)
+{
+	df_lock(&s->lock);
+	s->floor = DF_MAX(s->floor, seq);
+	s->folded = DF_MAX(s->folded, round);
+	s->fold_wanted = false;
+	df_unlock(&s->lock);
+}
+
+bool df_segs_want_fold(struct df_segs *s)
+{
+	df_lock(&s->lock);
+	bool yes = s->fold_wanted;
+	df_unlock(&s->lock);
+	return yes;
 }
 
 uint64_t df_segs_bytes(const struct df_segs *cs)
@@ -280,7 +299,8 @@ uint64_t df_segs_dirty_bytes(const struct df_segs *cs)
 static bool evictable_locked(const struct df_segs *s, const struct seg *g,
 			     bool last)
 {
-	if (g->pins || g->writers || g->closing || g->dirty > 0)
+	if (g->pins || g->writers || g->closing || g->dirty > 0 ||
+	    g->eased > s->folded)
 		return false;
 	if (g->stream == DF_STREAM_JOURNAL)
 		return !g->active && g->last_seq < s->floor;
@@ -307,6 +327,16 @@ bool df_segs_crowded(struct df_segs *s)
 		   df_clock_mono_ns() - s->crowded_ns < CROWDED_NS;
 	df_unlock(&s->lock);
 	return yes;
+}
+
+/* Does anything wait for nothing but maps that have to reach the disk? */
+static bool any_eased_locked(const struct df_segs *s)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < s->n_seg && !any; i++)
+		any = !s->seg[i]->dirty && s->seg[i]->eased > s->folded;
+	return any;
 }
 
 static struct seg *victim_locked(struct df_segs *s)
@@ -357,6 +387,7 @@ bool df_segs_evict(struct df_segs *s, uint64_t need)
 				s->active[g->stream] = NULL;
 		}
 		fits = s->bytes + need <= s->limit;
+		s->fold_wanted |= !g && !fits && any_eased_locked(s);
 		if (!g && !fits && crowded_locked(s))
 			s->crowded_ns = df_clock_mono_ns();
 		df_unlock(&s->lock);

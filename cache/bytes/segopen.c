@@ -407,6 +407,7 @@ int df_segs_open(const char *dir, uint64_t limit, struct df_segs **out)
 	s->limit = limit;
 	s->seg_size = choose_size(limit);
 	s->next_no = 1;
+	s->round = 1;
 	s->crowded_ns = INT64_MIN / 2;
 	s->dir_unsynced = true;
 	df_lock_init(&s->sync);

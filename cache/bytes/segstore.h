@@ -17,6 +17,8 @@
  *     written behind it.
  *  2. A segment with pins, writers or dirty bytes is in the table.
  *  3. bytes = sum of seg_size() over the table.
+ *  4. A segment that a durable map may say to be the only place of bytes is in
+ *     the table: `eased` is not later than `folded` in what goes.
  *
  * Locks, in this order: sync -> journal -> make -> lock.  I/O happens under
  * sync (one df_segs_sync at a time), journal (its order is the journal's
@@ -66,6 +68,7 @@ struct seg {
 	unsigned pins;      /* lock */
 	unsigned writers;   /* lock */
 	int64_t dirty;      /* lock */
+	uint64_t eased;     /* lock; round in which it last lost dirty bytes */
 	uint64_t used;      /* lock; tick of the last pin */
 	struct df_seg_head head;
 	uint64_t last_seq;             /* lock; UINT64_MAX = not known yet */
@@ -95,6 +98,9 @@ struct df_segs {
 	uint64_t dirty;                 /* lock */
 	int64_t crowded_ns;             /* lock; no room, by df_segs_crowded */
 	uint64_t floor;                 /* lock */
+	uint64_t round;                 /* lock; of folding, from 1 */
+	uint64_t folded;                /* lock; the last that is durable */
+	bool fold_wanted;               /* lock; by df_segs_want_fold */
 	unsigned n_open;                /* lock */
 	bool dir_unsynced;              /* lock */
 

