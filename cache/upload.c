@@ -75,7 +75,7 @@ static int make_body(struct df_upload *u, struct df_buf *body)
 
 	df_buf_init(&regs, (size_t)DF_REGISTERS_MAX * 2);
 	encode_registers(u->v, u->cut, &regs);
-	/* A directory that could not be read would be taken for the root. */
+	/* A directory that could not be read would pass for an unknown one. */
 	df_lock(&u->v->lock);
 	err = regs.err ? regs.err : df_fold_error(u->v->fold);
 	df_unlock(&u->v->lock);

@@ -315,6 +315,13 @@ static bool rest(struct df_vol *v, int64_t *rested_ns)
 	return df_fold_rest(v->fold);
 }
 
+/* Only a sync of the database lets the journal, and what was just sent, go.
+ * Locked. */
+static bool sync_wanted(const struct df_vol *v)
+{
+	return v->room[DF_WAIT_ROOM] || df_segs_want_fold(v->segs);
+}
+
 /* Is it time to write?  SQLite takes half as much CPU as the requests whose
  * changes it is given, and a file's cut, note and acknowledgement are three
  * changes more: while requests come it is given them less often.  Locked. */
@@ -322,8 +329,7 @@ static bool fold_due(const struct df_vol *v, int64_t last_ns)
 {
 	int64_t now = df_clock_mono_ns();
 
-	/* Only a sync of the database lets the journal go. */
-	if (v->room[DF_WAIT_ROOM] || df_segs_want_fold(v->segs))
+	if (sync_wanted(v))
 		return true;
 	if (!df_fold_dirty(v->fold))
 		return false;
@@ -341,8 +347,7 @@ static void *fold_main(void *arg)
 
 	df_lock(&v->lock);
 	while (!v->stopped) {
-		bool waits = v->room[DF_WAIT_ROOM] ||
-			     df_segs_want_fold(v->segs);
+		bool waits = sync_wanted(v);
 		bool soon = v->dirty.n || v->sync_waiters || waits;
 		/* What cannot be written is not tried without a pause. */
 		if (!df_fold_many(v->fold) || v->failsafe)

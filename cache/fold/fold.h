@@ -47,8 +47,8 @@ struct df_name {
 
 struct df_fold;
 
-/* DF_EFORMAT: of another version.  *fresh: there was none, or it was corrupt and has been
- * set aside (then everything must be read from the table again). */
+/* DF_EFORMAT: of another version.  *fresh: there was none, or it was corrupt and
+ * has been set aside (then everything must be read from the table again). */
 int df_fold_open(const char *dir, uint64_t memory, struct df_segs *segs,
 		 struct df_fold **out, bool *fresh);
 void df_fold_free(struct df_fold *f);
