@@ -444,6 +444,33 @@ static void run_cut_behind_unsent_dir(struct world *w)
 	shows(B, "/b", "t0000001");
 }
 
+/* What a cut forgot in one life it forgets when it is replayed: others (here a
+ * fork) may have told the name since. */
+static void run_forgotten_by_the_cut(struct world *w)
+{
+	struct node *twin;
+
+	two(w);
+	do_create(A, "/b", "t0000001");
+	agree(w);
+	do_link(A, "/b", "/c");
+	twin = node_fork(A);
+	w->now_ms += 1000;
+	do_create(B, "/c", "t0000002");
+	node_push(B);
+	must(w, node_poll(A, false) == 0);
+	do_append(twin, "/b", "t0000003");
+	node_push(twin);
+	w->now_ms += 1000;
+	do_append(A, "/c", "t0000004"); /* settles it */
+	w->table.faults.not_kept = 100;
+	node_push(A);
+	w->table.faults.not_kept = 0;
+	node_restart(A);
+	w->now_ms += 16000; /* it is sent again after 15 s */
+	agree(w);
+}
+
 /* A node id falls back at a fork: both hold the same, nothing is twice. */
 static void run_fork(struct world *w)
 {
@@ -484,6 +511,7 @@ const struct named named_tree[] = {
 	{ "link-in-unsent-dir", run_link_in_unsent_dir },
 	{ "renamed-into-unsent-dir", run_renamed_into_unsent_dir },
 	{ "cut-behind-unsent-dir", run_cut_behind_unsent_dir },
+	{ "forgotten-by-the-cut", run_forgotten_by_the_cut },
 	{ "fork", run_fork },
 	{ NULL, NULL },
 };
