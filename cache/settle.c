@@ -353,10 +353,11 @@ static void settle_loser(struct df_vol *v, const struct df_dirview *d,
 		df_op_link(v, o, at->parent, at->name, false);
 		if (names <= 1)
 			df_op_gone(v, o);
-		return;
+	} else {
+		df_op_link(v, o, at->parent, at->name, false);
+		df_op_link(v, o, at->parent, shown, true);
 	}
-	df_op_link(v, o, at->parent, at->name, false);
-	df_op_link(v, o, at->parent, shown, true);
+	df_obj_drop_unpublished(o); /* as any name, and as after a crash */
 }
 
 static void settle_spot(struct df_vol *v, struct views *s,

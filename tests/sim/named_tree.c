@@ -494,6 +494,33 @@ static void run_fork(struct world *w)
 	flat_release(&f);
 }
 
+/* A name that nobody was told of loses to a newer one and is settled away: that
+ * is told to nobody either, for after a crash it is forgotten (here: while the
+ * twin, which made the name too, tells of it). */
+static void run_fork_settled_unsent(struct world *w)
+{
+	struct node *twin;
+
+	two(w);
+	do_create(A, "/d", "t0000001");
+	twin = node_fork(A);
+	node_poll(twin, true); /* both have noticed */
+	node_poll(A, true);
+	w->now_ms += 1000;
+	do_create(B, "/d", "t0000002");
+	node_push(B);
+	node_poll(A, true);
+	w->now_ms += 1000;
+	do_append(A, "/d", "t0000003");
+	node_push(A);
+	w->table.offline = true; /* no listing: that would bring A's row back */
+	node_restart(A);
+	w->table.offline = false;
+	node_poll(A, false);
+	node_push(twin);
+	agree(w);
+}
+
 const struct named named_tree[] = {
 	{ "symlinks", run_symlinks },
 	{ "exchange", run_exchange },
@@ -513,5 +540,6 @@ const struct named named_tree[] = {
 	{ "cut-behind-unsent-dir", run_cut_behind_unsent_dir },
 	{ "forgotten-by-the-cut", run_forgotten_by_the_cut },
 	{ "fork", run_fork },
+	{ "fork-settled-unsent", run_fork_settled_unsent },
 	{ NULL, NULL },
 };
