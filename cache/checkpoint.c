@@ -222,9 +222,10 @@ int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row)
 	df_lock(&v->lock);
 	bool newer = x.generation > v->epoch;
 	df_unlock(&v->lock);
-	/* Rows that are on their way are cheaper than everything. */
 	int wanted = n ? any_missing(v, missing, n) : 0;
-	if (!wanted && !n && newer && !from_the_future(v, x.max_time))
+	if (n && !wanted) /* they are cheaper than everything */
+		wanted = DF_CK_LATE;
+	if (!wanted && newer && !from_the_future(v, x.max_time))
 		note_folded(v, row, &x, false);
 	free(missing);
 	df_ck_index_release(&x);

@@ -23,9 +23,10 @@
  * checkpoint.  0 also when there is none; a transient error: try again, or read
  * the log. */
 int df_checkpoint_cold(struct df_vol *v);
-/* Is folding this checkpoint row needed: do we miss rows that it covers, and
- * has the log lost them?  1, 0, or -errno.  With 0 the generation counts as
- * folded where nothing is missing. */
+/* Is folding this checkpoint row needed?  0: no, we have all rows that it
+ * covers, its generation counts as folded; 1: the log has lost some that we
+ * miss; DF_CK_LATE: the log has all that we miss; or -errno. */
+#define DF_CK_LATE 2
 int df_checkpoint_wanted(struct df_vol *v, const struct df_row *row);
 /* Fold it.  0: done, or refused for good (status says so); 1: rows whose packs
  * it points into do not show yet (not with force), nothing was folded; else a

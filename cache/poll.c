@@ -266,21 +266,32 @@ static bool own_row(struct df_vol *v, const struct df_row *row)
 	return mine || folded;
 }
 
+/* A checkpoint that is known says that all it covers is: who deletes a row leaves
+ * one, and a later one covers only that.  So it waits for rows that are still
+ * on their way, which polls may have passed by. */
+static int fold_checkpoint(struct df_vol *v, const struct df_row *row,
+			   bool force)
+{
+	int due = df_checkpoint_wanted(v, row);
+
+	if (due == DF_CK_LATE && !force)
+		return 1;
+	int err = due > 0 ? df_checkpoint_fold(v, row, force) : due;
+	/* A cause only if folded: it may say more than its rows do, for
+	 * instance what came after its writer's listing. */
+	if (!err)
+		note_folded(v, row, !due, due > 0);
+	return err;
+}
+
 /* 0: done with the row, 1: it has to wait, or -errno. */
 static int fold_row(struct df_vol *v, const struct df_row *row, bool listed,
 		    bool force)
 {
 	if (row->kind == DF_ROW_FORMAT || own_row(v, row))
 		return 0;
-	if (row->kind == DF_ROW_CHECKPOINT) {
-		int due = df_checkpoint_wanted(v, row);
-		int err = due > 0 ? df_checkpoint_fold(v, row, force) : due;
-		/* A cause only if folded: it may say more than its rows do,
-		 * for instance what came after its writer's listing. */
-		if (!err)
-			note_folded(v, row, !due, due > 0);
-		return err;
-	}
+	if (row->kind == DF_ROW_CHECKPOINT)
+		return fold_checkpoint(v, row, force);
 	df_lock(&v->lock);
 	bool ready = force || causes_known(v, row, listed);
 	df_unlock(&v->lock);
@@ -546,7 +557,8 @@ static int poll_list(struct df_vol *v)
 /* A feed begins behind the checkpoint that a fresh cache folded, and rows before
  * that may be missing here; without one it brings all, but each once: not what
  * waited when an earlier life ended.  And only a listing says that a cause which
- * has been missing for a minute is not in the log. */
+ * has been missing for a minute is not in the log, or brings at once what a
+ * checkpoint waits for: the log has it. */
 static bool listing_due(struct df_vol *v, bool full)
 {
 	int64_t before = df_clock_mono_ns() - DF_GAP_MS * DF_NS_PER_MS;
@@ -555,7 +567,8 @@ static bool listing_due(struct df_vol *v, bool full)
 	bool due = full && (!v->remote->caps.feed || v->behind ||
 			    (v->fresh && v->feed_n));
 	for (struct df_waiting *w = v->waiting; w && !due; w = w->next)
-		due = !w->listed && w->since_ns < before;
+		due = !w->listed && (w->since_ns < before ||
+				     w->row.kind == DF_ROW_CHECKPOINT);
 	df_unlock(&v->lock);
 	return due;
 }

@@ -156,18 +156,21 @@ bool lost_bytes(struct node *nd, df_nid nid)
 	return false;
 }
 
-/* The text of o, if it is a file that nd knows no name of, and never did. */
+/* The text of o, if it is a file that nd knows no name of, and never did; the
+ * row with its name may have had some of its bytes, too. */
 static void add_nameless(struct node *nd, const struct df_obj *o, struct set *s)
 {
-	char text[SHOW_MAX + 1];
-	size_t got = 0;
+	char text[TOK + 1];
+	size_t got = TOK;
 
 	if (!o || o->n_links || !o->heads.n)
 		return;
-	if (read_bytes(nd->v, o->nid, 0, text, SHOW_MAX, &got))
-		return;
-	text[got] = 0;
-	text_tokens(text, s);
+	for (uint64_t off = 0; got && off < SHOW_MAX; off += TOK) {
+		if (read_bytes(nd->v, o->nid, off, text, TOK, &got))
+			continue;
+		text[got] = 0;
+		text_tokens(text, s);
+	}
 }
 
 static df_nid no_nid(void *arg, const struct df_id *id)

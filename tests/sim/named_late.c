@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "tests/sim/sim.h"
@@ -41,12 +42,10 @@ static void run_xattr_before_its_file(struct world *w)
 	set_release(&only);
 }
 
-/* The row with a file's name is acknowledged and never kept, one with its text
- * is, and who wrote them is dead: nobody can show it, and the simulation knows. */
-static void run_name_not_kept(struct world *w)
+static void name_not_kept(struct world *w, const char *text)
 {
 	two(w);
-	do_create(A, "/g", "");
+	do_create(A, "/g", text);
 	w->table.faults.not_kept = 100;
 	node_push(A);
 	w->table.faults.not_kept = 0;
@@ -57,6 +56,19 @@ static void run_name_not_kept(struct world *w)
 	world_quiesce(w);
 	must(w, !at_path(A, "/g")); /* that was B */
 	check_end(w);
+}
+
+/* The row with a file's name is acknowledged and never kept, one with its text
+ * is, and who wrote them is dead: nobody can show it, and the simulation knows. */
+static void run_name_not_kept(struct world *w)
+{
+	name_not_kept(w, "");
+}
+
+/* ... nor if the first bytes of that text are lost with the name. */
+static void run_name_and_bytes_not_kept(struct world *w)
+{
+	name_not_kept(w, "same0000");
 }
 
 static int rename_unseen(struct node *nd, const char *from, const char *to)
@@ -92,6 +104,61 @@ static void run_checkpoint_of_unseen(struct world *w)
 	nid = at_path(A, "/g"); /* that was B */
 	must(w, nid);
 	let_go(A, nid);
+	check_end(w);
+}
+
+/* A row whose `sent` is older than what B has folded: polls pass it by.  Then B
+ * sees a checkpoint that covers it. */
+static struct node *row_passed_by(struct world *w)
+{
+	struct node *late;
+
+	two(w);
+	late = node_new(w);
+	late->skew_ms = 0;
+	A->skew_ms = 400000; /* its rows are a minute ahead */
+	node_poll(A, true);
+	do_create(A, "/f", "t0000001");
+	do_create(late, "/late", "t0000002");
+	w->n_tokens = 2;
+	node_poll(late, true); /* so that sending does not look once more */
+	node_push(A);
+	node_poll(A, true);
+	node_poll(B, false);
+	node_push(late);
+	w->now_ms += 40000;
+	node_poll(A, true);
+	node_as(A);
+	must_be(w, df_step_checkpoint(A->v), 0, "checkpoint");
+	node_poll(B, false);
+	shows(B, "/late", NULL);
+	return late;
+}
+
+/* The next look at the table lists what the checkpoint waits for. */
+static void run_checkpoint_before_its_row(struct world *w)
+{
+	row_passed_by(w);
+	w->now_ms += 1000;
+	node_poll(B, false);
+	shows(B, "/late", "t0000002");
+	agree(w);
+	check_end(w);
+}
+
+/* A day later the row is deleted, by a node whose new checkpoint nobody ever
+ * sees; the old one does not count as known where the row is missing. */
+static void run_checkpoint_outlives_its_row(struct world *w)
+{
+	node_drop(w, row_passed_by(w));
+	w->now_ms += 2 * DF_DAY_MS;
+	node_poll(A, true);
+	w->table.faults.not_kept = 100;
+	node_as(A);
+	must_be(w, df_step_checkpoint(A->v), 0, "checkpoint");
+	must(w, w->n_deleted);
+	world_quiesce(w);
+	shows(B, "/late", "t0000002");
 	check_end(w);
 }
 
@@ -356,7 +423,10 @@ static void run_many_wait(struct world *w)
 const struct named named_late[] = {
 	{ "xattr-before-its-file", run_xattr_before_its_file },
 	{ "name-not-kept", run_name_not_kept },
+	{ "name-and-bytes-not-kept", run_name_and_bytes_not_kept },
 	{ "checkpoint-of-unseen", run_checkpoint_of_unseen },
+	{ "checkpoint-before-its-row", run_checkpoint_before_its_row },
+	{ "checkpoint-outlives-its-row", run_checkpoint_outlives_its_row },
 	{ "log-known-by-name", run_log_known_by_name },
 	{ "copy-mode-borrowed", run_copy_mode_borrowed },
 	{ "row-forgotten", run_row_forgotten },
