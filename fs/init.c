@@ -25,14 +25,13 @@ void df_fuse_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPORT_SUPPORT |
 		FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_READDIRPLUS |
 		FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-		FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_SPLICE_WRITE |
-		FUSE_CAP_SPLICE_MOVE;
+		FUSE_CAP_EXPLICIT_INVAL_DATA;
 
 	(void)userdata;
 	/* Left out on purpose, though libfuse sets some of them: ATOMIC_O_TRUNC
 	 * (OPEN is declined: nobody would truncate), AUTO_INVAL_DATA (every own
 	 * write would drop the pages), WRITEBACK_CACHE, POSIX_LOCKS,
-	 * FLOCK_LOCKS, SPLICE_READ. */
+	 * FLOCK_LOCKS, SPLICE_READ, SPLICE_WRITE and SPLICE_MOVE (io.c). */
 	conn->want = conn->capable & wanted;
 	conn->max_write = DF_FS_MAX_WRITE;
 	conn->max_background = 64;

@@ -98,16 +98,7 @@ static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 	return writev(fd, iov, count);
 }
 
-static ssize_t io_splice_send(int fd_in, off_t *off_in, int fd_out,
-			      off_t *off_out, size_t len, unsigned flags,
-			      void *userdata)
-{
-	(void)userdata;
-	return splice(fd_in, off_in, fd_out, off_out, len, flags);
-}
-
 const struct fuse_custom_io df_fs_io = {
 	.read = io_read,
 	.writev = io_writev,
-	.splice_send = io_splice_send,
 };
