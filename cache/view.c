@@ -364,11 +364,24 @@ int view_flush_if(struct df_view *w, struct view_batch *b, bool all)
 	return err;
 }
 
-/* Do requests come, and may they go first? */
-static bool give_locked(const struct df_view *w, int64_t request_ns)
+/* Do requests come, or changes leave that bring more to do?  first: the view
+ * has not begun yet.  Takes the volume's lock. */
+static bool is_used(const struct df_view *w, bool first)
 {
-	return df_clock_mono_ns() - request_ns < BUSY_MS * DF_NS_PER_MS &&
-	       w->tail != w->head && w->tail - w->head < QUEUE_MANY &&
+	struct df_vol *v = w->v;
+
+	df_lock(&v->lock);
+	bool used = df_clock_mono_ns() - v->last_request_ns <
+			    BUSY_MS * DF_NS_PER_MS ||
+		    (first && (v->dirty.n || v->uploading));
+	df_unlock(&v->lock);
+	return used;
+}
+
+/* May what uses the volume go first? */
+static bool give_locked(const struct df_view *w)
+{
+	return w->tail != w->head && w->tail - w->head < QUEUE_MANY &&
 	       !w->stop && !w->drain;
 }
 
@@ -388,11 +401,10 @@ static void give_way(struct df_view *w)
 	if (!busy)
 		return;
 	while (busy) {
-		df_lock(&w->v->lock);
-		int64_t request_ns = w->v->last_request_ns;
-		df_unlock(&w->v->lock);
+		bool used = is_used(w, first);
+
 		df_lock(&w->lock);
-		busy = left > 0 && give_locked(w, request_ns);
+		busy = left > 0 && used && give_locked(w);
 		if (busy) {
 			left -= BUSY_MS;
 			df_cond_wait_until(&w->cond, &w->lock,

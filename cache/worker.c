@@ -29,6 +29,11 @@
 #define TRIM_AT_LAST 50000
 #define CHECKPOINT_EVERY 20 /* looks between syncs of the database */
 #define CHECKPOINT_SOON 4   /* the same while changes wait for room */
+/* Requests so long after the first change: a program is at work.  Its changes
+ * leave together, at its first pause, or when they are so old. */
+#define AT_WORK_MS 10
+#define PAUSE_MS 50
+#define AT_WORK_MAX_MS 250
 #define TICK_MS 1000
 #define REST_MS 10000 /* without a request */
 #define GATHER_NS 1500000
@@ -119,6 +124,16 @@ int df_work_fold(struct df_vol *v, bool durable)
 }
 
 /* ---- upload */
+/* How long the first change after a quiet second waits for others. */
+static int64_t first_delay_ms(const struct df_vol *v)
+{
+	int64_t used = (v->last_request_ns - v->first_dirty_ns) / DF_NS_PER_MS;
+
+	if (used < AT_WORK_MS)
+		return DF_FIRST_FLUSH_MS;
+	return DF_MIN(used + PAUSE_MS, (int64_t)AT_WORK_MAX_MS);
+}
+
 static int64_t upload_due_ms(struct df_vol *v)
 {
 	int64_t now = df_clock_mono_ns();
@@ -134,7 +149,7 @@ static int64_t upload_due_ms(struct df_vol *v)
 		return TICK_MS;
 	/* The first change after a quiet second leaves soon. */
 	if (v->first_dirty_ns - v->last_cut_ns > DF_NS_PER_S)
-		delay = DF_MIN(delay, (int64_t)DF_FIRST_FLUSH_MS);
+		delay = DF_MIN(delay, first_delay_ms(v));
 	return delay > since ? delay - since : 0;
 }
 

@@ -94,6 +94,25 @@ def test_reading_commits_nothing(box):
     assert m.status()["dirty_bytes"] == 0
 
 
+def test_first_changes_leave_together(box):
+    """A program that begins to work behind a pause is not cut off after its
+    first change: one commit, not two."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.mount(options={"view": "off"})
+    commits = []
+    for turn in range(6):
+        time.sleep(1.2)         # a quiet second
+        before = inserts(m.server)
+        for i in range(20 if turn else 1):
+            with open(f"{m.path}/f{turn}-{i}", "w") as f:
+                f.write("x")
+            time.sleep(0.005)
+        m.flush()
+        commits.append(inserts(m.server) - before)
+    # some turn of five finds the machine quiet enough
+    assert 0 < min(commits[1:]) <= commits[0], commits
+
+
 def test_small_write_into_many_extents(box):
     """One request for an fsync, however many extents the file has, and a cold
     mount reads what was written, also in files whose map lives in pages."""
