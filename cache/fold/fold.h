@@ -154,7 +154,9 @@ bool df_fold_behind(const struct df_fold *f);
 /* Encode all dirty entries (NULL: nothing to do).  Takes the writer until
  * df_fold_write of the same thread has ended. */
 struct df_flush *df_fold_begin(struct df_fold *f);
-/* Without the lock: run the transaction. */
+/* Without the lock: run the transaction.  When one has failed, so do all after
+ * it (and df_fold_checkpoint): what SQLite has stays a prefix, of which it knows
+ * where the journal goes on. */
 int df_fold_write(struct df_fold *f, struct df_flush *b);
 /* Under the lock again: release pins; b is freed. */
 void df_fold_end(struct df_fold *f, struct df_flush *b, int err);

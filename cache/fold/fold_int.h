@@ -49,6 +49,7 @@ struct df_fold {
 	int err;
 	pthread_mutex_t writer; /* after the volume's lock; from begin to the
 				 * end of write: batches land in order */
+	bool cut_off; /* writer; a batch failed: none lands behind it */
 	uint64_t memory, used;
 	bool bare; /* SQLite has no object but the root, and no name */
 	df_nid next_nid;

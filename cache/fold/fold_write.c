@@ -226,7 +226,7 @@ static int write_pending(struct df_fold *f, const struct df_pending *p)
 	return run(f, p->stmt);
 }
 
-int df_fold_write(struct df_fold *f, struct df_flush *b)
+static int write_all(struct df_fold *f, struct df_flush *b)
 {
 	int err = sqlite3_exec(f->wr, "BEGIN IMMEDIATE", NULL, NULL, NULL) ==
 				  SQLITE_OK
@@ -250,6 +250,16 @@ int df_fold_write(struct df_fold *f, struct df_flush *b)
 		err = df_fold_sql_error(f, f->wr, "write");
 		sqlite3_exec(f->wr, "ROLLBACK", NULL, NULL, NULL);
 	}
+	return err;
+}
+
+/* A batch says from where on the journal is needed, and means that those before
+ * it are there. */
+int df_fold_write(struct df_fold *f, struct df_flush *b)
+{
+	int err = f->cut_off ? -EIO : write_all(f, b);
+
+	f->cut_off |= err != 0;
 	pthread_mutex_unlock(&f->writer);
 	return err;
 }
@@ -329,8 +339,10 @@ int df_fold_checkpoint(struct df_fold *f)
 		return -EIO;
 	pthread_mutex_lock(&f->writer);
 	/* PASSIVE syncs the WAL and the database, and waits for nobody. */
-	int rc = sqlite3_wal_checkpoint_v2(
-		f->wr, NULL, SQLITE_CHECKPOINT_PASSIVE, &log, &done);
+	int rc = f->cut_off ? SQLITE_IOERR
+			    : sqlite3_wal_checkpoint_v2(
+				      f->wr, NULL, SQLITE_CHECKPOINT_PASSIVE,
+				      &log, &done);
 	pthread_mutex_unlock(&f->writer);
 	if (rc != SQLITE_OK)
 		return -EIO;

@@ -104,11 +104,57 @@ static void knows_rows_in_flight(void **state)
 	end(f, dir);
 }
 
+static void alter(const char *dir, const char *text)
+{
+	char path[64];
+	sqlite3 *db = NULL;
+
+	snprintf(path, sizeof(path), "%s/fold.db", dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+/* A database that fails for a moment, and another thread's batch behind the one
+ * that failed: with it the journal would be let go of too much. */
+static void nothing_lands_behind_what_failed(void **state)
+{
+	char dir[] = "/tmp/df-fold-XXXXXX";
+	struct df_id one = row(1).id, two = row(2).id;
+	bool fresh;
+
+	(void)state;
+	struct df_fold *f = fold_in(dir, 1 << 20);
+	df_fold_set_meta(f, "floor", 10);
+	assert_int_equal(df_fold_flush(f), 0);
+	df_fold_touch(f, df_fold_make(f, &one));
+	struct df_flush *first = df_fold_begin(f);
+	assert_non_null(first);
+	alter(dir, "ALTER TABLE obj RENAME TO away");
+	int err = df_fold_write(f, first);
+	assert_int_not_equal(err, 0);
+	alter(dir, "ALTER TABLE away RENAME TO obj");
+	df_fold_touch(f, df_fold_make(f, &two));
+	df_fold_set_meta(f, "floor", 20);
+	assert_int_not_equal(df_fold_flush(f), 0);
+	df_fold_end(f, first, err);
+	assert_int_not_equal(df_fold_checkpoint(f), 0);
+	df_fold_free(f);
+
+	assert_int_equal(df_fold_open(dir, 1 << 20, NULL, &f, &fresh), 0);
+	assert_false(fresh);
+	assert_int_equal(df_fold_meta(f, "floor", 0), 10);
+	assert_null(df_fold_find(f, &one));
+	assert_null(df_fold_find(f, &two));
+	end(f, dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(finds_what_memory_let_go),
 		cmocka_unit_test(knows_rows_in_flight),
+		cmocka_unit_test(nothing_lands_behind_what_failed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
