@@ -21,7 +21,7 @@ struct ent {
 };
 
 struct df_snap {
-	const char *path; /* the fold's */
+	struct df_fold *fold; /* for its name; not locked */
 	sqlite3 *db;
 	sqlite3_stmt *get;
 	struct dir *dirs; /* by id: the index is the rank */
@@ -39,7 +39,11 @@ struct df_snap {
 
 static int sql_error(struct df_snap *s, const char *what)
 {
-	return df_fail(-EIO, "%s: checkpoint: %s: %s", s->path, what,
+	int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM;
+
+	if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+		df_fold_condemn(s->fold);
+	return df_fail(-EIO, "%s: checkpoint: %s: %s", s->fold->path, what,
 		       s->db ? sqlite3_errmsg(s->db) : "no memory");
 }
 
@@ -50,9 +54,9 @@ int df_snap_open(struct df_vol *v, struct df_snap **out)
 
 	df_lock_assert(&v->lock);
 	df_coder_init(&s->coder, true);
-	s->path = v->fold->path;
+	s->fold = v->fold;
 	err = df_fold_flush(v->fold);
-	if (!err && sqlite3_open_v2(s->path, &s->db,
+	if (!err && sqlite3_open_v2(s->fold->path, &s->db,
 				    SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
 				    NULL) != SQLITE_OK)
 		err = sql_error(s, "open");
@@ -191,8 +195,10 @@ static struct df_obj *decode(struct df_snap *s, sqlite3_stmt *st)
 	struct df_obj *o = df_fold_decode(&s->coder, sqlite3_column_blob(st, 0),
 					  (size_t)sqlite3_column_bytes(st, 0));
 
-	if (!o)
-		df_fail(DF_ECORRUPT, "%s: an object", s->path);
+	if (!o) {
+		df_fail(DF_ECORRUPT, "%s: an object", s->fold->path);
+		df_fold_condemn(s->fold);
+	}
 	return o;
 }
 

@@ -609,6 +609,41 @@ static void test_damage(void **state)
 	table_free(t);
 }
 
+/* An object that nobody asked for since it was damaged: the checkpoint cannot
+ * be written, now or ever, unless the next start reads the table anew. */
+static void test_damage_here(void **state)
+{
+	struct table *t = table_new();
+	struct node a;
+	char path[128];
+	sqlite3 *db = NULL;
+
+	(void)state;
+	node_open(&a, t, false);
+	fill(&a, 0, 2, 20);
+	sync_now(&a);
+	assert_int_equal(df_work_fold(a.v, true), 0);
+	snprintf(path, sizeof(path), "%s/fold.db", a.dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				      "UPDATE obj SET data = X'FFFFFFFF'"
+				      " WHERE nid = (SELECT max(nid) FROM obj)",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_not_equal(df_step_checkpoint(a.v), 0);
+	snprintf(path, sizeof(path), "%s/fold.db.damaged", a.dir);
+	assert_int_equal(access(path, F_OK), 0);
+	df_vol_free(a.v);
+	a.v = NULL;
+	reopen(&a, t, false);
+	assert_int_not_equal(access(path, F_OK), 0);
+	sync_now(&a);
+	assert_int_equal(df_step_checkpoint(a.v), 0);
+	node_close(&a);
+	table_free(t);
+}
+
 static void test_index_bytes(void **state)
 {
 	struct df_ck_index x = { .generation = 3, .max_time = 77 }, y;
@@ -792,6 +827,7 @@ int main(void)
 		cmocka_unit_test(test_rows_deleted),
 		cmocka_unit_test(test_known_is_not_folded),
 		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_damage_here),
 		cmocka_unit_test(test_due),
 	};
 	const char *n = getenv("DF_CK_BENCH");
