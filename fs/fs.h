@@ -74,6 +74,7 @@ struct df_fs {
 	struct df_lock park_lock;
 	struct df_cond park_empty;
 	struct df_park_list parks; /* park_lock: requests that wait */
+	_Atomic size_t parked;     /* bytes that they write, each a copy */
 };
 
 /* The worker that runs this code; NULL on other threads. */

@@ -18,6 +18,8 @@
 #include "fs/park.h"
 
 #define IO_SYNC_MS 60000
+#define IO_PARKED_MANY (16u << 20)
+#define IO_SHORT (16u << 10)
 /* The answer to COPY_FILE_RANGE has 32 bits; the kernel asks again. */
 #define IO_COPY_MAX ((uint64_t)1 << 31)
 
@@ -124,9 +126,20 @@ static void io_write_again(fuse_req_t req, fuse_ino_t ino, const char *data,
 	df_again(req, &a);
 }
 
+/* Each write that waits has its bytes copied: when those are many, the next ones
+ * get a short count.  A page of a mapping has nobody to write the rest. */
+static size_t io_write_most(const struct df_fs *fs, size_t len,
+			    const struct fuse_file_info *fi)
+{
+	bool many = atomic_load(&fs->parked) >= IO_PARKED_MANY;
+
+	return many && !fi->writepage ? DF_MIN(len, (size_t)IO_SHORT) : len;
+}
+
 void df_fuse_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t len,
 		   off_t off, struct fuse_file_info *fi)
 {
+	len = io_write_most(df_fs_of(req), len, fi);
 	struct df_park *park = df_park_get(req, len);
 	unsigned flags = 0;
 	int err;

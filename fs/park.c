@@ -64,6 +64,7 @@ void df_park_hold(struct df_park *p)
 	}
 	p->state = PARK_HELD;
 	TAILQ_INSERT_TAIL(&fs->parks, p, link);
+	atomic_fetch_add(&fs->parked, p->len);
 	/* Under the lock, so that the completion cannot answer (and free) the
 	 * request in between.  Calls park_interrupt at once if the INTERRUPT
 	 * came first. */
@@ -130,6 +131,7 @@ void df_park_leave(struct df_park *p)
 
 	df_lock(&fs->park_lock);
 	TAILQ_REMOVE(&fs->parks, p, link);
+	atomic_fetch_sub(&fs->parked, p->len);
 	if (TAILQ_EMPTY(&fs->parks))
 		df_cond_broadcast(&fs->park_empty);
 	df_unlock(&fs->park_lock);

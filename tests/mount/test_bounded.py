@@ -133,6 +133,53 @@ def test_slow_uplink_slows_names(box):
     assert not m.status()["errors"], m.status()["errors"]
 
 
+class Whole(threading.Thread):
+    """Writes a MiB as programs do: what a short count leaves, once more."""
+
+    def __init__(self, top, i):
+        super().__init__(daemon=True)
+        self.path, self.i, self.counts, self.failure = f"{top}/p{i}", i, [], ""
+
+    def run(self):
+        data = memoryview(block(self.i))
+        fd = os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o644)
+        try:
+            while data:
+                n = os.write(fd, data)
+                self.counts.append(n)
+                data = data[n:]
+        except OSError as e:
+            self.failure = str(e)
+        os.close(fd)
+
+
+def test_many_writers_wait(box):
+    """Each that waits has its bytes in the daemon: not all of 160 MiB."""
+    harness.need(box.target == "deeplake", "needs a table")
+    m = box.far(0.005, mbit=200, options={"cache_size": "16M", "view": "off"})
+    for i in range(16):
+        with open(f"{m.path}/f{i}", "wb") as f:
+            f.write(block(1000 + i))
+    before = most = rss(m.pid)
+    writers = [Whole(m.path, i) for i in range(160)]
+    for w in writers:
+        w.start()
+    while any(w.is_alive() for w in writers):
+        most = max(most, rss(m.pid))
+        time.sleep(0.02)
+    failed = [w.failure for w in writers if w.failure]
+    assert not failed, failed[:3]
+    short = sum(len(w.counts) > 1 for w in writers)
+    print(f"  {before >> 20} MiB resident, {most >> 20} at most; "
+          f"{short} writers had short counts")
+    assert most - before <= 72 * MIB
+    assert short, "nobody waited behind 16 MiB"
+    m.flush(300)
+    for w in writers[::7]:
+        with open(w.path, "rb") as f:
+            assert f.read() == block(w.i), w.i
+
+
 def test_threads_in_a_small_cache(box):
     """Large, small and overwriting writes at once, each more than it holds."""
     harness.need(box.target == "deeplake", "needs a table")
