@@ -18,6 +18,28 @@ SIZES = [1, 100, 100, 4096, 5000, 70000, 200000]
 DEAD = (107, 103, 5, 4, 19)     # ENOTCONN ECONNABORTED EIO EINTR ENODEV
 
 
+class Noise:
+    """Random bytes that take no room: made again whenever they are asked for.
+    A history has tens of thousands of them."""
+    __slots__ = ("seed", "size", "most")
+
+    def __init__(self, seed, size, most=None):
+        self.seed, self.size = seed, size
+        self.most = size if most is None else most
+
+    def __len__(self):
+        return self.most
+
+    def first(self, n):
+        return Noise(self.seed, self.size, n)
+
+    def bytes(self):
+        return random.Random(self.seed).randbytes(self.size)[:self.most]
+
+    def __repr__(self):
+        return f"<{self.most} bytes>"
+
+
 class Gone(Exception):
     """The daemon is not there any more."""
 
@@ -71,10 +93,10 @@ class Model:
 
     def do_write(self, path, off, data):
         old = self.at[path].data.ljust(off, b"\0")
-        self.at[path].set(old[:off] + data + old[off + len(data):])
+        self.at[path].set(old[:off] + data.bytes() + old[off + len(data):])
 
     def do_append(self, path, data):
-        self.at[path].set(self.at[path].data + data)
+        self.at[path].set(self.at[path].data + data.bytes())
 
     def do_truncate(self, path, size):
         self.at[path].set(self.at[path].data[:size].ljust(size, b"\0"))
@@ -248,7 +270,7 @@ class Worker(threading.Thread):
             if name == "fsync":
                 os.fsync(fd)
             else:
-                data = op[-1]
+                data = op[-1].bytes()
                 done = os.pwrite(fd, data, op[2]) if name == "write" else \
                     os.write(fd, data)
                 if done != len(data):   # cut short: the daemon has died
@@ -305,7 +327,7 @@ class Worker(threading.Thread):
         if what == "fsync":
             return ("fsync", r.choice(dirs[1:] + [some]))
         if what == "append":
-            return ("append", some, r.randbytes(r.choice(SIZES)))
+            return ("append", some, Noise(r.random(), r.choice(SIZES)))
         return self.change(r, some)
 
     def change(self, r, path):
@@ -313,7 +335,7 @@ class Worker(threading.Thread):
         if size > 1 << 20:
             return ("truncate", path, 0)
         return ("write", path, r.randrange(size + 100),
-                r.randbytes(r.choice(SIZES)))
+                Noise(r.random(), r.choice(SIZES)))
 
     def rename(self, r, kinds, free):
         at = self.model.at
@@ -371,7 +393,7 @@ class Worker(threading.Thread):
             return [op]
         at = op[2] if op[0] == "write" else len(model.at[op[1]].data)
         cuts = range(4096 - at % 4096, len(op[-1]), 4096)
-        return [op[:-1] + (op[-1][:n],) for n in cuts] + [op]
+        return [op[:-1] + (op[-1].first(n),) for n in cuts] + [op]
 
     def within(self, picture, low):
         """(k, part of operation k): between two requests of one write."""
