@@ -57,22 +57,33 @@ static int set_attrs(struct import *im, df_nid nid, const struct stat *st)
 
 	if (!S_ISLNK(st->st_mode))
 		mask |= DF_SET_MODE;
-	return df_vol_setattr(im->side.vol, nid, mask, &a, &out, &timeout);
+	int err;
+	do
+		err = df_vol_setattr(im->side.vol, nid, mask, &a, &out,
+				     &timeout);
+	while (df_side_again(&im->side, err));
+	return err;
 }
 
-static void copy_xattrs(struct import *im, int fd, df_nid nid)
+static int copy_xattrs(struct import *im, int fd, df_nid nid)
 {
 	char list[65536], value[65536];
 	ssize_t n = flistxattr(fd, list, sizeof(list));
+	int err = 0;
 
-	for (const char *p = list; n > 0 && p < list + n; p += strlen(p) + 1) {
+	for (const char *p = list; !err && n > 0 && p < list + n;
+	     p += strlen(p) + 1) {
 		ssize_t len = strncmp(p, "user.", 5)
 				      ? -1
 				      : fgetxattr(fd, p, value, sizeof(value));
-		if (len >= 0)
-			df_vol_setxattr(im->side.vol, nid, p, value,
-					(size_t)len, 0);
+		if (len < 0)
+			continue;
+		do
+			err = df_vol_setxattr(im->side.vol, nid, p, value,
+					      (size_t)len, 0);
+		while (df_side_again(&im->side, err));
 	}
+	return err;
 }
 
 static int copy_bytes(struct import *im, int fd, df_nid nid, const char *path)
@@ -82,8 +93,10 @@ static int copy_bytes(struct import *im, int fd, df_nid nid, const char *path)
 	int err = df_vol_load(im->side.vol, nid, NULL, NULL);
 
 	if (!err)
-		err = df_vol_setattr(im->side.vol, nid, DF_SET_SIZE, &a, &out,
-				     &timeout);
+		do
+			err = df_vol_setattr(im->side.vol, nid, DF_SET_SIZE, &a,
+					     &out, &timeout);
+		while (df_side_again(&im->side, err));
 
 	for (off_t off = 0; !err;) {
 		ssize_t n = df_pread_all(fd, im->chunk, CHUNK, off);
@@ -117,7 +130,10 @@ static int link_again(struct import *im, df_nid dir, const char *name,
 
 	if (!seen)
 		return 0;
-	int err = df_vol_link(im->side.vol, seen->nid, dir, name, &e);
+	int err;
+	do
+		err = df_vol_link(im->side.vol, seen->nid, dir, name, &e);
+	while (df_side_again(&im->side, err));
 	if (!err)
 		df_vol_forget(im->side.vol, e.nid, 1);
 	return err == -EEXIST || !err ? 1 : err;
@@ -165,8 +181,10 @@ static int put_file(struct import *im, int at, df_nid dir, const char *name,
 		err = link_again(im, dir, name, st);
 		if (err)
 			return err < 0 ? df_fail(err, "%s", path) : 0;
-		err = df_vol_mknod(v, dir, name, S_IFREG | 0600, 0, 0, me(),
-				   &e);
+		do
+			err = df_vol_mknod(v, dir, name, S_IFREG | 0600, 0, 0,
+					   me(), &e);
+		while (df_side_again(&im->side, err));
 	}
 	if (err)
 		return df_fail(err, "%s", path);
@@ -178,13 +196,14 @@ static int put_file(struct import *im, int at, df_nid dir, const char *name,
 		return df_fail(-errno, "%s: left out", path), 0;
 	}
 	err = copy_bytes(im, fd, e.nid, path);
-	copy_xattrs(im, fd, e.nid);
+	if (err)
+		return err;
+	err = copy_xattrs(im, fd, e.nid);
 	if (!err)
 		err = set_attrs(im, e.nid, st);
 	note_link(im, st, e.nid);
-	if (!err)
-		im->files++;
-	return err;
+	im->files += !err;
+	return err ? df_fail(err, "%s", path) : 0;
 }
 
 static int put_symlink(struct import *im, int at, df_nid dir, const char *name,
@@ -209,7 +228,10 @@ static int put_symlink(struct import *im, int at, df_nid dir, const char *name,
 		if (err)
 			return df_fail(err, "%s", path);
 	}
-	int err = df_vol_symlink(v, dir, name, target, me(), &e);
+	int err;
+	do
+		err = df_vol_symlink(v, dir, name, target, me(), &e);
+	while (df_side_again(&im->side, err));
 	if (!err)
 		err = set_attrs(im, e.nid, st);
 	return err ? df_fail(err, "%s", path) : 0;
@@ -219,9 +241,12 @@ static int put_special(struct import *im, df_nid dir, const char *name,
 		       const char *path, const struct stat *st)
 {
 	struct df_entry e;
-	int err = df_vol_mknod(im->side.vol, dir, name, st->st_mode,
-			       (uint32_t)st->st_rdev, 0, me(), &e);
+	int err;
 
+	do
+		err = df_vol_mknod(im->side.vol, dir, name, st->st_mode,
+				   (uint32_t)st->st_rdev, 0, me(), &e);
+	while (df_side_again(&im->side, err));
 	if (err == -EEXIST)
 		return 0;
 	if (!err)
@@ -237,8 +262,11 @@ static int put_dir(struct import *im, int at, df_nid dir, const char *name,
 {
 	struct df_vol *v = im->side.vol;
 	struct df_entry e;
-	int err = df_vol_mkdir(v, dir, name, 0700, me(), &e);
+	int err;
 
+	do
+		err = df_vol_mkdir(v, dir, name, 0700, me(), &e);
+	while (df_side_again(&im->side, err));
 	if (err == -EEXIST)
 		err = df_vol_lookup(v, dir, name, &e);
 	if (!err && !S_ISDIR(e.attr.mode))
@@ -263,6 +291,7 @@ static int put_entry(struct import *im, int at, df_nid dir, const char *name,
 {
 	struct stat st;
 
+	df_side_pace(&im->side);
 	if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT ? 0 : df_fail(-errno, "%s", path);
 	if (S_ISDIR(st.st_mode))

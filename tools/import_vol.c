@@ -187,6 +187,35 @@ int df_side_write(struct df_side *s, df_nid nid, uint64_t off, const void *data,
 	return err;
 }
 
+static int nothing_to_run(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+static int wait_in(struct df_side *s, enum df_wait what)
+{
+	static const struct df_wait_ops ops = { .run = nothing_to_run,
+						.done = write_done };
+	struct wait w;
+
+	wait_init(&w);
+	int err = wait_for(&w, df_vol_wait(s->vol, what, &ops, &w));
+	wait_release(&w);
+	return err;
+}
+
+bool df_side_again(struct df_side *s, int err)
+{
+	return err == -ENOSPC && !wait_in(s, DF_WAIT_ROOM);
+}
+
+void df_side_pace(struct df_side *s)
+{
+	if (df_vol_behind(s->vol))
+		wait_in(s, DF_WAIT_FOLD); /* an error: the change says it */
+}
+
 bool df_side_same(const struct df_attr *a, uint64_t size,
 		  const struct timespec *mtime)
 {

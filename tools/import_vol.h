@@ -29,6 +29,12 @@ int df_side_read(struct df_side *s, df_nid nid, uint64_t off, size_t len,
 int df_side_write(struct df_side *s, df_nid nid, uint64_t off, const void *data,
 		  size_t len);
 
+/* A change ended with err.  True: it is to be made once more, for it found the
+ * cache full and something has left since.  (df_side_write waits by itself.) */
+bool df_side_again(struct df_side *s, int err);
+/* Wait until the local database has what memory should not keep. */
+void df_side_pace(struct df_side *s);
+
 /* Same size, same mtime: taken for the same file, as rsync does. */
 bool df_side_same(const struct df_attr *a, uint64_t size,
 		  const struct timespec *mtime);

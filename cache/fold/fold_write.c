@@ -339,10 +339,11 @@ int df_fold_checkpoint(struct df_fold *f)
 		return -EIO;
 	pthread_mutex_lock(&f->writer);
 	/* PASSIVE syncs the WAL and the database, and waits for nobody. */
-	int rc = f->cut_off ? SQLITE_IOERR
-			    : sqlite3_wal_checkpoint_v2(
-				      f->wr, NULL, SQLITE_CHECKPOINT_PASSIVE,
-				      &log, &done);
+	int rc = f->cut_off
+			 ? SQLITE_IOERR
+			 : sqlite3_wal_checkpoint_v2(f->wr, NULL,
+						     SQLITE_CHECKPOINT_PASSIVE,
+						     &log, &done);
 	pthread_mutex_unlock(&f->writer);
 	if (rc != SQLITE_OK)
 		return -EIO;

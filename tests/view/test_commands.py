@@ -34,6 +34,26 @@ def material(box):
     return top
 
 
+def test_import_into_a_full_cache(box):
+    """Names wait for the uplink, as bytes do."""
+    link = harness.Link(box, box.serve(), 0.01, 16)
+    box.links.append(link)
+    top = os.path.join(box.dir, "much")
+    for d in range(3):
+        os.makedirs(f"{top}/{d}")
+        put(f"{top}/{d}/big", os.urandom(4 << 20))
+        for i in range(1000):
+            os.symlink(os.urandom(1500).hex(), f"{top}/{d}/{i}")
+    r = deeplake(box, "import", top, "data", "-o", "cache_size=8M",
+                 env=box.env(link.home("slow")))
+    assert "3 files imported" in r.stdout, r.stdout
+    out = os.path.join(box.dir, "out")
+    deeplake(box, "export", "data", out)
+    a, b = harness.tree(top), harness.tree(out)
+    a.pop(b"."), b.pop(b".")
+    assert a == b, [k for k in set(a) | set(b) if a.get(k) != b.get(k)][:6]
+
+
 def test_import_export(box):
     box.serve()
     top, out = material(box), os.path.join(box.dir, "out")
