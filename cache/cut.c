@@ -87,9 +87,6 @@ void df_cut_copy(struct df_vol *v, struct df_obj *o)
 		return;
 	}
 	o->held_ns = 0;
-	df_vol_forget_names(v, o);
-	if (!df_obj_dirty(o))
-		return;
 	DF_GROW(c->objs, c->n, c->size);
 	c->objs[c->n++] = df_obj_copy_dirty(o, v->segs);
 	df_obj_mark_cut(o);
@@ -168,7 +165,8 @@ static int cut_again(void *arg, struct df_obj *o)
 	 * more would bring it back, if it passed for known. */
 	if (unsent_bytes(o) > HELD_BYTES)
 		return 0;
-	df_vol_forget_names(a->v, o); /* as that cut did */
+	/* As each operation did before that cut. */
+	df_vol_forget_names(a->v, o);
 	df_obj_mark_cut(o);
 	o->flags |= whole; /* until its row is found noted */
 	df_fold_touch(a->v->fold, o);
