@@ -24,7 +24,7 @@
 struct df_waiting {
 	struct df_waiting *next;
 	struct df_row row;
-	int64_t since_ns;
+	int64_t since_ns, tried_ns;
 	bool listed; /* a full listing without the cause was made since */
 };
 
@@ -318,7 +318,7 @@ static void keep_waiting(struct df_vol *v, struct df_row *row)
 	struct df_waiting *w = df_xalloc(sizeof(*w));
 	w->row = *row;
 	*row = (struct df_row){ 0 };
-	w->since_ns = df_clock_mono_ns();
+	w->since_ns = w->tried_ns = df_clock_mono_ns();
 	df_lock(&v->lock);
 	*at = w; /* causes first, so that one look takes a whole chain */
 	if (!n)
@@ -332,6 +332,18 @@ static bool overdue(const struct df_waiting *w)
 	       df_clock_mono_ns() - w->since_ns > DF_GAP_MS * DF_NS_PER_MS;
 }
 
+/* A checkpoint takes a listing of the log each time: not with every page. */
+static bool worth_a_try(struct df_waiting *w)
+{
+	int64_t now = df_clock_mono_ns();
+
+	if (w->row.kind == DF_ROW_CHECKPOINT &&
+	    now - w->tried_ns < DF_POLL_MIN_MS * DF_NS_PER_MS)
+		return false;
+	w->tried_ns = now;
+	return true;
+}
+
 /* Fold what has become ready; true if anything was. */
 static bool retry_waiting(struct df_vol *v)
 {
@@ -340,7 +352,9 @@ static bool retry_waiting(struct df_vol *v)
 	for (struct df_waiting **at = &v->waiting; *at;) {
 		struct df_waiting *w = *at;
 		bool force = overdue(w);
-		int rc = fold_row(v, &w->row, w->listed, force);
+		int rc = worth_a_try(w)
+				 ? fold_row(v, &w->row, w->listed, force)
+				 : 1;
 		if (rc == 1 || rc < 0) {
 			at = &w->next;
 			continue;
