@@ -352,9 +352,8 @@ static bool retry_waiting(struct df_vol *v)
 	for (struct df_waiting **at = &v->waiting; *at;) {
 		struct df_waiting *w = *at;
 		bool force = overdue(w);
-		int rc = worth_a_try(w)
-				 ? fold_row(v, &w->row, w->listed, force)
-				 : 1;
+		int rc = worth_a_try(w) ? fold_row(v, &w->row, w->listed, force)
+					: 1;
 		if (rc == 1 || rc < 0) {
 			at = &w->next;
 			continue;
