@@ -132,6 +132,8 @@ void df_cut_finish(struct df_vol *v, struct df_cut *c)
 		if (!more) {
 			v->cut = NULL;
 			v->held_files = c->n_held;
+			if (c->n_held)
+				v->held_cut = c->number;
 			if (v->dirty.n && !v->first_dirty_ns)
 				v->first_dirty_ns = df_clock_mono_ns();
 		}

@@ -189,6 +189,7 @@ void df_identity_renew(struct df_vol *v)
 	/* The journal knows the old stamps only: it must not be asked again. */
 	df_journal_rows_again(v);
 	df_journal_folded(v);
+	df_journal_forget(v);
 	df_fold_flush(v->fold);
 	df_journal_life(v);
 	df_identity_note(v);

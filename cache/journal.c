@@ -135,6 +135,26 @@ void df_journal_folded(struct df_vol *v)
 	df_fold_set_meta(v->fold, "n_bytes", v->n_bytes);
 }
 
+void df_journal_forget(struct df_vol *v)
+{
+	v->told = v->jseq + 1;
+	v->mark = 0;
+}
+
+uint64_t df_journal_told(struct df_vol *v)
+{
+	if (v->mark && v->mark_cut <= v->acked_cut) {
+		if (v->held_cut < v->mark_cut)
+			v->told = v->mark;
+		v->mark = 0;
+	}
+	if (!v->mark) {
+		v->mark = v->jseq + 1;
+		v->mark_cut = v->cuts + (v->dirty.n != 0);
+	}
+	return v->told;
+}
+
 /* ---- recovery */
 static void get_dep(struct df_rd *r, struct df_dep *d)
 {

@@ -28,5 +28,9 @@ int df_journal_recover(struct df_vol *v);
  * after it replays what follows, and what rows and a cut on their way need: from
  * the small value "floor" on.  Locked. */
 void df_journal_folded(struct df_vol *v);
+/* Below which record all is in the table, by what is known now.  Locked. */
+uint64_t df_journal_told(struct df_vol *v);
+/* ... or must not be read again for another reason.  Locked. */
+void df_journal_forget(struct df_vol *v);
 
 #endif

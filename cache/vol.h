@@ -125,7 +125,11 @@ struct df_vol {
 	uint64_t cuts;                          /* number of the last cut */
 	uint64_t acked_cut;
 	uint64_t acked_time; /* hlc of the last acknowledged cut */
-	struct df_cut *cut;  /* being taken, or NULL */
+	uint64_t held_cut;   /* the last that left held files out */
+	/* journal.h: all records below `told` are remote; those below `mark` as
+	 * soon as mark_cut is (0: no mark) */
+	uint64_t told, mark, mark_cut;
+	struct df_cut *cut; /* being taken, or NULL */
 	/* of the cut whose bytes are on their way, for status; time 0 = none */
 	uint64_t leaving_time, leaving_objs, leaving_bytes;
 	struct df_outrow *out; /* oldest first; one in flight */

@@ -107,6 +107,7 @@ int df_work_fold(struct df_vol *v, bool durable)
 	 * meanwhile would let go of more. */
 	uint64_t floor = df_fold_meta(v->fold, "floor", 0);
 	uint64_t round = df_seg_fold_begin(v->segs);
+	df_seg_told(v->segs, df_journal_told(v));
 	struct df_flush *b = df_fold_begin(v->fold);
 	df_unlock(&v->lock);
 	int err = b ? df_fold_write(v->fold, b) : 0;

@@ -116,6 +116,9 @@ uint64_t df_seg_fold_begin(struct df_segs *s);
 /* They are durable, with all that journal frames below seq say: segments that
  * were clean then may be evicted. */
 void df_seg_folded(struct df_segs *s, uint64_t seq, uint64_t round);
+/* The table has all that journal frames below seq say.  The others go last of all
+ * that may: without the database only they know it. */
+void df_seg_told(struct df_segs *s, uint64_t seq);
 /* Did eviction find no room but what the next durable fold lets go? */
 bool df_segs_want_fold(struct df_segs *s);
 /* Unlink clean segments until `need` more bytes fit under the limit and 64 MiB

@@ -266,6 +266,13 @@ void df_seg_folded(struct df_segs *s, uint64_t seq, uint64_t round)
 	df_unlock(&s->lock);
 }
 
+void df_seg_told(struct df_segs *s, uint64_t seq)
+{
+	df_lock(&s->lock);
+	s->told = DF_MAX(s->told, seq);
+	df_unlock(&s->lock);
+}
+
 bool df_segs_want_fold(struct df_segs *s)
 {
 	df_lock(&s->lock);
@@ -294,8 +301,9 @@ uint64_t df_segs_dirty_bytes(const struct df_segs *cs)
 	return dirty;
 }
 
-/* May g go?  An active segment of data or pieces may, when nothing else can
- * (`last`): its stream then starts a new one. */
+/* May g go?  When nothing else can (`last`), an active segment of data or pieces
+ * may: its stream then starts a new one; and so may what only the database and
+ * the journal know. */
 static bool evictable_locked(const struct df_segs *s, const struct seg *g,
 			     bool last)
 {
@@ -303,7 +311,9 @@ static bool evictable_locked(const struct df_segs *s, const struct seg *g,
 	    g->eased > s->folded)
 		return false;
 	if (g->stream == DF_STREAM_JOURNAL)
-		return !g->active && g->last_seq < s->floor;
+		return !g->active &&
+		       g->last_seq <
+			       (last ? s->floor : DF_MIN(s->floor, s->told));
 	return last ? g->end > DF_SEG_PAGE : !g->active;
 }
 

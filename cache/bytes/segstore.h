@@ -98,6 +98,7 @@ struct df_segs {
 	uint64_t dirty;                 /* lock */
 	int64_t crowded_ns;             /* lock; no room, by df_segs_crowded */
 	uint64_t floor;                 /* lock */
+	uint64_t told;                  /* lock; by df_seg_told */
 	uint64_t round;                 /* lock; of folding, from 1 */
 	uint64_t folded;                /* lock; the last that is durable */
 	bool fold_wanted;               /* lock; by df_segs_want_fold */

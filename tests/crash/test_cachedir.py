@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 
 from rig import harness
 
@@ -112,6 +113,47 @@ def test_object_damaged(box):
         assert e.errno == errno.EIO, e
     m.down()
     whole(m)
+
+
+def test_damaged_with_unsent_names(box):
+    """What only the database and the journal know is not evicted for bytes that
+    the server has."""
+    m = box.mount(options={"cache_size": "16M", "flush_delay": "600"})
+    m.allowed.append(NOISE)
+    big, small = os.urandom(24 << 20), os.urandom(4096)
+    with open(m.path + "/big", "wb") as f:
+        f.write(big)
+    for i in range(40):
+        with open(f"{m.path}/f{i}", "wb") as f:
+            f.write(b"%d" % i)
+    m.flush()
+    time.sleep(1.5)
+    os.mkdir(m.path + "/first")     # leaves at once
+    harness.wait_for("the first change", lambda: not m.status()["dirty_files"])
+    for i in range(20):
+        os.rename(f"{m.path}/f{i}", f"{m.path}/g{i}")
+    for i in range(20, 30):
+        os.unlink(f"{m.path}/f{i}")
+    with open(m.path + "/again", "wb", buffering=0) as f:
+        for _ in range(800):       # the journal goes on in new segments
+            os.pwrite(f.fileno(), small, 0)
+    assert m.status()["dirty_files"], "they were sent: nothing is shown"
+    for i in range(40):             # the database has it, and is synced
+        os.chmod(m.path + "/again", 0o600 + i % 2)
+        time.sleep(0.25)
+    for _ in range(2):
+        harness.drop_caches()
+        with open(m.path + "/big", "rb") as f:
+            assert f.read() == big
+        time.sleep(1)
+    m.kill()
+    with open(m.cache + "/fold.db.damaged", "wb"):
+        pass
+    m.up()
+    want = {f"g{i}" for i in range(20)} | {f"f{i}" for i in range(30, 40)}
+    assert set(os.listdir(m.path)) == want | {"big", "first", "again"}, \
+        sorted(os.listdir(m.path))
+    m.flush()
 
 
 def set_version(m, version):
