@@ -10,7 +10,11 @@
 #include "cache/room.h"
 #include "cache/vol_data.h"
 
-#define HINT_PIECES 32
+/* 16 MiB of a file that was written in order: the pack that is read, and whole
+ * ones for two transfers.  Half of that ended within a pack, which came in two
+ * parts then, and left the link idle between them. */
+#define HINT_PIECES 64
+#define HINT_CACHE 4 /* at most so large a part of the cache */
 #define HINT_EVERY (UINT64_C(1) << 20)
 
 /* ---- where the bytes are */
@@ -112,18 +116,21 @@ void df_vol_read_done(struct df_vol *v, struct df_read *r)
 static void hint(struct df_vol *v, const struct df_extmap *m, uint64_t end)
 {
 	struct df_piece next[HINT_PIECES];
+	uint64_t most = v->conf.cache_size / HINT_CACHE, bytes = 0;
 	size_t n = 0;
 	struct df_loc loc;
 
-	for (struct df_extpos p = df_extmap_find(m, end); n < HINT_PIECES;
-	     p = df_extmap_next(m, p)) {
+	for (struct df_extpos p = df_extmap_find(m, end);
+	     n < HINT_PIECES && bytes < most; p = df_extmap_next(m, p)) {
 		const struct df_ext *e = df_extmap_at(m, p);
 		if (!e)
 			break;
 		if (df_ext_remote(e) && !e->loc.seg &&
 		    !df_seg_find_piece(v->segs, &e->piece.pack, e->piece.off,
-				       &loc))
+				       &loc)) {
+			bytes += e->piece.rlen;
 			next[n++] = e->piece;
+		}
 	}
 	if (n)
 		df_fetch_hint(v->fetch, next, n);

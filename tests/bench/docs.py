@@ -19,9 +19,10 @@ def tables(paths):
     last, parts = {}, []
     for path, machine, settings, groups in runs:
         parts.append(
-            f"- {os.path.basename(path)}: {machine['time']}, {machine['cpus']}"
-            f" CPUs ({machine['cpu']}), {machine['memory_mib']} MiB, Linux "
-            f"{machine['kernel']}, load at the end {machine['load'][0]:.1f}, "
+            f"- {os.path.basename(path)}: commit "
+            f"{machine.get('commit', '?')}, {machine['time']}, "
+            f"{machine['cpus']} CPUs ({machine['cpu']}), "
+            f"{machine['memory_mib']} MiB, Linux {machine['kernel']}, load at the end {machine['load'][0]:.1f}, "
             f"{settings['rounds']} rounds")
         for title, rows in groups:
             last.setdefault(title, []).append((path, rows))

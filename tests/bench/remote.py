@@ -318,7 +318,7 @@ def measure(box, server, rounds, quick, parts=()):
     own = [(first_listing, lambda _: first_listing_round(
                 box, server, rows, files)),
            (appended_log, lambda _: appended_log(box, rows)),
-           (seen, lambda i: seen_round(rows, i, 5 if quick else 20)),
+           (seen, lambda i: seen_round(rows, i, 5 if quick else 7)),
            (big_file, lambda _: big_round(box, server, rows, mib))]
     once = {sparse, big_rename, appended_log, big_file}
 

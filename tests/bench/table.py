@@ -3,6 +3,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 
 
@@ -133,6 +134,14 @@ def load(path):
     return saved["machine"], saved["settings"], groups
 
 
+def commit():
+    """What was measured; "?" outside a clone."""
+    out = subprocess.run(["git", "-C", os.path.dirname(__file__) or ".",
+                          "describe", "--always", "--dirty"],
+                         capture_output=True, text=True, check=False)
+    return out.stdout.strip() or "?"
+
+
 def machine():
     with open("/proc/cpuinfo") as f:
         cpu = [line.split(":", 1)[1].strip() for line in f
@@ -142,7 +151,7 @@ def machine():
     return {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "kernel": platform.release(), "cpus": os.cpu_count(),
             "cpu": cpu[0] if cpu else "?", "memory_mib": mem,
-            "load": os.getloadavg()}
+            "load": os.getloadavg(), "commit": commit()}
 
 
 def save(path, groups, settings):
