@@ -75,7 +75,19 @@ int df_data_error(int err)
 	case -EINTR:
 	case -ECANCELED:
 		return -EINTR;
+	case DF_ECORRUPT:
+	case -ENOENT:
+		df_log_error("a pack is missing or damaged in the table: %s",
+			     df_strerror(err));
+		return -EIO;
+	case 1:
+		df_log_error("what was fetched went from the full cache before "
+			     "it was read, %d times: a larger cache_size helps",
+			     DF_READ_TRIES);
+		return -EIO;
 	default:
+		df_log_error("bytes of a file cannot be fetched: %s",
+			     df_strerror(err));
 		return -EIO;
 	}
 }
@@ -252,7 +264,7 @@ static void load_come(void *arg, int err)
 	df_done_fn *done = l->done;
 	void *whose = w->arg;
 	df_wish_end(w);
-	done(whose, err == 1 ? -EIO : err);
+	done(whose, err == 1 ? df_data_error(err) : err);
 }
 
 int df_vol_load(struct df_vol *v, df_nid nid, df_done_fn *done, void *arg)

@@ -218,10 +218,6 @@ static void fetched(void *arg, int err)
 	struct df_read r;
 
 	if (err) {
-		if (err == DF_ECORRUPT || err == -ENOENT)
-			df_log_error("a pack is missing or damaged in the "
-				     "table: %s",
-				     df_strerror(err));
 		unpark(p, df_data_error(err), NULL);
 		return;
 	}
@@ -236,7 +232,7 @@ static void fetched(void *arg, int err)
 		return;
 	}
 	free(g.missing);
-	unpark(p, rc == 1 ? -EIO : rc, rc == 0 ? &r : NULL);
+	unpark(p, rc == 1 ? df_data_error(rc) : rc, rc == 0 ? &r : NULL);
 }
 
 int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,

@@ -35,7 +35,8 @@ void df_wish_end(struct df_wish *w);
 /* Locked; false: nobody waits with this arg. */
 bool df_wish_interrupt(struct df_vol *v, void *arg);
 
-/* What a program is told of a fetch that failed. */
+/* What a program is told of a fetch that failed (1: what came went again), and
+ * with EIO the log, too. */
 int df_data_error(int err);
 /* All pages of the versions of o that are not loaded. */
 void df_data_pages(const struct df_obj *o, struct df_piece **p, size_t *n);

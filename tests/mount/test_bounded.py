@@ -156,6 +156,7 @@ class Whole(threading.Thread):
 def test_many_writers_wait(box):
     """Each that waits has its bytes in the daemon: not all of 160 MiB."""
     harness.need(box.target == "deeplake", "needs a table")
+    harness.need("san" not in harness.BUILD, "sanitizers take memory")
     m = box.far(0.005, mbit=200, options={"cache_size": "16M", "view": "off"})
     for i in range(16):
         with open(f"{m.path}/f{i}", "wb") as f:
