@@ -150,8 +150,8 @@ static bool reads_on(struct df_vol *v, const struct df_extmap *m, uint64_t off)
 		df_seg_find_piece(v->segs, &e->piece.pack, e->piece.off, &loc));
 }
 
-/* 0: r is filled; 1: missing pieces are in g; or -errno.  came: they were
- * fetched for it.  Locked. */
+/* 0: r is filled; 1: missing pieces are in g, r is what is here; or -errno.
+ * came: they were fetched for it.  Locked. */
 static int try_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 		    bool came, struct df_read *r, struct gather *g)
 {
@@ -186,7 +186,7 @@ static int try_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 	int rc = g->lost ? -EIO : g->n_missing ? 1 : 0;
 	if (rc == -EIO)
 		df_vol_say(v, "bytes of an object were lost on the local disk");
-	if (rc)
+	if (rc < 0)
 		df_vol_read_done(v, r);
 	return rc;
 }
@@ -198,6 +198,9 @@ struct parked_read {
 	uint64_t off;
 	size_t len;
 	df_read_fn *done;
+	/* What is local already.  In a full cache what is fetched would push it
+	 * out, and it that, for ever. */
+	struct df_read here;
 };
 
 static void unpark(struct parked_read *p, int err, struct df_read *r)
@@ -205,6 +208,7 @@ static void unpark(struct parked_read *p, int err, struct df_read *r)
 	df_read_fn *done = p->done;
 	void *arg = p->w.arg;
 
+	df_vol_read_done(p->w.v, &p->here);
 	df_wish_end(&p->w);
 	done(arg, err, r);
 }
@@ -227,6 +231,10 @@ static void fetched(void *arg, int err)
 	if (rc == 0 || rc == -EAGAIN)
 		rc = try_read(v, p->nid, p->off, p->len, true, &r, &g);
 	df_unlock(&v->lock);
+	if (rc == 1) {
+		df_vol_read_done(v, &p->here);
+		p->here = r;
+	}
 	if (rc == 1 && ++w->tries < DF_READ_TRIES) {
 		df_wish_fetch(w, g.missing, g.n_missing);
 		return;
@@ -249,8 +257,10 @@ int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 	}
 	struct parked_read *p = df_xalloc(sizeof(*p));
 	*p = (struct parked_read){
-		{ .v = v, .arg = arg, .come = fetched }, nid, off, len, done
+		{ .v = v, .arg = arg, .come = fetched },
+		nid, off, len, done, *r
 	};
+	*r = (struct df_read){ 0 };
 	df_wish_add(&p->w);
 	df_unlock(&v->lock);
 	df_wish_fetch(&p->w, g.missing, g.n_missing);

@@ -222,6 +222,49 @@ def share(source, target):
             pass
 
 
+def test_reads_push_each_other_out(box):
+    """In a cache full of unsent bytes a read keeps what it has of its range
+    while the rest is fetched."""
+    harness.need(box.target == "deeplake", "needs a table")
+    rules = box.dir + "/simulate.json"
+    harness.put(rules, b"{}")
+    server = box.serve(args=["--simulate", rules])
+    part, count = MIB // 8, 64
+    whole = b"".join(block(i)[:part] for i in range(count))
+    other = box.mount("b", server=server)
+    with open(other.path + "/a", "wb", buffering=0) as f:
+        for i in range(count):      # a pack each
+            f.write(whole[i * part:(i + 1) * part])
+            os.fsync(f.fileno())
+    m = box.mount("a", server=server, options={"cache_size": "8M"})
+    m.allowed.append(NOISE)
+    harness.put(rules, b'{"rules": [{"what": "latency_ms", "kind": "insert",'
+                       b' "value": 8000}]}')
+
+    def write():
+        with open(m.path + "/w", "wb") as f:
+            for i in range(12):
+                f.write(block(100 + i))
+
+    full = threading.Thread(target=write)
+    full.start()
+    harness.wait_for("a full cache", lambda: m.status()["dirty_bytes"]
+                     > 7 * MIB)
+    try:
+        with open(m.path + "/a", "rb", buffering=0) as f:
+            for i in range(60):     # one part, then all around it
+                at, fd = i % 7 * MIB, f.fileno()
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+                os.pread(fd, 4096, at + i % 8 * part)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
+                assert os.pread(fd, MIB, at) == whole[at:at + MIB]
+    finally:
+        harness.put(rules, b"{}")
+        full.join()
+
+
 def test_reads_from_a_full_cache(box):
     """What was fetched is read before others push it out: slow, no EIO."""
     harness.need(box.target == "deeplake", "needs a table")
