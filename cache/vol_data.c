@@ -257,8 +257,7 @@ int df_vol_read(struct df_vol *v, df_nid nid, uint64_t off, size_t len,
 	}
 	struct parked_read *p = df_xalloc(sizeof(*p));
 	*p = (struct parked_read){
-		{ .v = v, .arg = arg, .come = fetched },
-		nid, off, len, done, *r
+		{ .v = v, .arg = arg, .come = fetched }, nid, off, len, done, *r
 	};
 	*r = (struct df_read){ 0 };
 	df_wish_add(&p->w);
